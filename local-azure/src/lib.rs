@@ -1,1 +1,109 @@
-//! A loopback stand-in for the outside world.
+//! A loopback stand-in for the outside world: who issues callers' tokens, who issues the gateway's
+//! own, and what lies behind it.
+//!
+//! [`Issuer`] is an OIDC provider with rotating keys, [`Imds`] the managed-identity endpoint of a
+//! virtual machine, [`OpenAi`] a few deployments that accept nothing but what [`Imds`] issued.
+//! Each records every request and misbehaves on demand ([`Fault`]). [`LocalAzure`] starts all of
+//! them, and a control server for people with curl. Everything binds 127.0.0.1 only, and runs until
+//! it is stopped or its tokio runtime ends.
+//!
+//! ```
+//! # use local_azure::{LocalAzure, Options};
+//! # use serde_json::json;
+//! # #[tokio::main] async fn main() -> std::io::Result<()> {
+//! let azure = LocalAzure::start(Options::default()).await?;
+//! let expired = azure.issuer.mint(&azure.issuer.claims_with(&json!({ "exp": 1 })));
+//! // … send `expired` through the gateway; then:
+//! assert!(azure.openai.requests().is_empty(), "nothing reached the backend");
+//! # assert_eq!(expired.split('.').count(), 3);
+//! # Ok(()) }
+//! ```
+
+mod clock;
+mod control;
+mod imds;
+mod issuer;
+mod openai;
+mod service;
+
+use std::io;
+
+pub use imds::Imds;
+pub use issuer::Issuer;
+pub use openai::OpenAi;
+pub use service::{Fault, Recorded};
+
+use service::Service;
+
+/// Holds one of each service, and the control server that speaks for them all.
+#[derive(Clone, Debug)]
+pub struct LocalAzure {
+    /// Issues callers' tokens.
+    pub issuer: Issuer,
+    /// Issues the gateway's tokens.
+    pub imds: Imds,
+    /// Serves whom [`Self::imds`] gave a token.
+    pub openai: OpenAi,
+    control: Service,
+}
+
+impl LocalAzure {
+    /// Starts every service, inside the tokio runtime that it is called from.
+    ///
+    /// # Errors
+    /// Fails when one of the ports cannot be bound.
+    pub async fn start(options: Options) -> io::Result<Self> {
+        let issuer = Issuer::start(&options).await?;
+        let imds = Imds::start(&options).await?;
+        let openai = OpenAi::start(&options, imds.clone()).await?;
+        let router = control::router(issuer.clone(), imds.clone(), openai.clone());
+        let control = Service::start(router, options.ports.control).await?;
+        Ok(Self { issuer, imds, openai, control })
+    }
+
+    /// Returns the control server's base URL, `http://127.0.0.1:PORT`.
+    ///
+    /// `GET /` there lists what it can do.
+    pub fn control_url(&self) -> String {
+        format!("http://{}", self.control.address())
+    }
+}
+
+/// Says whom the services play.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The `iss` of the tokens that [`Issuer`] mints. One that ends in `/v2.0` makes it look like
+    /// Microsoft Entra ID's second endpoint version.
+    pub issuer: String,
+    /// The `aud` of the tokens that [`Issuer`] mints unless told otherwise.
+    pub audience: String,
+    /// The one resource whose tokens [`OpenAi`] accepts.
+    pub resource: String,
+    /// Where the services listen.
+    pub ports: Ports,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            issuer: "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0"
+                .into(),
+            audience: "api://openai-gateway".into(),
+            resource: "https://cognitiveservices.azure.com".into(),
+            ports: Ports::default(),
+        }
+    }
+}
+
+/// Names a port on 127.0.0.1 for each service; 0, the default, is any free one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ports {
+    /// The port of [`Issuer`].
+    pub issuer: u16,
+    /// The port of [`Imds`].
+    pub imds: u16,
+    /// The port of [`OpenAi`].
+    pub openai: u16,
+    /// The port of the control server.
+    pub control: u16,
+}

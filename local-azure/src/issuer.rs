@@ -1,0 +1,294 @@
+//! An OIDC issuer: discovery, keys that rotate, and tokens with any claims one asks for.
+//!
+//! It answers under any path prefix, so that one server plays every tenant of Entra and any other
+//! issuer. Shapes follow OpenID Connect Discovery 1.0, RFC 7517 and Entra's own documents.
+
+mod key;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::service::{Service, serve};
+use crate::{Options, clock};
+use key::Key;
+
+/// Plays an OIDC issuer; clones are handles on the same one.
+#[derive(Clone)]
+pub struct Issuer {
+    authority: Arc<Authority>,
+    service: Service,
+}
+
+serve!(Issuer);
+
+impl Issuer {
+    /// Starts an issuer on `options.ports.issuer`, with a key of its own.
+    ///
+    /// # Errors
+    /// Fails when the port cannot be bound.
+    pub async fn start(options: &Options) -> io::Result<Self> {
+        let present = tokio::task::spawn_blocking(Key::generate).await?;
+        let authority = Arc::new(Authority {
+            audience: options.audience.clone(),
+            issuer: options.issuer.clone(),
+            keys: Mutex::new(Keys { earlier: Vec::new(), present }),
+        });
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&authority));
+        let service = Service::start(router, options.ports.issuer).await?;
+        Ok(Self { authority, service })
+    }
+
+    /// Returns the claims of a user's token, valid from now for an hour: `iss`, `aud`, `sub`,
+    /// `oid`, `tid`, `azp`, `scp` (`openai.chat`), `iat`, `nbf`, `exp`, `ver`, and a `uti` that no
+    /// other has.
+    pub fn claims(&self) -> Value {
+        self.authority.claims()
+    }
+
+    /// Returns [`Self::claims`] with the members of `overrides` put over them; null removes one.
+    pub fn claims_with(&self, overrides: &Value) -> Value {
+        overlay(self.authority.claims(), members(overrides))
+    }
+
+    /// Returns a token with exactly these claims, signed RS256 with the present key.
+    pub fn mint(&self, claims: &Value) -> String {
+        self.mint_with_header(&Value::Null, claims)
+    }
+
+    /// Returns a token whose header is `alg`, `typ` and `kid` with the members of `header` put over
+    /// them; null removes one. The signature is RS256 with the present key, whatever the header
+    /// says.
+    pub fn mint_with_header(&self, header: &Value, claims: &Value) -> String {
+        self.authority.mint(members(header), claims)
+    }
+
+    /// Returns the `kid` of the present key.
+    pub fn kid(&self) -> String {
+        self.authority.keys.lock().present.kid().to_owned()
+    }
+
+    /// Returns the present public key in PEM (`SubjectPublicKeyInfo`), which a forger would use as
+    /// the secret of an HS256 token.
+    pub fn public_key_pem(&self) -> String {
+        self.authority.keys.lock().present.public_key_pem()
+    }
+
+    /// Signs with a new key from now on; the old one stays published until [`Self::retire`].
+    ///
+    /// Blocks while the key is made, for a fraction of a second.
+    pub fn rotate(&self) {
+        let fresh = Key::generate();
+        let mut keys = self.authority.keys.lock();
+        let old = std::mem::replace(&mut keys.present, fresh);
+        keys.earlier.push(old);
+    }
+
+    /// Publishes only the present key from now on.
+    pub fn retire(&self) {
+        self.authority.keys.lock().earlier.clear();
+    }
+
+    /// Returns the service itself, for the control server.
+    pub(crate) fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Returns the token that `order` asks for.
+    pub(crate) fn fill(&self, order: &Order) -> String {
+        self.authority.fill(order).0
+    }
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let issuer = &self.authority.issuer;
+        f.debug_struct("Issuer").field("issuer", issuer).field("service", &self.service).finish()
+    }
+}
+
+/// Asks for a token: members to put over the usual claims and header, where null removes one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Order {
+    claims: Map<String, Value>,
+    header: Map<String, Value>,
+}
+
+impl Order {
+    /// Reads `{"claims": {…}, "header": {…}}`, both optional; no body at all orders the usual.
+    pub(crate) fn parse(body: &[u8]) -> serde_json::Result<Self> {
+        if body.is_empty() { Ok(Self::default()) } else { serde_json::from_slice(body) }
+    }
+}
+
+struct Authority {
+    audience: String,
+    issuer: String,
+    keys: Mutex<Keys>,
+}
+
+struct Keys {
+    earlier: Vec<Key>,
+    present: Key,
+}
+
+impl Authority {
+    fn claims(&self) -> Value {
+        let now = clock::now();
+        json!({
+            "iss": self.issuer,
+            "aud": self.audience,
+            "sub": "kX3Zq0x1bVw9n2T7cRfYhUeP5sLmJgAaDoIiQyWtBvE",
+            "oid": "5b2f8c1e-94d3-4c57-8a0b-6e1d7f3a2c90",
+            "tid": self.tenant(),
+            "azp": "c0ffee00-1d2e-4f3a-9b4c-5d6e7f8091a2",
+            "scp": "openai.chat",
+            "iat": now,
+            "nbf": now,
+            "exp": now + LIFETIME,
+            "uti": Uuid::new_v4().to_string(),
+            "ver": "2.0",
+        })
+    }
+
+    /// Finds the tenant where Entra's issuers have it: the path segment that is a GUID.
+    fn tenant(&self) -> &str {
+        let mut segments = self.issuer.split('/');
+        segments.find(|segment| Uuid::parse_str(segment).is_ok()).unwrap_or(TENANT)
+    }
+
+    fn mint<'a>(
+        &self,
+        header: impl IntoIterator<Item = (&'a String, &'a Value)>,
+        claims: &Value,
+    ) -> String {
+        let keys = self.keys.lock();
+        let usual = json!({ "alg": "RS256", "typ": "JWT", "kid": keys.present.kid() });
+        keys.present.sign(&overlay(usual, header), claims)
+    }
+
+    /// Returns the token and the seconds until its `exp`.
+    fn fill(&self, order: &Order) -> (String, u64) {
+        let claims = overlay(self.claims(), &order.claims);
+        let expires_in = claims["exp"].as_u64().unwrap_or(0).saturating_sub(clock::now());
+        (self.mint(&order.header, &claims), expires_in)
+    }
+
+    /// Returns what OpenID Connect Discovery 1.0, section 3, calls the provider's metadata, with
+    /// the public URLs: callers find the issuer by its name, a proxy sends them here.
+    fn metadata(&self) -> Value {
+        let (jwks_uri, endpoints) = if let Some(tenant) = self.issuer.strip_suffix("/v2.0") {
+            (format!("{tenant}/discovery/v2.0/keys"), format!("{tenant}/oauth2/v2.0"))
+        } else {
+            let base = self.issuer.trim_end_matches('/');
+            (format!("{base}/jwks.json"), base.to_owned())
+        };
+        json!({
+            "issuer": self.issuer,
+            "jwks_uri": jwks_uri,
+            "authorization_endpoint": format!("{endpoints}/authorize"),
+            "token_endpoint": format!("{endpoints}/token"),
+            "response_types_supported": ["code", "id_token"],
+            "subject_types_supported": ["pairwise"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+        })
+    }
+
+    fn key_set(&self) -> Value {
+        let keys = self.keys.lock();
+        // The present key comes last, so that nobody gets away with taking the first.
+        let published = keys.earlier.iter().chain([&keys.present]);
+        json!({ "keys": published.map(|key| key.jwk(&self.issuer)).collect::<Vec<_>>() })
+    }
+}
+
+/// Names an endpoint by the end of its path, which is what any prefix leaves to go by.
+#[derive(Clone, Copy)]
+enum Endpoint {
+    Keys,
+    Metadata,
+    Token,
+}
+
+impl Endpoint {
+    fn of(path: &str) -> Option<Self> {
+        let suffixes = [
+            ("/.well-known/openid-configuration", Self::Metadata),
+            ("/jwks.json", Self::Keys),
+            ("/keys", Self::Keys),
+            ("/token", Self::Token),
+        ];
+        suffixes.iter().find(|(suffix, _)| path.ends_with(suffix)).map(|(_, endpoint)| *endpoint)
+    }
+}
+
+async fn answer(
+    State(authority): State<Arc<Authority>>,
+    method: Method,
+    uri: Uri,
+    body: Bytes,
+) -> Response {
+    match (Endpoint::of(uri.path()), method) {
+        (None, _) => StatusCode::NOT_FOUND.into_response(),
+        (Some(Endpoint::Keys), Method::GET) => Json(authority.key_set()).into_response(),
+        (Some(Endpoint::Metadata), Method::GET) => Json(authority.metadata()).into_response(),
+        (Some(Endpoint::Token), Method::POST) => token(&authority, &body),
+        (Some(_), _) => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+    }
+}
+
+fn token(authority: &Authority, body: &[u8]) -> Response {
+    match Order::parse(body) {
+        Ok(order) => {
+            let (access_token, expires_in) = authority.fill(&order);
+            let bearer = json!({
+                "access_token": access_token,
+                "token_type": "Bearer",
+                "expires_in": expires_in,
+            });
+            Json(bearer).into_response()
+        }
+        Err(error) => {
+            let description = error.to_string();
+            let error = json!({ "error": "invalid_request", "error_description": description });
+            (StatusCode::BAD_REQUEST, Json(error)).into_response()
+        }
+    }
+}
+
+fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flatten()
+}
+
+/// Puts `overrides` over the object `base`; null removes a member.
+fn overlay<'a>(
+    mut base: Value,
+    overrides: impl IntoIterator<Item = (&'a String, &'a Value)>,
+) -> Value {
+    for (name, value) in overrides {
+        base[name] = value.clone();
+    }
+    if let Some(members) = base.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+    base
+}
+
+/// Within the 60 to 90 minutes that Entra gives.
+const LIFETIME: u64 = 3600;
+
+/// The `tid` of an issuer whose name has none.
+const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";

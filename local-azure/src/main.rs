@@ -1,0 +1,71 @@
+//! Runs the stand-in for a demo: prints where everything listens, and serves until Ctrl-C.
+
+use std::error::Error;
+
+use lexopt::prelude::*;
+use local_azure::{LocalAzure, Options};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let Some(options) = options(lexopt::Parser::from_env())? else {
+        println!("{USAGE}");
+        return Ok(());
+    };
+    let azure = LocalAzure::start(options).await?;
+    println!("issuer  http://{}", azure.issuer.address());
+    println!("imds    http://{}", azure.imds.address());
+    println!("openai  http://{}", azure.openai.address());
+    println!("control {}", azure.control_url());
+    tokio::signal::ctrl_c().await?;
+    Ok(())
+}
+
+/// Reads the command line; none when it asks for help.
+fn options(mut arguments: lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
+    let mut options = Options::default();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("issuer-port") => options.ports.issuer = arguments.value()?.parse()?,
+            Long("imds-port") => options.ports.imds = arguments.value()?.parse()?,
+            Long("openai-port") => options.ports.openai = arguments.value()?.parse()?,
+            Long("control-port") => options.ports.control = arguments.value()?.parse()?,
+            Long("issuer") => options.issuer = arguments.value()?.string()?,
+            Long("resource") => options.resource = arguments.value()?.string()?,
+            Short('h') | Long("help") => return Ok(None),
+            _ => return Err(argument.unexpected()),
+        }
+    }
+    Ok(Some(options))
+}
+
+const USAGE: &str = "\
+Usage: local-azure [--issuer-port N] [--imds-port N] [--openai-port N] [--control-port N]
+                   [--issuer ISS] [--resource R]
+
+A port that is not given is any free one.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Option<Options>, lexopt::Error> {
+        options(lexopt::Parser::from_iter(["local-azure"].into_iter().chain(line.split(' '))))
+    }
+
+    #[test]
+    fn every_option_is_read() {
+        let ports = "--issuer-port 1 --imds-port=2 --openai-port 3 --control-port 4";
+        let read = read(&format!("{ports} --issuer https://i --resource https://r"));
+        let Options { issuer, resource, ports, .. } = read.unwrap().unwrap();
+        assert_eq!((issuer.as_str(), resource.as_str()), ("https://i", "https://r"));
+        assert_eq!((ports.issuer, ports.imds, ports.openai, ports.control), (1, 2, 3, 4));
+    }
+
+    #[test]
+    fn help_stops_the_reading_and_mistakes_are_refused() {
+        assert!(read("--help").unwrap().is_none());
+        for line in ["--port 1", "--imds-port", "--imds-port 65536", "stray"] {
+            assert!(read(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What all services share: a listener that can go away and come back, a record of every request,
+//! and faults on demand.
+//!
+//! Connections are served by hyper itself rather than by `axum::serve`, because only there can a
+//! request end in a closed connection instead of a response.
+
+mod fault;
+mod recorded;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::pending;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{self, Body};
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
+use tower::ServiceExt;
+
+pub use fault::Fault;
+pub use recorded::Recorded;
+
+/// Serves a router over HTTP/1.1 on one loopback port; clones are handles on the same service.
+#[derive(Clone)]
+pub(crate) struct Service(Arc<Inner>);
+
+struct Inner {
+    address: SocketAddr,
+    fault: Mutex<Option<Fault>>,
+    listening: tokio::sync::Mutex<Option<Listening>>,
+    requests: Mutex<VecDeque<Recorded>>,
+    router: Router,
+}
+
+struct Listening {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// Ends a connection without an answer.
+#[derive(Debug)]
+struct Closed;
+
+impl Service {
+    /// Listens on 127.0.0.1 at `port`, or at any free one for 0.
+    pub(crate) async fn start(router: Router, port: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let service = Self(Arc::new(Inner {
+            address: listener.local_addr()?,
+            fault: Mutex::default(),
+            listening: tokio::sync::Mutex::default(),
+            requests: Mutex::default(),
+            router,
+        }));
+        *service.0.listening.lock().await = Some(service.listen(listener));
+        Ok(service)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Recorded> {
+        self.0.requests.lock().iter().cloned().collect()
+    }
+
+    pub(crate) fn fault(&self, fault: Fault) {
+        *self.0.fault.lock() = Some(fault);
+    }
+
+    pub(crate) fn heal(&self) {
+        *self.0.fault.lock() = None;
+    }
+
+    pub(crate) async fn stop(&self) {
+        if let Some(Listening { stop, task }) = self.0.listening.lock().await.take() {
+            // Neither can fail in a way that leaves the port open.
+            let _ = stop.send(());
+            let _ = task.await;
+        }
+    }
+
+    pub(crate) async fn resume(&self) -> io::Result<()> {
+        let mut listening = self.0.listening.lock().await;
+        if listening.is_none() {
+            let listener = TcpListener::bind(self.0.address).await?;
+            *listening = Some(self.listen(listener));
+        }
+        Ok(())
+    }
+
+    fn listen(&self, listener: TcpListener) -> Listening {
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(self.clone().accept(listener, stopped));
+        Listening { stop, task }
+    }
+
+    async fn accept(self, listener: TcpListener, mut stopped: oneshot::Receiver<()>) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                _ = &mut stopped => break,
+                Some(_) = connections.join_next() => {}
+                accepted = listener.accept() => {
+                    // A connection that failed before it was accepted is its client's loss.
+                    if let Ok((stream, _)) = accepted {
+                        connections.spawn(self.clone().converse(stream));
+                    }
+                }
+            }
+        }
+        drop(listener);
+        // A kept-alive connection would make a stopped service look alive.
+        connections.shutdown().await;
+    }
+
+    async fn converse(self, stream: TcpStream) {
+        // Frames of a stream must leave one by one.
+        let _ = stream.set_nodelay(true);
+        let service = service_fn(|request| self.answer(request));
+        // An error here is a client that left, or a `Fault::Close`.
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response, Closed> {
+        let (head, body) = request.into_parts();
+        let body = body::to_bytes(Body::new(body), usize::MAX).await.map_err(|_| Closed)?;
+        self.record(Recorded::new(&head, &body));
+        let fault = self.0.fault.lock().clone();
+        match fault {
+            None => {}
+            Some(Fault::Delay(delay)) => sleep(delay).await,
+            Some(Fault::Close) => return Err(Closed),
+            Some(Fault::Hang) => pending().await,
+            Some(Fault::Body { status, content_type, body }) => {
+                return Ok(fault::exactly(status, &content_type, body));
+            }
+            Some(Fault::Garbage) => return Ok(fault::garbage()),
+            Some(Fault::RetryAfter { status, after }) => {
+                return Ok(fault::retry_after(status, after));
+            }
+            Some(Fault::Status(status)) => return Ok(fault::empty(status)),
+        }
+        let request = Request::from_parts(head, Body::from(body));
+        Ok(self.0.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}))
+    }
+
+    fn record(&self, request: Recorded) {
+        let mut requests = self.0.requests.lock();
+        if requests.len() == REMEMBERED {
+            requests.pop_front();
+        }
+        requests.push_back(request);
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Service").field(&self.0.address).finish()
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection is closed without an answer")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+/// More than any test sends, and little enough for a benchmark to run for hours.
+const REMEMBERED: usize = 10_000;
+
+/// Gives a type with a field `service: Service` the methods that every service has.
+macro_rules! serve {
+    ($name:ident) => {
+        impl $name {
+            /// Returns the loopback address that it listens on, or did until it was stopped.
+            pub fn address(&self) -> std::net::SocketAddr {
+                self.service.address()
+            }
+
+            /// Returns the requests that arrived, oldest first: the latest 10 000, faults or not.
+            pub fn requests(&self) -> Vec<crate::Recorded> {
+                self.service.requests()
+            }
+
+            /// Answers every request with `fault` until [`Self::heal`].
+            pub fn fault(&self, fault: crate::Fault) {
+                self.service.fault(fault);
+            }
+
+            /// Answers honestly again. A request that hangs already keeps hanging.
+            pub fn heal(&self) {
+                self.service.heal();
+            }
+
+            /// Closes the listener and every connection; new ones are refused from now on.
+            pub async fn stop(&self) {
+                self.service.stop().await;
+            }
+
+            /// Listens on the same port again, if it was stopped.
+            ///
+            /// # Errors
+            /// Fails when somebody else has taken the port meanwhile.
+            pub async fn resume(&self) -> std::io::Result<()> {
+                self.service.resume().await
+            }
+        }
+    };
+}
+pub(crate) use serve;

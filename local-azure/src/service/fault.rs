@@ -1,0 +1,74 @@
+//! The ways in which a service can misbehave.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+/// Says how a service misbehaves, to every request alike.
+///
+/// A status that HTTP cannot carry as a final answer (below 200, above 999) becomes 500.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Answers exactly this.
+    Body {
+        /// The status.
+        status: u16,
+        /// The value of `content-type`.
+        content_type: String,
+        /// The body.
+        body: Vec<u8>,
+    },
+    /// Takes the request, then closes the connection without an answer.
+    Close,
+    /// Waits, then answers honestly.
+    Delay(Duration),
+    /// Answers 200 with bytes that are neither JSON nor UTF-8, as `application/json`.
+    Garbage,
+    /// Takes the request and never answers.
+    Hang,
+    /// Answers the status with `retry-after` (in seconds, rounded up) and `retry-after-ms`, as
+    /// Azure OpenAI does for provisioned throughput; the body is empty.
+    RetryAfter {
+        /// The status: 429, or 503.
+        status: u16,
+        /// How long the client is asked to wait.
+        after: Duration,
+    },
+    /// Answers the status with an empty body.
+    Status(u16),
+}
+
+pub(super) fn empty(status: u16) -> Response {
+    final_status(status).into_response()
+}
+
+pub(super) fn exactly(status: u16, content_type: &str, body: impl Into<Body>) -> Response {
+    let mut response = (final_status(status), body.into()).into_response();
+    if let Ok(content_type) = HeaderValue::from_str(content_type) {
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
+    response
+}
+
+pub(super) fn garbage() -> Response {
+    exactly(200, "application/json", b"\xff\xfe{\"access_token\": }".as_slice())
+}
+
+pub(super) fn retry_after(status: u16, after: Duration) -> Response {
+    let milliseconds = after.as_millis();
+    let headers = [
+        (RETRY_AFTER.as_str(), milliseconds.div_ceil(1000).to_string()),
+        ("retry-after-ms", milliseconds.to_string()),
+    ];
+    (final_status(status), headers).into_response()
+}
+
+fn final_status(status: u16) -> StatusCode {
+    StatusCode::from_u16(status)
+        .ok()
+        .filter(|status| !status.is_informational())
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
