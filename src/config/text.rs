@@ -1,0 +1,264 @@
+//! What a single value of the configuration may look like.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use matchit::Router;
+use serde::de::{Deserialize, Deserializer, Error, Unexpected};
+
+use crate::signature::Algorithm;
+
+/// A kind of text: what is wanted of it, in words, and what it becomes.
+pub(super) trait Word {
+    type Value;
+    const WANTED: &'static str;
+    fn read(text: &str) -> Option<Self::Value>;
+}
+
+/// A JSON string that was read as one kind of [`Word`].
+pub(super) struct Text<W: Word>(pub(super) W::Value);
+
+impl<'de, W: Word> Deserialize<'de> for Text<W> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || D::Error::invalid_value(Unexpected::Str(&text), &W::WANTED);
+        W::read(&text).map(Self).ok_or_else(wrong)
+    }
+}
+
+/// A JSON list with at least one item.
+pub(super) struct NonEmpty<T>(pub(super) Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for NonEmpty<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let items = Vec::deserialize(deserializer)?;
+        if items.is_empty() {
+            return Err(D::Error::custom("found an empty list, wanted at least one item"));
+        }
+        Ok(Self(items))
+    }
+}
+
+impl<W: Word> NonEmpty<Text<W>> {
+    pub(super) fn into_values(self) -> Vec<W::Value> {
+        self.0.into_iter().map(|text| text.0).collect()
+    }
+}
+
+/// Names a header, in lower case.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct HeaderName(String);
+
+/// Says which hosts a route is for: one, or every host below a suffix.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HostPattern {
+    /// `api.example.com`
+    Exact(String),
+    /// `*.example.com`, kept as `.example.com`
+    Below(String),
+}
+
+/// Says what the path of a route looks like, in the syntax of the `matchit` crate.
+#[derive(Clone)]
+pub struct PathPattern {
+    text: String,
+    router: Router<()>,
+}
+
+/// Names an accepted `typ`, in lower case and without `application/` (RFC 7515 §4.1.9).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TokenType(String);
+
+/// Names the path segment in which a deployment stands.
+const DEPLOYMENT: &str = "deployment";
+
+impl HeaderName {
+    /// Names the header that carries the credential.
+    pub fn authorization() -> Self {
+        Self::known("authorization")
+    }
+
+    /// Names a header that the house knows; the text must be in lower case.
+    pub(super) fn known(name: &'static str) -> Self {
+        Self(name.to_owned())
+    }
+
+    /// Returns the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl HostPattern {
+    /// Returns true if `host`, without a port, is one of the hosts; case does not matter.
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => name.eq_ignore_ascii_case(host),
+            Self::Below(suffix) => {
+                let at = host.len().checked_sub(suffix.len()).filter(|at| *at > 0);
+                at.and_then(|at| host.get(at..)).is_some_and(|end| suffix.eq_ignore_ascii_case(end))
+            }
+        }
+    }
+}
+
+impl PathPattern {
+    /// Returns true if the pattern has a segment `{deployment}`.
+    pub fn names_deployment(&self) -> bool {
+        self.text.contains("{deployment}")
+    }
+
+    /// Matches a path without its query; gives the deployment if the pattern names one.
+    pub fn matches<'a>(&self, path: &'a str) -> Option<Option<&'a str>> {
+        let found = self.router.at(path).ok()?;
+        Some(found.params.get(DEPLOYMENT))
+    }
+}
+
+impl fmt::Debug for PathPattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "PathPattern({:?})", self.text)
+    }
+}
+
+impl TokenType {
+    /// The types of access tokens: RFC 7519's general one and RFC 9068's.
+    pub(super) fn defaults() -> Vec<Self> {
+        vec![Self("jwt".to_owned()), Self("at+jwt".to_owned())]
+    }
+
+    /// Returns true if a header's `typ` means this type; an absent one means `JWT`.
+    pub fn accepts(&self, token_type: Option<&str>) -> bool {
+        self.0.eq_ignore_ascii_case(short_type(token_type.unwrap_or("JWT")))
+    }
+}
+
+/// Declares a kind of [`Word`]: its name, what it becomes, what is wanted, and how it is read.
+macro_rules! word {
+    ($name:ident -> $value:ty, $wanted:expr, $read:expr) => {
+        pub(super) struct $name(PhantomData<()>);
+
+        impl Word for $name {
+            type Value = $value;
+            const WANTED: &'static str = $wanted;
+
+            fn read(text: &str) -> Option<$value> {
+                let read: fn(&str) -> Option<$value> = $read;
+                read(text)
+            }
+        }
+    };
+}
+
+/// What a label may be: it appears in logs and in names of metrics, so it must be tame.
+pub(super) const LABEL: &str = "1 to 64 of A-Z a-z 0-9 . _ -";
+
+word!(Label -> String, LABEL, |text| is_label(text).then(|| text.to_owned()));
+word!(Plain -> String, "a text without control characters", plain);
+word!(Scope -> String, "a scope without spaces, quotes or backslashes (RFC 6749 §3.3)", |text| {
+    let allowed = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+    (!text.is_empty() && text.bytes().all(allowed)).then(|| text.to_owned())
+});
+word!(Method -> String, "a method in capitals, not CONNECT", |text| {
+    let capitals = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase());
+    (capitals && text != "CONNECT").then(|| text.to_owned())
+});
+word!(Wait -> Duration, "a duration from 1ms to 30d, such as \"60s\"", |text| {
+    let longest = Duration::from_hours(30 * 24);
+    span(text).filter(|span| (Duration::from_millis(1)..=longest).contains(span))
+});
+word!(Leeway -> Duration, "a duration up to 5m, such as \"60s\"", |text| {
+    span(text).filter(|span| *span <= Duration::from_mins(5))
+});
+word!(SignatureAlgorithm -> Algorithm, "one of RS256, RS384, RS512, PS256, PS384, PS512", Algorithm::named);
+word!(Type -> TokenType, "a token type such as \"at+jwt\"", |text| {
+    plain(short_type(text)).map(|text| TokenType(text.to_ascii_lowercase()))
+});
+word!(Host -> HostPattern, "a host such as \"api.example.com\" or \"*.example.com\", without a port", host);
+word!(Path -> PathPattern, "a pattern such as \"/openai/deployments/{deployment}/{*rest}\"", pattern);
+word!(Header -> HeaderName, "a header name that is not one of HTTP's own or a credential", |text| {
+    let name = ::http::HeaderName::try_from(text).ok()?;
+    (!RESERVED.contains(&name.as_str())).then(|| HeaderName(name.as_str().to_owned()))
+});
+word!(KeySetUri -> Uri, "a URI such as \"https://idp.example.com/jwks.json\"", uri);
+
+/// The two parts of a URI that a dispatched call needs; the cluster knows the rest.
+pub(super) struct Uri {
+    pub(super) authority: String,
+    pub(super) path: String,
+}
+
+/// Headers that frame or route a message, or carry the credential itself.
+const RESERVED: [&str; 12] = [
+    "api-key",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "keep-alive",
+    "ocp-apim-subscription-key",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+pub(super) fn is_label(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// The host of an issuer that is a URL, as its label.
+pub(super) fn host_label(issuer: &str) -> Option<String> {
+    let uri: ::http::Uri = issuer.parse().ok()?;
+    uri.host().filter(|host| is_label(host)).map(str::to_owned)
+}
+
+fn plain(text: &str) -> Option<String> {
+    (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
+/// A media type without its `application/`, which may be left out (RFC 7515 §4.1.9).
+fn short_type(text: &str) -> &str {
+    match text.split_once('/') {
+        Some((class, rest)) if class.eq_ignore_ascii_case("application") => rest,
+        Some(_) | None => text,
+    }
+}
+
+fn span(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok()
+}
+
+fn host(text: &str) -> Option<HostPattern> {
+    let (name, below) = match text.strip_prefix('*') {
+        Some(suffix) => (suffix.strip_prefix('.')?, true),
+        None => (text, false),
+    };
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
+    let is_name = !name.is_empty() && name.bytes().all(allowed);
+    let has_port = name.contains(':') && !name.ends_with(']');
+    let pattern = if below {
+        HostPattern::Below(format!(".{name}"))
+    } else {
+        HostPattern::Exact(name.to_owned())
+    };
+    (is_name && !has_port).then_some(pattern)
+}
+
+fn pattern(text: &str) -> Option<PathPattern> {
+    let mut router = Router::new();
+    router.insert(text, ()).ok()?;
+    text.starts_with('/').then(|| PathPattern { text: text.to_owned(), router })
+}
+
+fn uri(text: &str) -> Option<Uri> {
+    let uri: ::http::Uri = text.parse().ok()?;
+    let scheme = uri.scheme_str()?;
+    let authority = uri.authority()?.as_str();
+    let sound = (scheme == "https" || scheme == "http") && !authority.contains('@');
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    sound.then(|| Uri { authority: authority.to_owned(), path: path.to_owned() })
+}

@@ -1,0 +1,270 @@
+//! The one place that turns a reason into a reply.
+//!
+//! Statuses and challenges follow RFC 6750 §3; the body has the shape of OpenAI's errors, because
+//! the OpenAI SDKs show it to their users. Nothing here ever holds a token, a key or a claim's value.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+/// Names why a request goes no further; the only source of replies.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Denial {
+    /// The token's `alg` is not one that its issuer's entry lists.
+    AlgorithmForbidden,
+    /// The token's `aud` names none of the issuer's audiences.
+    AudienceMismatch,
+    /// More than one credential was sent.
+    AuthorizationAmbiguous,
+    /// `Authorization: Bearer` is not followed by exactly one token.
+    AuthorizationMalformed,
+    /// No grant of the route holds: a claim has none of the wanted values.
+    ClaimMissing,
+    /// A registered claim is absent or has the wrong type.
+    ClaimsMalformed,
+    /// No grant of the route names the calling application.
+    ClientForbidden,
+    /// No grant of the route names the deployment.
+    DeploymentForbidden,
+    /// The token's header has `crit` (RFC 7515 §4.1.11: what is not understood is refused).
+    ExtensionUnsupported,
+    /// Our side: no managed-identity token could be had.
+    IdentityUnavailable {
+        /// Until the next try.
+        retry_after: Duration,
+    },
+    /// No grant of the route names the token's issuer.
+    IssuerForbidden,
+    /// The token's `iss` is none of the configured ones.
+    IssuerUnknown,
+    /// The issuer's keys are known and the token's `kid` is not among them.
+    KeyUnknown,
+    /// Our side: the issuer's keys could not be had.
+    KeysUnavailable {
+        /// Until the next try.
+        retry_after: Duration,
+    },
+    /// The token lives longer than the issuer's `max_lifetime`.
+    LifetimeExceeded,
+    /// The path can be read in more than one way.
+    PathRefused,
+    /// No grant of the route holds: a role is missing.
+    RoleMissing,
+    /// No route matches.
+    RouteUnknown,
+    /// No grant of the route holds, and these scopes would satisfy one.
+    ScopeMissing {
+        /// The scopes of that grant.
+        scopes: Vec<String>,
+    },
+    /// The signature is not that of the key.
+    SignatureInvalid,
+    /// `exp` has passed.
+    TokenExpired,
+    /// The credential is no signed JWT.
+    TokenMalformed,
+    /// No credential was sent.
+    TokenMissing,
+    /// `nbf` or `iat` lies in the future.
+    TokenNotYetValid,
+    /// The credential is longer than any token that is accepted.
+    TokenTooLarge,
+    /// The token's `typ` is not one that its issuer's entry lists.
+    TypeForbidden,
+}
+
+/// Holds a local reply, ready to be sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The JSON body.
+    pub body: String,
+}
+
+/// The `realm` of every challenge.
+const REALM: &str = "keyless";
+
+/// Who has to act, and with it the status, the challenge and OpenAI's `type`.
+enum Kind<'a> {
+    /// 400: the request cannot be read (RFC 6750 `invalid_request`).
+    InvalidRequest,
+    /// 400 that has nothing to do with the credential.
+    BadRequest,
+    /// 401 without an error code: no credential was sent (RFC 6750 §3.1).
+    Unauthenticated,
+    /// 401: the token is no good (RFC 6750 `invalid_token`).
+    InvalidToken,
+    /// 403: the token is good and does not suffice.
+    Forbidden(&'a [String]),
+    /// 404.
+    NotFound,
+    /// 503: it is our fault, and over in a while.
+    Unavailable(Duration),
+}
+
+impl Denial {
+    /// Returns the stable code that body, log, metric and filter state share.
+    pub fn code(&self) -> &'static str {
+        self.entry().0
+    }
+
+    /// Returns the reply for this reason.
+    pub fn reply(&self) -> Reply {
+        let (code, message, kind) = self.entry();
+        let (status, class) = kind.status();
+        let body =
+            json!({"error": {"code": code, "message": message, "type": class, "param": null}});
+        let mut headers = vec![("content-type", "application/json".to_owned())];
+        headers.extend(kind.challenge(message).map(|value| ("www-authenticate", value)));
+        headers.extend(kind.retry_after().map(|value| ("retry-after", value)));
+        Reply { status, headers, body: body.to_string() }
+    }
+
+    /// The table of all reasons: code, message, kind.
+    fn entry(&self) -> (&'static str, &'static str, Kind<'_>) {
+        use Kind::{
+            BadRequest, Forbidden, InvalidRequest, InvalidToken, NotFound, Unauthenticated,
+            Unavailable,
+        };
+        match self {
+            Self::AlgorithmForbidden => {
+                ("algorithm_forbidden", "The token's algorithm is not accepted.", InvalidToken)
+            }
+            Self::AudienceMismatch => {
+                ("audience_mismatch", "The token is meant for another audience.", InvalidToken)
+            }
+            Self::AuthorizationAmbiguous => (
+                "authorization_ambiguous",
+                "More than one credential was sent; send one.",
+                InvalidRequest,
+            ),
+            Self::AuthorizationMalformed => (
+                "authorization_malformed",
+                "The Authorization header is not 'Bearer' and one token.",
+                InvalidRequest,
+            ),
+            Self::ClaimMissing => {
+                ("claim_missing", "The token lacks a claim that this needs.", Forbidden(&[]))
+            }
+            Self::ClaimsMalformed => (
+                "claims_malformed",
+                "A claim of the token is missing or has the wrong type.",
+                InvalidToken,
+            ),
+            Self::ClientForbidden => {
+                ("client_forbidden", "The calling application may not do this.", Forbidden(&[]))
+            }
+            Self::DeploymentForbidden => {
+                ("deployment_forbidden", "The caller may not use this deployment.", Forbidden(&[]))
+            }
+            Self::ExtensionUnsupported => (
+                "extension_unsupported",
+                "The token demands an extension that is not supported.",
+                InvalidToken,
+            ),
+            Self::IdentityUnavailable { retry_after } => (
+                "identity_unavailable",
+                "The gateway has no identity token at the moment.",
+                Unavailable(*retry_after),
+            ),
+            Self::IssuerForbidden => {
+                ("issuer_forbidden", "Tokens of this issuer may not do this.", Forbidden(&[]))
+            }
+            Self::IssuerUnknown => {
+                ("issuer_unknown", "The token's issuer is not trusted here.", InvalidToken)
+            }
+            Self::KeyUnknown => {
+                ("key_unknown", "The token's issuer has no such key.", InvalidToken)
+            }
+            Self::KeysUnavailable { retry_after } => (
+                "keys_unavailable",
+                "The gateway has no keys of the token's issuer at the moment.",
+                Unavailable(*retry_after),
+            ),
+            Self::LifetimeExceeded => {
+                ("lifetime_exceeded", "The token lives longer than is accepted.", InvalidToken)
+            }
+            Self::PathRefused => (
+                "path_refused",
+                "The path can be read in more than one way; send it in plain form.",
+                BadRequest,
+            ),
+            Self::RoleMissing => {
+                ("role_missing", "The token lacks a role that this needs.", Forbidden(&[]))
+            }
+            Self::RouteUnknown => ("route_unknown", "There is nothing at this address.", NotFound),
+            Self::ScopeMissing { scopes } => {
+                ("scope_missing", "The token lacks a scope that this needs.", Forbidden(scopes))
+            }
+            Self::SignatureInvalid => {
+                ("signature_invalid", "The token's signature is not valid.", InvalidToken)
+            }
+            Self::TokenExpired => ("token_expired", "The token has expired.", InvalidToken),
+            Self::TokenMalformed => {
+                ("token_malformed", "The credential is not a signed JWT.", InvalidToken)
+            }
+            Self::TokenMissing => {
+                ("token_missing", "Send a token as 'Authorization: Bearer'.", Unauthenticated)
+            }
+            Self::TokenNotYetValid => {
+                ("token_not_yet_valid", "The token is not valid yet.", InvalidToken)
+            }
+            Self::TokenTooLarge => ("token_too_large", "The token is too long.", InvalidRequest),
+            Self::TypeForbidden => {
+                ("type_forbidden", "This type of token is not accepted.", InvalidToken)
+            }
+        }
+    }
+}
+
+impl Kind<'_> {
+    fn status(&self) -> (u16, &'static str) {
+        match self {
+            Self::BadRequest | Self::InvalidRequest => (400, "invalid_request_error"),
+            Self::InvalidToken | Self::Unauthenticated => (401, "authentication_error"),
+            Self::Forbidden(_) => (403, "permission_error"),
+            Self::NotFound => (404, "invalid_request_error"),
+            Self::Unavailable(_) => (503, "server_error"),
+        }
+    }
+
+    /// The value of `WWW-Authenticate` (RFC 6750 §3). Scopes are checked at configuration to need
+    /// no quoting (RFC 6749 §3.3).
+    fn challenge(&self, message: &str) -> Option<String> {
+        let bearer = format!("Bearer realm=\"{REALM}\"");
+        let with = |error: &str| {
+            Some(format!("{bearer}, error=\"{error}\", error_description=\"{message}\""))
+        };
+        match self {
+            Self::BadRequest | Self::NotFound | Self::Unavailable(_) => None,
+            Self::Unauthenticated => Some(bearer),
+            Self::InvalidRequest => with("invalid_request"),
+            Self::InvalidToken => with("invalid_token"),
+            Self::Forbidden([]) => with("insufficient_scope"),
+            Self::Forbidden(scopes) => with("insufficient_scope")
+                .map(|challenge| format!("{challenge}, scope=\"{}\"", scopes.join(" "))),
+        }
+    }
+
+    /// The value of `Retry-After`: whole seconds, rounded up, and at least one (RFC 9110 §10.2.3).
+    fn retry_after(&self) -> Option<String> {
+        match self {
+            Self::Unavailable(wait) => {
+                let begun = u64::from(wait.subsec_nanos() > 0);
+                Some(wait.as_secs().saturating_add(begun).max(1).to_string())
+            }
+            Self::BadRequest
+            | Self::Forbidden(_)
+            | Self::InvalidRequest
+            | Self::InvalidToken
+            | Self::NotFound
+            | Self::Unauthenticated => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+use super::*;
+
+const WAIT: Duration = Duration::from_millis(1200);
+
+/// One row for each reason: status, code, and the `error` of the challenge where there is one.
+fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
+    use Denial::*;
+    let scopes = vec!["openai.chat".to_owned(), "openai.read".to_owned()];
+    vec![
+        (AlgorithmForbidden, 401, "algorithm_forbidden", Some("invalid_token")),
+        (AudienceMismatch, 401, "audience_mismatch", Some("invalid_token")),
+        (AuthorizationAmbiguous, 400, "authorization_ambiguous", Some("invalid_request")),
+        (AuthorizationMalformed, 400, "authorization_malformed", Some("invalid_request")),
+        (ClaimMissing, 403, "claim_missing", Some("insufficient_scope")),
+        (ClaimsMalformed, 401, "claims_malformed", Some("invalid_token")),
+        (ClientForbidden, 403, "client_forbidden", Some("insufficient_scope")),
+        (DeploymentForbidden, 403, "deployment_forbidden", Some("insufficient_scope")),
+        (ExtensionUnsupported, 401, "extension_unsupported", Some("invalid_token")),
+        (IdentityUnavailable { retry_after: WAIT }, 503, "identity_unavailable", None),
+        (IssuerForbidden, 403, "issuer_forbidden", Some("insufficient_scope")),
+        (IssuerUnknown, 401, "issuer_unknown", Some("invalid_token")),
+        (KeyUnknown, 401, "key_unknown", Some("invalid_token")),
+        (KeysUnavailable { retry_after: WAIT }, 503, "keys_unavailable", None),
+        (LifetimeExceeded, 401, "lifetime_exceeded", Some("invalid_token")),
+        (PathRefused, 400, "path_refused", None),
+        (RoleMissing, 403, "role_missing", Some("insufficient_scope")),
+        (RouteUnknown, 404, "route_unknown", None),
+        (ScopeMissing { scopes }, 403, "scope_missing", Some("insufficient_scope")),
+        (SignatureInvalid, 401, "signature_invalid", Some("invalid_token")),
+        (TokenExpired, 401, "token_expired", Some("invalid_token")),
+        (TokenMalformed, 401, "token_malformed", Some("invalid_token")),
+        (TokenMissing, 401, "token_missing", None),
+        (TokenNotYetValid, 401, "token_not_yet_valid", Some("invalid_token")),
+        (TokenTooLarge, 400, "token_too_large", Some("invalid_request")),
+        (TypeForbidden, 401, "type_forbidden", Some("invalid_token")),
+    ]
+}
+
+fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
+    reply.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn every_reason_has_its_status_code_and_challenge() {
+    for (denial, status, code, error) in table() {
+        let reply = denial.reply();
+        assert_eq!(reply.status, status, "{denial:?}");
+        assert_eq!(denial.code(), code);
+        let challenge = header(&reply, "www-authenticate").unwrap_or_default();
+        assert_eq!(challenge.is_empty(), !matches!(status, 401 | 403) && error.is_none());
+        if let Some(error) = error {
+            assert!(challenge.contains(&format!("error=\"{error}\"")), "{challenge}");
+        }
+    }
+}
+
+#[test]
+fn the_body_has_the_shape_that_the_openai_sdks_show() {
+    let body: serde_json::Value = serde_json::from_str(&Denial::TokenExpired.reply().body).unwrap();
+    assert_eq!(
+        body,
+        json!({"error": {
+            "code": "token_expired",
+            "message": "The token has expired.",
+            "type": "authentication_error",
+            "param": null
+        }})
+    );
+}
+
+#[test]
+fn a_request_without_a_credential_gets_a_challenge_without_an_error() {
+    let reply = Denial::TokenMissing.reply();
+    assert_eq!(header(&reply, "www-authenticate"), Some("Bearer realm=\"keyless\""));
+}
+
+#[test]
+fn a_missing_scope_is_named_in_the_challenge() {
+    let scopes = vec!["openai.chat".to_owned(), "openai.read".to_owned()];
+    let reply = Denial::ScopeMissing { scopes }.reply();
+    let challenge = header(&reply, "www-authenticate").unwrap();
+    assert!(challenge.ends_with(", scope=\"openai.chat openai.read\""), "{challenge}");
+}
+
+#[test]
+fn retry_after_is_in_whole_seconds_rounded_up_and_never_zero() {
+    for (wait, said) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (59_999, "60")] {
+        let denial = Denial::KeysUnavailable { retry_after: Duration::from_millis(wait) };
+        assert_eq!(header(&denial.reply(), "retry-after"), Some(said));
+    }
+    let endless = Denial::IdentityUnavailable { retry_after: Duration::MAX };
+    assert_eq!(header(&endless.reply(), "retry-after"), Some("18446744073709551615"));
+}

@@ -1,0 +1,417 @@
+//! The state machine that joins the rooms: events go in, decisions and calls to make come out.
+//!
+//! A host drives it with [`Gate::admit`], [`Gate::calls`], [`Gate::answered`], [`Gate::released`]
+//! and [`Gate::forget`], and calls again at [`Gate::wake_at`]. A request that cannot be decided yet
+//! is kept as it arrived and decided anew, from the start, when what it waits for has come; so
+//! there is one way to an admission, however often it is walked.
+
+mod forward;
+mod ruling;
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use crate::bearer;
+use crate::config::{Access, Config, HeaderName};
+use crate::denial::Denial;
+use crate::http::{Answer, Call, FetchError};
+use crate::identity::{self, AccessToken};
+use crate::jwks::{self, KeySet};
+use crate::jwt::{Claims, Token};
+use crate::policy;
+use crate::refresh::{Prospect, Refresh, after, spread};
+use crate::request::Head;
+use crate::signature::Crypto;
+pub use forward::Forward;
+pub use ruling::{Record, Ruling, Verdict};
+
+/// Decides every request of one thread, and keeps what that takes.
+pub struct Gate {
+    config: Config,
+    crypto: Box<dyn Crypto>,
+    /// One for each issuer, in the same order.
+    key_sets: Vec<Refresh<KeySet>>,
+    /// One for each identity, in the same order.
+    identities: Vec<Refresh<AccessToken>>,
+    waiting: Vec<Waiting>,
+    /// A thread that serves nobody asks nobody: nothing is fetched before the first request.
+    awake: bool,
+}
+
+/// Identifies a stream; the host's own number.
+pub type StreamId = u32;
+
+/// Names one of the things that are fetched.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Fetch {
+    /// The token of the identity at this place in the configuration.
+    Identity(usize),
+    /// The key set of the issuer at this place in the configuration.
+    Keys(usize),
+}
+
+/// Tells what came of a fetch, for the log and the counters.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Report {
+    /// `jwks` or `identity`.
+    pub kind: &'static str,
+    /// The name of the issuer or of the identity.
+    pub name: String,
+    /// What came of it.
+    pub result: Result<(), FetchError>,
+    /// True if the one before ended otherwise: worth a line in the log.
+    pub is_news: bool,
+}
+
+/// A request that cannot be decided yet, as it arrived.
+struct Waiting {
+    stream: StreamId,
+    head: Head,
+    arrived: SystemTime,
+    pending: Box<Pending>,
+}
+
+/// What a request waits for, and what it is told if that does not come in time.
+struct Pending {
+    fetch: Fetch,
+    /// The fetches of this thing that had ended when the wait began; one more is worth a look.
+    seen: u64,
+    otherwise: Denial,
+    record: Record,
+}
+
+/// Why a request cannot go on now; the places are those of the configuration.
+enum Stop {
+    Deny(Denial),
+    KeyUnknown(usize),
+    KeysMissing(usize),
+    TokenMissing(usize),
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Deny(denial)
+    }
+}
+
+/// How long a request may wait for keys and an identity token, all in all.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many requests of one thread may wait; each is held with its headers.
+const MAX_WAITING: usize = 1024;
+
+/// How long after a call's own time-out it counts as lost.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What to say of the next try while one is under way.
+const ALREADY_TRYING: Duration = Duration::from_secs(1);
+
+impl Gate {
+    /// Makes a gate that holds no keys and no identity token yet.
+    pub fn new(config: Config, crypto: Box<dyn Crypto>) -> Self {
+        let key_sets = config.issuers.iter().map(|_| Refresh::new()).collect();
+        let identities = config.identities.iter().map(|_| Refresh::new()).collect();
+        Self { config, crypto, key_sets, identities, waiting: Vec::new(), awake: false }
+    }
+
+    /// Decides a new request, or keeps it and returns `None`: then [`Gate::released`] decides it,
+    /// unless [`Gate::forget`] comes first.
+    pub fn admit(&mut self, stream: StreamId, head: Head, now: SystemTime) -> Option<Ruling> {
+        self.awake = true;
+        match self.rule(&head, now, now) {
+            Ok(ruling) => Some(ruling),
+            Err(pending) if self.waiting.len() >= MAX_WAITING => Some(pending.give_up()),
+            Err(pending) => {
+                self.waiting.push(Waiting { stream, head, arrived: now, pending });
+                None
+            }
+        }
+    }
+
+    /// Decides the waiting requests that can be decided now, or have waited too long.
+    pub fn released(&mut self, now: SystemTime) -> Vec<(StreamId, Ruling)> {
+        let mut released = Vec::new();
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            let is_overdue = is_overdue(waiting.arrived, now);
+            if !is_overdue && self.count(waiting.pending.fetch) == waiting.pending.seen {
+                self.waiting.push(waiting);
+                continue;
+            }
+            match self.rule(&waiting.head, waiting.arrived, now) {
+                Ok(ruling) => released.push((waiting.stream, ruling)),
+                Err(pending) if is_overdue => released.push((waiting.stream, pending.give_up())),
+                Err(pending) => {
+                    waiting.pending = pending;
+                    self.waiting.push(waiting);
+                }
+            }
+        }
+        released
+    }
+
+    /// Drops a request that waits, because its stream is gone.
+    pub fn forget(&mut self, stream: StreamId) {
+        self.waiting.retain(|waiting| waiting.stream != stream);
+    }
+
+    /// Returns the calls that are due, and counts them as in flight; each is to be answered by
+    /// [`Gate::answered`].
+    pub fn calls(&mut self, now: SystemTime) -> Vec<(Fetch, Call)> {
+        let mut calls = Vec::new();
+        if !self.awake {
+            return calls;
+        }
+        for (at, (issuer, keys)) in self.config.issuers.iter().zip(&mut self.key_sets).enumerate() {
+            if keys.begin(lost_at(issuer.jwks.timeout, now), now) {
+                calls.push((Fetch::Keys(at), jwks::call(&issuer.jwks)));
+            }
+        }
+        let identities = self.config.identities.iter().zip(&mut self.identities).enumerate();
+        for (at, (identity, token)) in identities {
+            if token.begin(lost_at(identity::TIMEOUT, now), now) {
+                calls.push((Fetch::Identity(at), identity::call(identity)));
+            }
+        }
+        calls
+    }
+
+    /// Returns the calls that were never answered; each is now to be answered with [`Answer::Lost`].
+    pub fn lost(&self, now: SystemTime) -> Vec<Fetch> {
+        let keys = self.key_sets.iter().enumerate();
+        let keys = keys.filter(|(_, keys)| keys.is_lost(now)).map(|(at, _)| Fetch::Keys(at));
+        let tokens = self.identities.iter().enumerate();
+        let tokens = tokens.filter(|(_, one)| one.is_lost(now)).map(|(at, _)| Fetch::Identity(at));
+        keys.chain(tokens).collect()
+    }
+
+    /// Takes the answer to a call and says what came of it; `None` if there is no such thing.
+    pub fn answered(&mut self, fetch: Fetch, answer: &Answer, now: SystemTime) -> Option<Report> {
+        match fetch {
+            Fetch::Identity(at) => {
+                let (identity, token) =
+                    (self.config.identities.get(at)?, self.identities.get_mut(at)?);
+                let fetched = answer.content().and_then(|body| identity::parse(body, now));
+                let times = |token: &AccessToken| (token.refresh_at(now), token.unusable_at(now));
+                Some(Report::of("identity", &identity.name, settle(token, fetched, times, now)))
+            }
+            Fetch::Keys(at) => {
+                let (issuer, keys) = (self.config.issuers.get(at)?, self.key_sets.get_mut(at)?);
+                let fetched = answer.content().and_then(KeySet::parse);
+                let source = &issuer.jwks;
+                let times = |_: &KeySet| {
+                    (after(spread(source.refresh, now), now), after(source.max_age, now))
+                };
+                Some(Report::of("jwks", &issuer.name, settle(keys, fetched, times, now)))
+            }
+        }
+    }
+
+    /// Returns when [`Gate::calls`], [`Gate::lost`] or [`Gate::released`] is worth asking again.
+    pub fn wake_at(&self) -> Option<SystemTime> {
+        if !self.awake {
+            return None;
+        }
+        let keys = self.key_sets.iter().map(Refresh::wake_at);
+        let identities = self.identities.iter().map(Refresh::wake_at);
+        let deadlines = self.waiting.iter().map(|waiting| after(PATIENCE, waiting.arrived));
+        keys.chain(identities).chain(deadlines).min()
+    }
+
+    /// Returns the headers that no caller may set, so that trailers can be rid of them too.
+    pub fn stripped(&self) -> &[HeaderName] {
+        &self.config.stripped
+    }
+
+    /// Decides a request, or says what it has to wait for.
+    fn rule(
+        &mut self,
+        head: &Head,
+        arrived: SystemTime,
+        now: SystemTime,
+    ) -> Result<Ruling, Box<Pending>> {
+        let mut record = Record::default();
+        let stop = match self.decide(head, &mut record, now) {
+            Ok(forward) => return Ok(Ruling::forward(forward, record)),
+            Err(stop) => stop,
+        };
+        match self.pending(stop, arrived, now) {
+            Ok(pending) => Err(Box::new(Pending { record, ..pending })),
+            Err(denial) => Ok(Ruling::deny(&denial, record)),
+        }
+    }
+
+    /// The way of a request, from the first byte to the last check.
+    fn decide(&self, head: &Head, record: &mut Record, now: SystemTime) -> Result<Forward, Stop> {
+        let path = head.path()?;
+        let found = policy::find(&self.config.routes, head.method(), head.host(), path);
+        let found = found.ok_or(Denial::RouteUnknown)?;
+        record.route = Some(found.route.name.clone());
+        let stripped = &self.config.stripped;
+        let (grants, identity, forward_claims) = match &found.route.access {
+            Access::Public => {
+                record.reason = "public";
+                return Ok(Forward::new(head, stripped, None, Vec::new()));
+            }
+            Access::Granted { grants, identity, forward_claims } => {
+                (grants, *identity, forward_claims)
+            }
+        };
+        let (issuer, claims) = self.authenticate(head, record, now)?;
+        policy::admit(grants, issuer, found.deployment, &claims)?;
+        record.deployment = found.deployment.map(str::to_owned);
+        record.reason = "ok";
+        let token = identity.map(|at| self.access_token(at, now)).transpose()?;
+        Ok(Forward::new(head, stripped, token, forward::values(forward_claims, &claims)))
+    }
+
+    /// Gives the claims of the request's token, if it has a good one.
+    fn authenticate(
+        &self,
+        head: &Head,
+        record: &mut Record,
+        now: SystemTime,
+    ) -> Result<(usize, Claims), Stop> {
+        let token = Token::parse(bearer::token(&head.authorization())?)?;
+        let mut issuers = self.config.issuers.iter().zip(&self.key_sets).enumerate();
+        let named = issuers.find(|(_, (issuer, _))| issuer.issuer == token.issuer());
+        let (at, (issuer, keys)) = named.ok_or(Denial::IssuerUnknown)?;
+        record.issuer = Some(issuer.name.clone());
+        token.check(issuer, now)?;
+        let keys = keys.value(now).ok_or(Stop::KeysMissing(at))?;
+        let claims = token.verify(keys, &*self.crypto).map_err(|denial| {
+            if denial == Denial::KeyUnknown { Stop::KeyUnknown(at) } else { Stop::Deny(denial) }
+        })?;
+        record.client = claims.client().map(str::to_owned);
+        record.subject = claims.text("sub").map(str::to_owned);
+        Ok((at, claims))
+    }
+
+    fn access_token(&self, at: usize, now: SystemTime) -> Result<&AccessToken, Stop> {
+        self.identities.get(at).and_then(|token| token.value(now)).ok_or(Stop::TokenMissing(at))
+    }
+
+    /// Says what to wait for, or that waiting does not help.
+    fn pending(
+        &mut self,
+        stop: Stop,
+        arrived: SystemTime,
+        now: SystemTime,
+    ) -> Result<Pending, Denial> {
+        match stop {
+            Stop::Deny(denial) => Err(denial),
+            Stop::TokenMissing(at) => {
+                let unavailable = |retry_after| Denial::IdentityUnavailable { retry_after };
+                let Some(token) = self.identities.get(at) else {
+                    return Err(unavailable(ALREADY_TRYING));
+                };
+                wait_for(Fetch::Identity(at), token, unavailable, now)
+            }
+            Stop::KeysMissing(at) => {
+                let Some(keys) = self.key_sets.get(at) else { return Err(Denial::KeyUnknown) };
+                wait_for(Fetch::Keys(at), keys, keys_unavailable, now)
+            }
+            Stop::KeyUnknown(at) => self.pending_key(at, arrived, now),
+        }
+    }
+
+    /// A key that the issuer did not have when its keys were last asked for may be a new one. Keys
+    /// that were asked for after the request came settle it.
+    fn pending_key(
+        &mut self,
+        at: usize,
+        arrived: SystemTime,
+        now: SystemTime,
+    ) -> Result<Pending, Denial> {
+        let (Some(issuer), Some(keys)) = (self.config.issuers.get(at), self.key_sets.get_mut(at))
+        else {
+            return Err(Denial::KeyUnknown);
+        };
+        if keys.is_failing() {
+            return wait_for(Fetch::Keys(at), keys, keys_unavailable, now);
+        }
+        if keys.is_as_new_as(arrived) {
+            return Err(Denial::KeyUnknown);
+        }
+        keys.hasten(issuer.jwks.unknown_kid_interval, now);
+        wait_for(Fetch::Keys(at), keys, |_| Denial::KeyUnknown, now)
+    }
+
+    fn count(&self, fetch: Fetch) -> u64 {
+        match fetch {
+            Fetch::Identity(at) => self.identities.get(at).map_or(0, Refresh::count),
+            Fetch::Keys(at) => self.key_sets.get(at).map_or(0, Refresh::count),
+        }
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Gate({} waiting)", self.waiting.len())
+    }
+}
+
+impl Pending {
+    fn give_up(self) -> Ruling {
+        Ruling::deny(&self.otherwise, self.record)
+    }
+}
+
+impl Report {
+    fn of(
+        kind: &'static str,
+        name: &str,
+        (result, is_news): (Result<(), FetchError>, bool),
+    ) -> Self {
+        Self { kind, name: name.to_owned(), result, is_news }
+    }
+}
+
+/// Renews or fails a refresh; says also whether the fetch before ended otherwise.
+fn settle<T>(
+    refresh: &mut Refresh<T>,
+    fetched: Result<T, FetchError>,
+    times: impl Fn(&T) -> (SystemTime, SystemTime),
+    now: SystemTime,
+) -> (Result<(), FetchError>, bool) {
+    let was_failing = refresh.is_failing();
+    let is_first = refresh.count() == 0;
+    match fetched {
+        Ok(value) => {
+            let (refresh_at, expires) = times(&value);
+            refresh.renew(value, refresh_at, expires, now);
+            (Ok(()), was_failing || is_first)
+        }
+        Err(error) => {
+            refresh.fail(now);
+            (Err(error), !was_failing)
+        }
+    }
+}
+
+fn wait_for<T>(
+    fetch: Fetch,
+    refresh: &Refresh<T>,
+    otherwise: impl Fn(Duration) -> Denial,
+    now: SystemTime,
+) -> Result<Pending, Denial> {
+    match refresh.prospect(now) {
+        Prospect::Later(wait) => Err(otherwise(wait)),
+        Prospect::Soon => {
+            let (seen, otherwise) = (refresh.count(), otherwise(ALREADY_TRYING));
+            Ok(Pending { fetch, seen, otherwise, record: Record::default() })
+        }
+    }
+}
+
+fn keys_unavailable(retry_after: Duration) -> Denial {
+    Denial::KeysUnavailable { retry_after }
+}
+
+fn lost_at(timeout: Duration, now: SystemTime) -> SystemTime {
+    after(timeout.saturating_add(GRACE), now)
+}
+
+/// A clock that was set back far must not make a request wait as long as it was set back.
+fn is_overdue(arrived: SystemTime, now: SystemTime) -> bool {
+    after(PATIENCE, arrived) <= now || after(PATIENCE, now) < arrived
+}

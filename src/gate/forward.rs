@@ -1,0 +1,44 @@
+//! How an admitted request differs from what the caller sent.
+
+use crate::config::HeaderName;
+use crate::identity::AccessToken;
+use crate::jwt::Claims;
+use crate::request::Head;
+use crate::secret::Secret;
+
+/// Lists the changes to an admitted request, to be made in the order of the fields.
+#[derive(Debug)]
+pub struct Forward {
+    /// The new `:path`, if the query held credentials.
+    pub target: Option<Vec<u8>>,
+    /// The headers to remove: those that the caller may not set, where it did.
+    pub remove: Vec<HeaderName>,
+    /// The headers to set, in place of all of that name.
+    pub set: Vec<(HeaderName, Secret)>,
+}
+
+impl Forward {
+    /// Strips what the caller may not send, then sets the gateway's own: the identity token, if the
+    /// route has one, and the claims that it forwards.
+    pub(super) fn new(
+        head: &Head,
+        stripped: &[HeaderName],
+        token: Option<&AccessToken>,
+        claims: Vec<(HeaderName, Secret)>,
+    ) -> Self {
+        let mut set = claims;
+        set.extend(token.map(|token| (HeaderName::authorization(), token.authorization().clone())));
+        let is_set = |name: &HeaderName| set.iter().any(|(other, _)| other == name);
+        let remove = head.sent(stripped).filter(|name| !is_set(name)).cloned().collect();
+        Self { target: head.cleaned_target(), remove, set }
+    }
+}
+
+/// The headers that a route sets to claims; a claim that is absent or unprintable sets none.
+pub(super) fn values(
+    wanted: &[(HeaderName, String)],
+    claims: &Claims,
+) -> Vec<(HeaderName, Secret)> {
+    let value = |claim: &String| claims.printable(claim).map(Secret::new);
+    wanted.iter().filter_map(|(header, claim)| Some((header.clone(), value(claim)?))).collect()
+}

@@ -1,0 +1,264 @@
+//! Translates between proxy-wasm's callbacks and the gate; it decides nothing.
+//!
+//! The root context owns every call: the SDK would drop an answer whose stream is gone
+//! (proxy-wasm/proxy-wasm-rust-sdk#385). A stream that must wait pauses and shortens the root's
+//! tick; the root sends the calls and resumes the streams that its gate releases.
+
+mod metrics;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use log::{error, info, warn};
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{Action, BufferType, ContextType, LogLevel, MapType};
+
+use crate::config::Config;
+use crate::denial::Reply;
+use crate::gate::{Fetch, Forward, Gate, Record, Ruling, StreamId, Verdict};
+use crate::http::{Answer, Call, MAX_BODY};
+use crate::request::Head;
+use crate::signature::Sandbox;
+use metrics::Metrics;
+
+proxy_wasm::main! {{
+    proxy_wasm::set_log_level(LogLevel::Info);
+    proxy_wasm::set_root_context(|_| Box::new(Root::default()));
+}}
+
+/// One configuration on one thread.
+#[derive(Default)]
+struct Root {
+    calls: HashMap<u32, Fetch>,
+    shared: Option<Shared>,
+}
+
+/// What the root and its streams share; streams that outlive a configuration keep theirs.
+#[derive(Clone)]
+struct Shared {
+    gate: Rc<RefCell<Gate>>,
+    metrics: Rc<RefCell<Metrics>>,
+}
+
+/// One request.
+struct Stream {
+    id: StreamId,
+    shared: Option<Shared>,
+}
+
+/// How soon the root looks after a stream that waits; the least that Envoy knows.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// The longest tick, in case the clock jumps.
+const LONGEST_TICK: Duration = Duration::from_hours(1);
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _: usize) {
+        let Some(fetch) = self.calls.remove(&token) else { return };
+        if let Some(shared) = self.shared.clone() {
+            shared.settle(fetch, &answer(headers, body));
+            self.drive(&shared);
+        }
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        let bytes = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size);
+        let bytes = bytes.ok().flatten().unwrap_or_default();
+        match Config::parse(&bytes) {
+            Ok(config) => {
+                let (issuers, routes) = (config.issuers.len(), config.routes.len());
+                let version = env!("CARGO_PKG_VERSION");
+                info!("keyless {version}: configured with {issuers} issuers and {routes} routes");
+                let gate = Rc::new(RefCell::new(Gate::new(config, Box::new(Sandbox))));
+                self.shared = Some(Shared { gate, metrics: Rc::default() });
+                true
+            }
+            Err(error) => {
+                error!("the configuration is refused: {error}");
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        if let Some(shared) = self.shared.clone() {
+            self.drive(&shared);
+        }
+    }
+
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream { id, shared: self.shared.clone() }))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+impl Root {
+    /// Does all that is due: gives up lost calls, sends new ones, lets released streams go on.
+    fn drive(&mut self, shared: &Shared) {
+        let now = now();
+        let lost = shared.gate.borrow().lost(now);
+        for fetch in lost {
+            self.calls.retain(|_, other| *other != fetch);
+            shared.settle(fetch, &Answer::Lost);
+        }
+        let calls = shared.gate.borrow_mut().calls(now);
+        for (fetch, call) in calls {
+            match dispatch(&call) {
+                Some(token) => _ = self.calls.insert(token, fetch),
+                None => shared.settle(fetch, &Answer::Unsent),
+            }
+        }
+        let released = shared.gate.borrow_mut().released(now);
+        for (stream, ruling) in released {
+            // It fails if the stream is gone, and then there is nobody to answer.
+            if hostcalls::set_effective_context(stream).is_ok()
+                && shared.apply(ruling) == Action::Continue
+            {
+                _ = hostcalls::resume_http_request();
+            }
+        }
+        let wake_at = shared.gate.borrow().wake_at();
+        let wait = wake_at.map(|time| time.duration_since(now).unwrap_or_default());
+        let tick = wait.map_or(Duration::ZERO, |wait| wait.clamp(AT_ONCE, LONGEST_TICK));
+        _ = hostcalls::set_tick_period(tick);
+    }
+}
+
+impl Context for Stream {
+    fn on_done(&mut self) -> bool {
+        if let Some(shared) = &self.shared {
+            shared.gate.borrow_mut().forget(self.id);
+        }
+        true
+    }
+}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        let Some(shared) = &self.shared else {
+            // Envoy serves nobody with a plugin that refused its configuration.
+            _ = hostcalls::send_http_response(503, Vec::new(), None);
+            return Action::Pause;
+        };
+        let pairs = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default();
+        let ruling = shared.gate.borrow_mut().admit(self.id, Head::new(pairs), now());
+        if let Some(ruling) = ruling {
+            shared.apply(ruling)
+        } else {
+            _ = hostcalls::set_tick_period(AT_ONCE);
+            Action::Pause
+        }
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        if let Some(shared) = &self.shared {
+            for name in shared.gate.borrow().stripped() {
+                _ = hostcalls::remove_map_value(MapType::HttpRequestTrailers, name.as_str());
+            }
+        }
+        Action::Continue
+    }
+}
+
+impl Shared {
+    /// Hands an answer to the gate; the log tells changes, the counters everything.
+    fn settle(&self, fetch: Fetch, answer: &Answer) {
+        let Some(report) = self.gate.borrow_mut().answered(fetch, answer, now()) else { return };
+        self.metrics.borrow_mut().count_fetch(&report);
+        let (kind, name) = (report.kind, &report.name);
+        match report.result {
+            Ok(()) if report.is_news => info!("{kind} {name}: fetched"),
+            Err(error) if report.is_news => warn!("{kind} {name}: the fetch failed: {error}"),
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Carries out a ruling on the stream of the effective context.
+    fn apply(&self, ruling: Ruling) -> Action {
+        let verdict = match ruling.verdict {
+            Verdict::Deny(_) => "refused",
+            Verdict::Forward(_) => "admitted",
+        };
+        self.metrics.borrow_mut().count_request(verdict, &ruling.record);
+        record(verdict, &ruling.record);
+        match ruling.verdict {
+            Verdict::Deny(reply) => send(&reply),
+            Verdict::Forward(forward) => edit(&forward),
+        }
+    }
+}
+
+fn now() -> SystemTime {
+    hostcalls::get_current_time().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Reads the answer to a call; the headers are missing if the stream was reset.
+fn answer(headers: usize, body: usize) -> Answer {
+    if headers == 0 {
+        return Answer::Broken;
+    }
+    let status = hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, ":status");
+    let status = status.ok().flatten().and_then(|bytes| str::from_utf8(&bytes).ok()?.parse().ok());
+    let Some(status) = status else { return Answer::Broken };
+    let most = body.min(MAX_BODY.saturating_add(1));
+    let body = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, most);
+    Answer::Arrived { status, body: body.ok().flatten().unwrap_or_default() }
+}
+
+fn dispatch(call: &Call) -> Option<u32> {
+    let mut headers = vec![
+        (":method", call.method),
+        (":authority", call.authority.as_str()),
+        (":path", call.path.as_str()),
+    ];
+    headers.extend(&call.headers);
+    hostcalls::dispatch_http_call(&call.cluster, headers, None, Vec::new(), call.timeout).ok()
+}
+
+/// Writes what operators see to filter state, as `wasm.keyless.…`.
+fn record(verdict: &str, record: &Record) {
+    let state = [
+        ("keyless.verdict", Some(verdict)),
+        ("keyless.reason", Some(record.reason)),
+        ("keyless.issuer", record.issuer.as_deref()),
+        ("keyless.client", record.client.as_deref()),
+        ("keyless.subject", record.subject.as_deref()),
+        ("keyless.route", record.route.as_deref()),
+        ("keyless.deployment", record.deployment.as_deref()),
+    ];
+    for (name, value) in state {
+        if let Some(value) = value {
+            _ = hostcalls::set_property(vec![name], Some(value.as_bytes()));
+        }
+    }
+}
+
+fn send(reply: &Reply) -> Action {
+    let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    _ = hostcalls::send_http_response(reply.status.into(), headers, Some(reply.body.as_bytes()));
+    Action::Pause
+}
+
+fn edit(forward: &Forward) -> Action {
+    let set = |name: &str, value: &[u8]| {
+        _ = hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value));
+    };
+    if let Some(target) = &forward.target {
+        set(":path", target);
+    }
+    for name in &forward.remove {
+        _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name.as_str());
+    }
+    for (name, value) in &forward.set {
+        set(name.as_str(), value.expose().as_bytes());
+    }
+    Action::Continue
+}

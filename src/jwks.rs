@@ -1,0 +1,135 @@
+//! A JWKS document becomes a [`KeySet`] (RFC 7517).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use crate::config::JwksSource;
+use crate::http::{Call, FetchError};
+use crate::json;
+use crate::signature::{Algorithm, PublicKey};
+
+/// Holds the usable keys of one issuer.
+#[derive(Clone, Debug)]
+pub struct KeySet(Vec<Key>);
+
+/// Holds one key: what it is called, what it may be used for, and the key itself.
+#[derive(Clone, Debug)]
+pub struct Key {
+    kid: Option<Box<str>>,
+    /// The one algorithm that the key's `alg` names; otherwise what its type allows.
+    algorithm: Option<Algorithm>,
+    public: PublicKey,
+}
+
+/// Limits the keys of one set; Entra publishes about ten.
+const MAX_KEYS: usize = 1000;
+
+/// Limits the keys that are tried for a token without `kid`, since each try costs a verification.
+const MAX_TRIES: usize = 5;
+
+/// Returns the call that fetches an issuer's key set.
+pub fn call(source: &JwksSource) -> Call {
+    Call {
+        cluster: source.cluster.clone(),
+        method: "GET",
+        authority: source.authority.clone(),
+        path: source.path.clone(),
+        headers: vec![("accept", "application/json")],
+        timeout: source.timeout,
+    }
+}
+
+impl KeySet {
+    /// Parses a JWKS document.
+    ///
+    /// A key that cannot be used is left out and spoils nothing: another type, `use` other than
+    /// `sig`, `key_ops` without `verify`, an algorithm that cannot be verified, a weak key.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the bytes are not a JSON object with a list `keys`, if the list is too long, or if
+    /// no key is left.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FetchError> {
+        let document =
+            json::object(bytes).map_err(|_| FetchError::Malformed("not a JSON object"))?;
+        let Some(Value::Array(keys)) = document.get("keys") else {
+            return Err(FetchError::Malformed("no list of keys"));
+        };
+        if keys.len() > MAX_KEYS {
+            return Err(FetchError::Malformed("too many keys"));
+        }
+        let usable: Vec<Key> = keys.iter().filter_map(Value::as_object).filter_map(key).collect();
+        if usable.is_empty() {
+            return Err(FetchError::Malformed("no usable key"));
+        }
+        Ok(Self(usable))
+    }
+
+    /// Returns true if a key of that name is in the set.
+    pub fn names(&self, kid: &str) -> bool {
+        self.0.iter().any(|key| key.kid.as_deref() == Some(kid))
+    }
+
+    /// Returns the keys that may have signed with `algorithm`: those named `kid`, or without a
+    /// `kid` a handful of those that fit.
+    pub fn candidates(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+    ) -> impl Iterator<Item = &PublicKey> {
+        self.0
+            .iter()
+            .filter(move |key| kid.is_none() || key.kid.as_deref() == kid)
+            .filter(move |key| key.signs(algorithm))
+            .take(MAX_TRIES)
+            .map(|key| &key.public)
+    }
+
+    /// Returns how many keys are in the set; at least one.
+    #[expect(clippy::len_without_is_empty, reason = "a key set is never empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Key {
+    fn signs(&self, algorithm: Algorithm) -> bool {
+        self.algorithm.is_none_or(|pinned| pinned == algorithm) && self.public.fits(algorithm)
+    }
+}
+
+/// Makes a key of a JWK, or nothing if it must not be used to verify signatures.
+fn key(jwk: &Map<String, Value>) -> Option<Key> {
+    let algorithm = match jwk.get("alg") {
+        None => None,
+        Some(name) => Some(Algorithm::named(name.as_str()?)?),
+    };
+    let kid = match jwk.get("kid") {
+        None => None,
+        Some(kid) => Some(kid.as_str()?.into()),
+    };
+    let public = match jwk.get("kty")?.as_str()? {
+        "RSA" => PublicKey::rsa(&number(jwk, "n")?, &number(jwk, "e")?)?,
+        _ => return None,
+    };
+    let fits = algorithm.is_none_or(|algorithm| public.fits(algorithm));
+    (is_for_signatures(jwk) && fits).then_some(Key { kid, algorithm, public })
+}
+
+/// RFC 7517 §4.2 and §4.3: both members are optional, and both bind where they stand.
+fn is_for_signatures(jwk: &Map<String, Value>) -> bool {
+    let by_use = jwk.get("use").is_none_or(|purpose| purpose == "sig");
+    let by_operations = jwk.get("key_ops").is_none_or(|operations| {
+        operations.as_array().is_some_and(|list| list.iter().any(|name| name == "verify"))
+    });
+    by_use && by_operations
+}
+
+/// A `Base64urlUInt` (RFC 7518 §2).
+fn number(jwk: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(jwk.get(name)?.as_str()?).ok()
+}
+
+#[cfg(test)]
+mod tests;

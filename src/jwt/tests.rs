@@ -1,0 +1,303 @@
+use serde_json::json;
+
+use super::*;
+use crate::config::Config;
+use crate::signature::PublicKey;
+
+/// A maker that finds every signature valid, or none.
+struct Always(bool);
+
+impl Crypto for Always {
+    fn verify(&self, _: Algorithm, _: &PublicKey, _: &[u8], _: &[u8]) -> bool {
+        self.0
+    }
+}
+
+const NOW: u64 = 1_700_000_000;
+const ISSUER: &str = "https://idp.example.com/";
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(NOW)
+}
+
+fn issuer(changes: Value) -> Issuer {
+    let mut issuer = json!({
+        "issuer": ISSUER, "audiences": ["api", "other"],
+        "jwks": {"cluster": "idp", "uri": "https://idp.example.com/jwks.json"}
+    });
+    merge(&mut issuer, changes);
+    let route = json!({
+        "name": "all", "match": {"methods": ["GET"], "path": "/"}, "allow": [{}]
+    });
+    let document = json!({"issuers": [issuer], "routes": [route]});
+    Config::parse(document.to_string().as_bytes()).unwrap().issuers.remove(0)
+}
+
+fn merge(base: &mut Value, changes: Value) {
+    let members = base.as_object_mut().unwrap();
+    members.extend(changes.as_object().unwrap().clone());
+    members.retain(|_, value| !value.is_null());
+}
+
+fn encode(text: &str) -> String {
+    URL_SAFE_NO_PAD.encode(text)
+}
+
+fn token_of(header: &str, payload: &str) -> String {
+    format!("{}.{}.c2lnbmF0dXJl", encode(header), encode(payload))
+}
+
+/// A good token with some members of header and claims replaced; `null` leaves one out.
+fn token(header: Value, claims: Value) -> String {
+    let mut full_header = json!({"alg": "RS256", "typ": "JWT", "kid": "k"});
+    let mut full_claims = json!({"iss": ISSUER, "aud": "api", "exp": NOW + 3600, "sub": "me"});
+    merge(&mut full_header, header);
+    merge(&mut full_claims, claims);
+    token_of(&full_header.to_string(), &full_claims.to_string())
+}
+
+fn parse_error(text: &str) -> Option<Denial> {
+    Token::parse(text).err()
+}
+
+fn check(header: Value, claims: Value, changes: Value) -> Result<(), Denial> {
+    let text = token(header, claims);
+    Token::parse(&text)?.check(&issuer(changes), now())
+}
+
+fn check_claims(claims: Value) -> Result<(), Denial> {
+    check(json!({}), claims, json!({}))
+}
+
+#[test]
+fn a_good_token_passes() {
+    assert_eq!(check(json!({}), json!({}), json!({})), Ok(()));
+}
+
+#[test]
+fn what_is_not_three_parts_of_canonical_base64url_is_malformed() {
+    let good = token(json!({}), json!({}));
+    let (signed, _) = good.rsplit_once('.').unwrap();
+    let header = encode(r#"{"alg":"RS256"}"#);
+    let texts = [
+        String::new(),
+        "a".to_owned(),
+        signed.to_owned(),
+        format!("{good}.e30"),
+        format!("{good}.e30.e30"),
+        format!("{good}="),
+        format!("{signed}.a+b/"),
+        format!("{signed}.YR"),
+        format!("{header}.."),
+        format!(".{header}."),
+        format!("{header}.{}.c2ln", encode("[]")),
+        format!("{header}.{}.c2ln", encode("\u{feff}{}")),
+        format!(" {good}"),
+    ];
+    for text in texts {
+        assert_eq!(parse_error(&text), Some(Denial::TokenMalformed), "{text}");
+    }
+}
+
+#[test]
+fn a_repeated_member_is_malformed() {
+    let payload = format!(r#"{{"iss":"{ISSUER}","aud":"api","exp":{}}}"#, NOW + 60);
+    assert!(Token::parse(&token_of(r#"{"alg":"RS256"}"#, &payload)).is_ok());
+    let twice = r#"{"alg":"none","alg":"RS256"}"#;
+    assert_eq!(parse_error(&token_of(twice, &payload)), Some(Denial::TokenMalformed));
+    let twice = payload.replace(r#""aud":"api""#, r#""aud":"api","aud":"evil""#);
+    assert_eq!(parse_error(&token_of(r#"{"alg":"RS256"}"#, &twice)), Some(Denial::TokenMalformed));
+}
+
+#[test]
+fn an_algorithm_without_a_public_key_is_forbidden() {
+    for name in ["none", "None", "nOnE", "HS256", "HS384", "HS512", "rs256", "ES256K", ""] {
+        let text = token(json!({"alg": name}), json!({}));
+        assert_eq!(parse_error(&text), Some(Denial::AlgorithmForbidden), "{name}");
+    }
+    for alg in [json!(null), json!(256), json!(["RS256"])] {
+        let text = token(json!({"alg": alg}), json!({}));
+        assert_eq!(parse_error(&text), Some(Denial::TokenMalformed), "{alg}");
+    }
+}
+
+#[test]
+fn only_the_issuers_algorithms_pass() {
+    let with = |name| check(json!({"alg": name}), json!({}), json!({"algorithms": ["PS512"]}));
+    assert_eq!(with("PS512"), Ok(()));
+    assert_eq!(with("RS256"), Err(Denial::AlgorithmForbidden));
+    assert_eq!(
+        check(json!({"alg": "RS512"}), json!({}), json!({})),
+        Err(Denial::AlgorithmForbidden),
+        "RS256 alone is the default"
+    );
+}
+
+#[test]
+fn a_critical_extension_is_refused_whatever_it_is() {
+    for crit in [json!(["b64"]), json!([]), json!("exp"), json!(7)] {
+        let text = token(json!({"crit": crit, "b64": false}), json!({}));
+        assert_eq!(parse_error(&text), Some(Denial::ExtensionUnsupported));
+    }
+}
+
+#[test]
+fn keys_in_the_header_are_ignored() {
+    let header = json!({
+        "jku": "https://evil.example/", "x5u": "https://evil.example/", "x5c": ["AAAA"],
+        "jwk": {"kty": "oct", "k": "AAAA"}
+    });
+    assert_eq!(check(header, json!({}), json!({})), Ok(()));
+}
+
+#[test]
+fn the_type_must_be_one_of_the_issuers() {
+    let with = |typ: Value| check(json!({"typ": typ}), json!({}), json!({}));
+    for typ in ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/JWT"] {
+        assert_eq!(with(json!(typ)), Ok(()), "{typ}");
+    }
+    assert_eq!(with(json!(null)), Ok(()), "an absent type counts as JWT");
+    for typ in ["", "dpop+jwt", "logout+jwt", "JWE", "text/jwt", "application/application/jwt"] {
+        assert_eq!(with(json!(typ)), Err(Denial::TypeForbidden), "{typ}");
+    }
+    assert_eq!(with(json!(1)), Err(Denial::TokenMalformed));
+    let strict = json!({"token_types": ["application/at+jwt"]});
+    assert_eq!(check(json!({"typ": "at+jwt"}), json!({}), strict.clone()), Ok(()));
+    assert_eq!(check(json!({"typ": null}), json!({}), strict), Err(Denial::TypeForbidden));
+}
+
+#[test]
+fn a_key_name_must_be_a_text_of_bounded_length() {
+    for kid in [json!(1), json!([]), json!("k".repeat(257))] {
+        let text = token(json!({"kid": kid}), json!({}));
+        assert_eq!(parse_error(&text), Some(Denial::TokenMalformed));
+    }
+}
+
+#[test]
+fn the_audience_is_compared_exactly() {
+    for aud in [json!("api"), json!("other"), json!(["x", "api"])] {
+        assert_eq!(check_claims(json!({"aud": aud})), Ok(()));
+    }
+    let wrong = [json!(null), json!([]), json!("API"), json!("api/"), json!("ap"), json!(["x"])];
+    for aud in wrong {
+        assert_eq!(check_claims(json!({"aud": aud})), Err(Denial::AudienceMismatch), "{aud}");
+    }
+    for aud in [json!({"api": 1}), json!(1), json!(["api", 1]), json!(true)] {
+        assert_eq!(check_claims(json!({"aud": aud})), Err(Denial::ClaimsMalformed), "{aud}");
+    }
+}
+
+#[test]
+fn a_token_ends_at_its_expiry_plus_the_leeway() {
+    let with =
+        |exp: Value, leeway| check(json!({}), json!({"exp": exp}), json!({"leeway": leeway}));
+    assert_eq!(with(json!(NOW - 59), "60s"), Ok(()));
+    assert_eq!(with(json!(NOW - 60), "60s"), Err(Denial::TokenExpired));
+    assert_eq!(with(json!(NOW + 1), "0s"), Ok(()));
+    assert_eq!(with(json!(NOW), "0s"), Err(Denial::TokenExpired));
+    assert_eq!(with(json!(1_700_000_001.5), "0s"), Ok(()), "RFC 7519 allows fractions");
+    assert_eq!(with(json!(9_007_199_254_740_992_u64), "0s"), Ok(()));
+}
+
+#[test]
+fn dates_that_are_none_are_malformed() {
+    let dates =
+        [json!("1700000000"), json!(-1), json!(1e300), json!(u64::MAX), json!([]), json!({})];
+    for date in dates {
+        for name in ["exp", "nbf", "iat"] {
+            let claims = json!({ name: date });
+            assert_eq!(check_claims(claims.clone()), Err(Denial::ClaimsMalformed), "{claims}");
+        }
+    }
+    assert_eq!(check_claims(json!({"exp": null})), Err(Denial::ClaimsMalformed), "required");
+}
+
+#[test]
+fn a_token_from_the_future_is_not_yet_valid() {
+    for name in ["nbf", "iat"] {
+        assert_eq!(check_claims(json!({ name: NOW + 60 })), Ok(()));
+        assert_eq!(check_claims(json!({ name: NOW + 61 })), Err(Denial::TokenNotYetValid));
+    }
+}
+
+#[test]
+fn a_lifetime_beyond_the_issuers_limit_is_refused() {
+    let with = |iat: Value| check(json!({}), json!({"iat": iat}), json!({"max_lifetime": "1h"}));
+    assert_eq!(with(json!(NOW)), Ok(()));
+    assert_eq!(with(json!(NOW - 1)), Err(Denial::LifetimeExceeded));
+    assert_eq!(with(json!(null)), Err(Denial::ClaimsMalformed), "without iat there is no lifetime");
+}
+
+#[test]
+fn an_issuer_must_be_a_text() {
+    for iss in [json!(null), json!(1), json!([ISSUER])] {
+        assert_eq!(check_claims(json!({"iss": iss})), Err(Denial::ClaimsMalformed));
+    }
+}
+
+fn keys(changes: Value) -> KeySet {
+    let n = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+    let mut jwk = json!({"kty": "RSA", "kid": "k", "n": n, "e": "AQAB"});
+    merge(&mut jwk, changes);
+    KeySet::parse(json!({"keys": [jwk]}).to_string().as_bytes()).unwrap()
+}
+
+#[test]
+fn claims_come_out_only_of_a_valid_signature() {
+    let text = token(json!({}), json!({}));
+    let verify = |keys: &KeySet, valid| {
+        Token::parse(&text)
+            .unwrap()
+            .verify(keys, &Always(valid))
+            .map(|claims| claims.text("sub").unwrap().to_owned())
+    };
+    assert_eq!(verify(&keys(json!({})), true), Ok("me".to_owned()));
+    assert_eq!(verify(&keys(json!({})), false), Err(Denial::SignatureInvalid));
+    assert_eq!(verify(&keys(json!({"kid": "other"})), true), Err(Denial::KeyUnknown));
+    assert_eq!(verify(&keys(json!({"kid": null})), true), Err(Denial::KeyUnknown));
+    assert_eq!(verify(&keys(json!({"alg": "PS256"})), true), Err(Denial::AlgorithmForbidden));
+}
+
+fn claims(claims: Value) -> Claims {
+    let Value::Object(members) = claims else { panic!("not an object") };
+    Claims(members)
+}
+
+#[test]
+fn scopes_are_whole_words_of_scp_or_scope() {
+    for value in [json!({"scp": "a b"}), json!({"scope": "b a"}), json!({"scp": ["a", "b"]})] {
+        let claims = claims(value);
+        assert!(claims.has_scope("a") && claims.has_scope("b"));
+        assert!(!claims.has_scope("a b") && !claims.has_scope("") && !claims.has_scope("A"));
+    }
+    assert!(!claims(json!({"scp": 1, "roles": ["a"]})).has_scope("a"));
+}
+
+#[test]
+fn a_claim_equals_or_contains_what_is_wanted() {
+    let claims = claims(json!({"one": "R&D", "list": ["x", "R&D", 1], "object": {"R&D": 1}}));
+    assert!(claims.has("one", "R&D") && claims.has("list", "R&D"));
+    assert!(!claims.has("one", "R") && !claims.has("object", "R&D") && !claims.has("none", "R&D"));
+}
+
+#[test]
+fn only_plain_values_go_into_headers() {
+    let claims = claims(json!({
+        "text": "J\u{fc}rgen", "number": 7, "flag": true, "empty": "", "list": ["a"],
+        "split": "a\r\nx-admin: 1", "nul": "a\u{0}"
+    }));
+    assert_eq!(claims.printable("text").as_deref(), Some("J\u{fc}rgen"));
+    assert_eq!(claims.printable("number").as_deref(), Some("7"));
+    assert_eq!(claims.printable("flag").as_deref(), Some("true"));
+    for name in ["empty", "list", "split", "nul", "absent"] {
+        assert_eq!(claims.printable(name), None, "{name}");
+    }
+}
+
+#[test]
+fn debug_output_shows_no_claim() {
+    let text = token(json!({}), json!({"sub": "somebody"}));
+    let token = Token::parse(&text).unwrap();
+    assert_eq!(format!("{token:?} {:?}", token.claims), "Token(Rs256) Claims(…)");
+}

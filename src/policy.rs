@@ -1,0 +1,93 @@
+//! Which route a request takes, and whether a token's claims satisfy one of its grants.
+
+use crate::config::{Grant, Route};
+use crate::denial::Denial;
+use crate::jwt::Claims;
+
+/// Holds the route that a request takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Match<'a, 'r> {
+    /// The route.
+    pub route: &'a Route,
+    /// The deployment that the path names, where the route's pattern has one.
+    pub deployment: Option<&'r str>,
+}
+
+/// Finds the first route for a method, a host without its port, and a path without its query.
+pub fn find<'a, 'r>(
+    routes: &'a [Route],
+    method: &str,
+    host: &str,
+    path: &'r str,
+) -> Option<Match<'a, 'r>> {
+    let candidates = routes.iter().filter(|route| {
+        let any_host = route.hosts.is_empty();
+        route.methods.iter().any(|known| known == method)
+            && (any_host || route.hosts.iter().any(|pattern| pattern.matches(host)))
+    });
+    candidates
+        .into_iter()
+        .find_map(|route| route.path.matches(path).map(|deployment| Match { route, deployment }))
+}
+
+/// Admits a caller if any grant holds.
+///
+/// # Errors
+///
+/// Returns what the nearest grant lacks: the one whose gravest unmet condition is the least grave,
+/// so that a caller who only needs another scope is told which.
+pub fn admit(
+    grants: &[Grant],
+    issuer: usize,
+    deployment: Option<&str>,
+    claims: &Claims,
+) -> Result<(), Denial> {
+    let mut nearest: Option<(Unmet, &Grant)> = None;
+    for grant in grants {
+        let Some(unmet) = gravest_unmet(grant, issuer, deployment, claims) else { return Ok(()) };
+        if nearest.is_none_or(|(least, _)| unmet < least) {
+            nearest = Some((unmet, grant));
+        }
+    }
+    Err(match nearest {
+        Some((Unmet::Scopes, grant)) => Denial::ScopeMissing { scopes: grant.scopes.clone() },
+        Some((Unmet::Deployment, _)) => Denial::DeploymentForbidden,
+        Some((Unmet::Roles, _)) => Denial::RoleMissing,
+        Some((Unmet::Claims, _)) => Denial::ClaimMissing,
+        Some((Unmet::Client, _)) => Denial::ClientForbidden,
+        Some((Unmet::Issuer, _)) | None => Denial::IssuerForbidden,
+    })
+}
+
+/// A condition of a grant that does not hold, by how hard it is for a caller to mend.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Unmet {
+    Scopes,
+    Deployment,
+    Roles,
+    Claims,
+    Client,
+    Issuer,
+}
+
+fn gravest_unmet(
+    grant: &Grant,
+    issuer: usize,
+    deployment: Option<&str>,
+    claims: &Claims,
+) -> Option<Unmet> {
+    let lists = |list: &[String], value: Option<&str>| {
+        list.is_empty() || value.is_some_and(|value| list.iter().any(|one| one == value))
+    };
+    let has_claim =
+        |(name, values): &(String, Vec<String>)| values.iter().any(|value| claims.has(name, value));
+    let conditions = [
+        (Unmet::Issuer, grant.issuer.is_none_or(|wanted| wanted == issuer)),
+        (Unmet::Client, lists(&grant.clients, claims.client())),
+        (Unmet::Claims, grant.claims.iter().all(has_claim)),
+        (Unmet::Roles, grant.roles.iter().all(|role| claims.has("roles", role))),
+        (Unmet::Deployment, lists(&grant.deployments, deployment)),
+        (Unmet::Scopes, grant.scopes.iter().all(|scope| claims.has_scope(scope))),
+    ];
+    conditions.into_iter().find(|(_, holds)| !holds).map(|(unmet, _)| unmet)
+}

@@ -1,0 +1,296 @@
+//! Decides when a remote value must be fetched again, without fetching it.
+//!
+//! Keys and identity tokens are one problem: somebody else issues a value, it is good for a while,
+//! and it must be replaced in time. This module knows neither HTTP nor JWT, and it has no clock.
+
+use std::time::{Duration, SystemTime};
+
+/// Holds a remote value and says when to replace it and when to stop using it.
+///
+/// At most one fetch is in flight, and a held value is never given out past its expiry.
+///
+/// ```
+/// # use keyless::refresh::Refresh;
+/// # use std::time::{Duration, SystemTime};
+/// let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+/// let after = |seconds| now + Duration::from_secs(seconds);
+/// let mut keys = Refresh::new();
+/// assert!(keys.begin(after(5), now), "nothing is held, so fetch");
+/// assert!(!keys.begin(after(5), now), "one fetch at a time");
+///
+/// keys.renew("k1", after(50), after(100), now);
+/// assert!(!keys.begin(after(5), now), "fresh enough");
+/// assert!(keys.begin(after(55), after(50)), "half-way, fetch the next");
+/// assert_eq!(keys.value(after(99)), Some(&"k1"), "and use this one meanwhile");
+/// assert_eq!(keys.value(after(100)), None);
+/// ```
+#[derive(Debug)]
+pub struct Refresh<T> {
+    held: Option<Held<T>>,
+    /// When the next fetch is due; while one is in flight, when it counts as lost.
+    next: Alarm,
+    in_flight: bool,
+    failures: u32,
+    /// When the last fetch ended, however it ended.
+    ended: Option<SystemTime>,
+    /// How many fetches have ended.
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Held<T> {
+    value: T,
+    asked: SystemTime,
+    expires: SystemTime,
+}
+
+/// Rings at a time, and at once if the clock is set back to well before the alarm was set.
+#[derive(Clone, Copy, Debug)]
+struct Alarm {
+    set: SystemTime,
+    rings: SystemTime,
+}
+
+/// Tells what to expect of a value that is not at hand, or not new enough.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Prospect {
+    /// A fetch is in flight, or due before the wait grows long.
+    Soon,
+    /// The next fetch is this far away.
+    Later(Duration),
+}
+
+/// The first pause after a failure; it doubles with each further one (Microsoft's guidance for
+/// IMDS: exponential, starting at one to two seconds).
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause, and so the longest that service stays away once the other side is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The least time between a success and the next fetch, or a zero lifetime would loop.
+const FLOOR: Duration = Duration::from_secs(1);
+/// How far a clock that is being corrected may step back without anybody noticing.
+const CLOCK_STEP: Duration = Duration::from_secs(10);
+/// A request may as well wait for a fetch that is due within this time.
+const SOON: Duration = Duration::from_secs(2);
+
+impl<T> Refresh<T> {
+    /// Makes an empty one whose first fetch is due at once.
+    pub fn new() -> Self {
+        let epoch = SystemTime::UNIX_EPOCH;
+        let next = Alarm { set: epoch, rings: epoch };
+        Self { held: None, next, in_flight: false, failures: 0, ended: None, count: 0 }
+    }
+
+    /// Returns the value, unless there is none or it has expired.
+    pub fn value(&self, now: SystemTime) -> Option<&T> {
+        self.held.as_ref().filter(|held| now < held.expires).map(|held| &held.value)
+    }
+
+    /// Returns true if the caller must fetch now, and counts that fetch as in flight; it counts as
+    /// lost at `deadline`, so that an answer that never comes stops nothing.
+    pub fn begin(&mut self, deadline: SystemTime, now: SystemTime) -> bool {
+        let begin = !self.in_flight && self.next.has_rung(now);
+        if begin {
+            self.in_flight = true;
+            self.next = Alarm { set: now, rings: deadline };
+        }
+        begin
+    }
+
+    /// Returns true if the fetch in flight is lost; the caller must then report it as failed.
+    pub fn is_lost(&self, now: SystemTime) -> bool {
+        self.in_flight && self.next.has_rung(now)
+    }
+
+    /// Takes a fetched value, to be replaced from `refresh_at` on and unusable from `expires` on.
+    pub fn renew(
+        &mut self,
+        value: T,
+        refresh_at: SystemTime,
+        expires: SystemTime,
+        now: SystemTime,
+    ) {
+        let asked = if self.in_flight { self.next.set } else { now };
+        self.held = Some(Held { value, asked, expires });
+        self.failures = 0;
+        self.end(refresh_at.max(after(FLOOR, now)), now);
+    }
+
+    /// Counts a failed fetch and puts off the next one, longer after each failure in a row.
+    pub fn fail(&mut self, now: SystemTime) {
+        let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        self.end(after(spread(doubled.min(LONGEST_PAUSE), now), now), now);
+    }
+
+    /// Brings the next fetch forward, because the value may be outdated, but not closer than
+    /// `interval` to the last one, and never out of the back-off.
+    pub fn hasten(&mut self, interval: Duration, now: SystemTime) {
+        if self.in_flight || self.failures > 0 {
+            return;
+        }
+        let earliest = self.ended.map_or(now, |ended| after(interval, ended));
+        if earliest < self.next.rings {
+            self.next = Alarm { set: now, rings: earliest };
+        }
+    }
+
+    /// Tells whether to wait for the fetch that is in flight or due next.
+    pub fn prospect(&self, now: SystemTime) -> Prospect {
+        let wait = self.next.remaining(now);
+        if self.in_flight || wait <= SOON { Prospect::Soon } else { Prospect::Later(wait) }
+    }
+
+    /// Returns true if the held value was asked for at `time` or later.
+    pub fn is_as_new_as(&self, time: SystemTime) -> bool {
+        self.held.as_ref().is_some_and(|held| held.asked >= time)
+    }
+
+    /// Returns how many fetches have ended; it changes when there is something new to see.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Returns true if the last fetch failed.
+    pub fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Returns when [`Refresh::begin`] or [`Refresh::is_lost`] is worth asking again.
+    pub fn wake_at(&self) -> SystemTime {
+        self.next.rings
+    }
+
+    fn end(&mut self, next: SystemTime, now: SystemTime) {
+        self.in_flight = false;
+        self.ended = Some(now);
+        self.count = self.count.wrapping_add(1);
+        self.next = Alarm { set: now, rings: next };
+    }
+}
+
+impl<T> Default for Refresh<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Alarm {
+    fn has_rung(&self, now: SystemTime) -> bool {
+        self.rings <= now || after(CLOCK_STEP, now) < self.set
+    }
+
+    fn remaining(&self, now: SystemTime) -> Duration {
+        if self.has_rung(now) {
+            return Duration::ZERO;
+        }
+        self.rings.duration_since(now).unwrap_or_default()
+    }
+}
+
+/// Returns the time that lies `wait` after `time`; one that the clock cannot hold counts as `time`.
+pub fn after(wait: Duration, time: SystemTime) -> SystemTime {
+    time.checked_add(wait).unwrap_or(time)
+}
+
+/// Shortens a wait by up to a tenth, so that a fleet that started together does not march in step.
+///
+/// The nanoseconds of the clock serve as chance: the core has no other source, and needs no better.
+pub fn spread(wait: Duration, now: SystemTime) -> Duration {
+    let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let chance = since_epoch.subsec_nanos() % 1000;
+    wait.saturating_sub(wait.checked_div(10_000).unwrap_or_default().saturating_mul(chance))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
+    }
+
+    fn fetched(refresh_at: u64, expires: u64) -> Refresh<u8> {
+        let mut refresh = Refresh::new();
+        assert!(refresh.begin(at(5), at(0)));
+        refresh.renew(1, at(refresh_at), at(expires), at(0));
+        refresh
+    }
+
+    #[test]
+    fn waits_longer_after_each_failure_up_to_a_limit() {
+        let mut refresh = Refresh::<u8>::new();
+        let mut now = at(0);
+        for pause in [1, 2, 4, 8, 16, 30, 30, 30] {
+            assert!(refresh.begin(now + SOON, now));
+            refresh.fail(now);
+            assert_eq!(refresh.wake_at(), now + Duration::from_secs(pause));
+            assert!(!refresh.begin(now + SOON, refresh.wake_at() - Duration::from_nanos(1)));
+            now = refresh.wake_at();
+        }
+        assert!(refresh.begin(now + SOON, now));
+        refresh.renew(1, now + SOON, now + SOON, now);
+        assert!(!refresh.is_failing(), "a success ends the series");
+    }
+
+    #[test]
+    fn a_failure_does_not_take_the_held_value_away() {
+        let mut refresh = fetched(50, 100);
+        assert!(refresh.begin(at(55), at(50)));
+        refresh.fail(at(55));
+        assert_eq!(refresh.value(at(99)), Some(&1));
+        assert_eq!(refresh.value(at(100)), None);
+    }
+
+    #[test]
+    fn a_fetch_without_an_answer_is_lost_at_its_deadline() {
+        let mut refresh = Refresh::<u8>::new();
+        assert!(refresh.begin(at(5), at(0)));
+        assert!(!refresh.is_lost(at(4)));
+        assert!(refresh.is_lost(at(5)));
+        refresh.fail(at(5));
+        assert!(!refresh.is_lost(at(5)));
+    }
+
+    #[test]
+    fn a_value_that_ends_at_once_is_not_fetched_in_a_loop() {
+        let refresh = fetched(0, 0);
+        assert_eq!(refresh.wake_at(), at(0) + FLOOR);
+    }
+
+    #[test]
+    fn a_fetch_is_hastened_once_an_interval() {
+        let mut refresh = fetched(3600, 7200);
+        refresh.hasten(Duration::from_secs(30), at(10));
+        assert_eq!(refresh.prospect(at(10)), Prospect::Later(Duration::from_secs(20)));
+        assert_eq!(refresh.prospect(at(28)), Prospect::Soon);
+        assert!(!refresh.begin(at(35), at(29)));
+        assert!(refresh.begin(at(35), at(30)));
+        refresh.hasten(Duration::from_secs(30), at(31));
+        refresh.renew(2, at(3600), at(7200), at(32));
+        assert!(!refresh.begin(at(40), at(33)), "hastened while in flight, that was enough");
+    }
+
+    #[test]
+    fn a_hastened_fetch_does_not_break_the_back_off() {
+        let mut refresh = fetched(50, 100);
+        assert!(refresh.begin(at(55), at(50)));
+        refresh.fail(at(50));
+        refresh.hasten(Duration::ZERO, at(50));
+        assert!(!refresh.begin(at(55), at(50)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_no_fetch() {
+        let mut refresh = fetched(50, 100);
+        let long_ago = at(0) - Duration::from_hours(24);
+        assert!(refresh.begin(long_ago + SOON, long_ago));
+    }
+
+    #[test]
+    fn a_wait_is_shortened_by_a_tenth_at_most() {
+        let wait = Duration::from_secs(1000);
+        assert_eq!(spread(wait, at(0)), wait);
+        let spread = spread(wait, at(0) + Duration::from_nanos(999));
+        assert!(spread >= Duration::from_mins(15) && spread < Duration::from_secs(901));
+    }
+}

@@ -1,0 +1,152 @@
+//! What a caller sent, captured once: the path, the credential, and all that must be removed.
+
+use std::fmt;
+
+use percent_encoding::percent_decode;
+
+use crate::config::HeaderName;
+use crate::denial::Denial;
+
+/// Holds the head of a request as it arrived: names in lower case, values as bytes.
+#[derive(Clone)]
+pub struct Head(Vec<(String, Vec<u8>)>);
+
+/// Limits the path without its query, in bytes.
+const MAX_PATH: usize = 2048;
+
+/// Query parameters that carry credentials, compared without regard to case.
+const QUERY_CREDENTIALS: [&str; 3] = ["access_token", "api-key", "subscription-key"];
+
+impl Head {
+    /// Wraps the pairs of Envoy's header map, pseudo-headers included.
+    pub fn new(pairs: Vec<(String, Vec<u8>)>) -> Self {
+        Self(pairs)
+    }
+
+    /// Returns every value of `Authorization`.
+    pub fn authorization(&self) -> Vec<&[u8]> {
+        self.values("authorization").collect()
+    }
+
+    /// Returns the host of `:authority`, without the port, or an empty text.
+    pub fn host(&self) -> &str {
+        let authority = str::from_utf8(self.first(":authority")).unwrap_or_default();
+        match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            Some(_) | None => authority,
+        }
+    }
+
+    /// Returns the method, or an empty text.
+    pub fn method(&self) -> &str {
+        str::from_utf8(self.first(":method")).unwrap_or_default()
+    }
+
+    /// Returns the path without the query, if it can be read in one way only.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Denial::PathRefused`] for what two readers could take for two paths: a relative or
+    /// overlong path, `//`, `.` and `..` segments, `;`, `\`, `#`, bytes that RFC 3986 §3.3 does not
+    /// allow, and escapes of `/`, `\`, `;`, `%`, control bytes or of what needs no escape.
+    pub fn path(&self) -> Result<&str, Denial> {
+        let (path, _) = split_query(self.first(":path"));
+        let path = str::from_utf8(path).map_err(|_| Denial::PathRefused)?;
+        if path.len() <= MAX_PATH && is_plain(path) { Ok(path) } else { Err(Denial::PathRefused) }
+    }
+
+    /// Returns `:path` without the credentials in its query, if there are any.
+    pub fn cleaned_target(&self) -> Option<Vec<u8>> {
+        let (path, query) = split_query(self.first(":path"));
+        let query = query?;
+        let parameters = || query.split(|byte| *byte == b'&');
+        if !parameters().any(is_credential) {
+            return None;
+        }
+        let kept: Vec<&[u8]> = parameters().filter(|pair| !is_credential(pair)).collect();
+        let mark: &[u8] = if kept.is_empty() { b"" } else { b"?" };
+        Some([path, mark, &kept.join(&b'&')].concat())
+    }
+
+    /// Returns the names among `names` that the caller sent.
+    pub fn sent<'a>(&'a self, names: &'a [HeaderName]) -> impl Iterator<Item = &'a HeaderName> {
+        names.iter().filter(|name| self.values(name.as_str()).next().is_some())
+    }
+
+    fn first(&self, name: &str) -> &[u8] {
+        self.values(name).next().unwrap_or_default()
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_slice())
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Head({} headers)", self.0.len())
+    }
+}
+
+fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let mut parts = target.splitn(2, |byte| *byte == b'?');
+    (parts.next().unwrap_or_default(), parts.next())
+}
+
+/// The name of a parameter is compared as a server would read it: decoded, in any case.
+fn is_credential(parameter: &[u8]) -> bool {
+    let name = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
+    let name: Vec<u8> = percent_decode(name).collect();
+    QUERY_CREDENTIALS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+/// Is this `path-absolute` (RFC 3986 §3.3) in the one form that every reader reads alike?
+fn is_plain(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix('/') else { return false };
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        let is_dots = segment == "." || segment == "..";
+        if is_dots || (segment.is_empty() && !is_last) || !is_plain_segment(segment.as_bytes()) {
+            return false;
+        }
+    }
+    true
+}
+
+fn is_plain_segment(segment: &[u8]) -> bool {
+    let mut rest = segment;
+    loop {
+        rest = match rest {
+            [] => return true,
+            [b'%', high, low, tail @ ..] if is_plain_escape(*high, *low) => tail,
+            [byte, tail @ ..] if is_plain_byte(*byte) => tail,
+            [..] => return false,
+        };
+    }
+}
+
+/// `pchar` without the escapes and without `;`, which some servers take for the end of a segment.
+fn is_plain_byte(byte: u8) -> bool {
+    is_unreserved(byte) || b"!$&'()*+,=:@".contains(&byte)
+}
+
+/// An escape is plain if undoing it changes nothing but the one character.
+fn is_plain_escape(high: u8, low: u8) -> bool {
+    let escape = [b'%', high, low];
+    let mut decoded = percent_decode(&escape);
+    match (decoded.next(), decoded.next()) {
+        (Some(byte), None) => {
+            !is_unreserved(byte) && !byte.is_ascii_control() && !b"/\\;%".contains(&byte)
+        }
+        _ => false,
+    }
+}
+
+/// RFC 3986 §2.3.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests;

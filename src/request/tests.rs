@@ -1,0 +1,88 @@
+use super::*;
+
+fn head(target: &[u8]) -> Head {
+    Head::new(vec![
+        (":method".to_owned(), b"POST".to_vec()),
+        (":authority".to_owned(), b"Gateway.example.com:8443".to_vec()),
+        (":path".to_owned(), target.to_vec()),
+    ])
+}
+
+#[test]
+fn a_plain_path_is_read_without_its_query() {
+    let plain = ["/", "/a", "/a/", "/a/b.c/d-e_f~g", "/a:b@c!$&'()*+,=d", "/%C3%A9%20%3F"];
+    for path in plain {
+        assert_eq!(head(path.as_bytes()).path(), Ok(path));
+        assert_eq!(head(format!("{path}?x=/../;%2f").as_bytes()).path(), Ok(path));
+    }
+}
+
+#[test]
+fn a_path_with_two_readings_is_refused() {
+    let refused: [&[u8]; 24] = [
+        b"",
+        b"*",
+        b"a/b",
+        b"//",
+        b"//a",
+        b"/a//b",
+        b"/a//",
+        b"/.",
+        b"/..",
+        b"/a/./b",
+        b"/a/../b",
+        b"/a;b",
+        b"/a/..;/b",
+        b"/a\\b",
+        b"/a#b",
+        b"/%2f",
+        b"/%5C",
+        b"/%2e%2e/",
+        b"/%61dmin",
+        b"/%252f",
+        b"/%00",
+        b"/%0a",
+        b"/%3b",
+        b"/a%",
+    ];
+    for path in refused {
+        assert_eq!(head(path).path(), Err(Denial::PathRefused), "{path:?}");
+    }
+    let bytes: [&[u8]; 7] =
+        [b"/\xff", b"/\xc3\xa9", b"/a b", b"/\x00", b"/%zz", b"/%e", b"http://x/a"];
+    for path in bytes {
+        assert_eq!(head(path).path(), Err(Denial::PathRefused), "{path:?}");
+    }
+    assert!(head(&[b'/'; 1]).path().is_ok());
+    let long = [b"/".as_slice(), &vec![b'a'; MAX_PATH]].concat();
+    assert_eq!(head(&long).path(), Err(Denial::PathRefused));
+}
+
+#[test]
+fn credentials_leave_the_query_and_nothing_else_does() {
+    let cases: [(&[u8], Option<&[u8]>); 9] = [
+        (b"/a", None),
+        (b"/a?", None),
+        (b"/a?api-version=2024-10-21&x=%ff", None),
+        (b"/a?api-key=1", Some(b"/a")),
+        (b"/a?x=1&API-Key=2&y=3", Some(b"/a?x=1&y=3")),
+        (b"/a?access_token=t&access_token=u&x", Some(b"/a?x")),
+        (b"/a?%61pi%2Dkey=1&z=api-key", Some(b"/a?z=api-key")),
+        (b"/a?x=\xff&subscription-key", Some(b"/a?x=\xff")),
+        (b"/a?x=1?api-key=2&Subscription-Key=3", Some(b"/a?x=1?api-key=2")),
+    ];
+    for (target, cleaned) in cases {
+        assert_eq!(head(target).cleaned_target().as_deref(), cleaned, "{target:?}");
+    }
+}
+
+#[test]
+fn the_host_is_read_without_its_port() {
+    assert_eq!(head(b"/").host(), "Gateway.example.com");
+    let host = |authority: &[u8]| {
+        Head::new(vec![(":authority".to_owned(), authority.to_vec())]).host().to_owned()
+    };
+    assert_eq!(host(b"[::1]:80"), "[::1]");
+    assert_eq!(host(b"plain"), "plain");
+    assert_eq!(host(b"\xff:80"), "");
+}

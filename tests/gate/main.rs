@@ -1,0 +1,433 @@
+//! Scenarios: a gate, a scripted clock and scripted answers; no proxy, no socket, no sleep.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a test may fail loudly, and its values are made for it"
+)]
+
+mod scripted;
+
+use std::time::Duration;
+
+use keyless::gate::{Fetch, Ruling, Verdict};
+use keyless::http::{Answer, FetchError};
+use scripted::{IDENTITY, ISSUER, KEYS, Script, header, jwks, reason, status};
+use serde_json::json;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A script whose keys and identity token have arrived.
+fn warm() -> Script {
+    let mut script = Script::new();
+    assert!(script.ask(script.chat()).is_none());
+    script.answer_all();
+    assert_eq!(script.released().len(), 1);
+    script
+}
+
+#[test]
+fn a_cold_start_makes_ten_requests_wait_for_two_fetches_and_admits_them_all() {
+    let mut script = Script::new();
+    for _ in 0..10 {
+        assert!(script.ask(script.chat()).is_none(), "it waits");
+    }
+    let calls = script.calls();
+    assert_eq!(calls.iter().map(|(fetch, _)| *fetch).collect::<Vec<_>>(), [KEYS, IDENTITY]);
+    assert_eq!(calls[0].1.cluster, "idp");
+    assert_eq!(calls[0].1.path, "/jwks.json");
+    assert_eq!(calls[1].1.headers, [("metadata", "true")]);
+    assert!(script.calls().is_empty(), "one fetch in flight for each");
+
+    script.answer(KEYS, &jwks(&["k1"]));
+    assert!(script.released().is_empty(), "the identity token is still missing");
+    script.answer(IDENTITY, &script.token_answer("m1", 86_400));
+    let released = script.released();
+    assert_eq!(released.len(), 10);
+    for (_, ruling) in &released {
+        assert_eq!(header(ruling, "authorization"), Some("Bearer m1"));
+    }
+    assert!(script.calls().is_empty(), "and no more");
+}
+
+#[test]
+fn nothing_is_fetched_before_the_first_request() {
+    let mut script = Script::new();
+    assert!(script.calls().is_empty());
+    assert_eq!(script.wake_at(), None);
+}
+
+#[test]
+fn a_warm_gate_decides_at_once() {
+    let mut script = warm();
+    let ruling = script.ask(script.chat()).expect("a decision");
+    assert_eq!(header(&ruling, "authorization"), Some("Bearer managed"));
+    assert_eq!(ruling.record.reason, "ok");
+    assert_eq!(ruling.record.route.as_deref(), Some("chat"));
+    assert_eq!(ruling.record.issuer.as_deref(), Some("idp.example.com"));
+    assert_eq!(ruling.record.subject.as_deref(), Some("alice"));
+    assert_eq!(ruling.record.deployment.as_deref(), Some("gpt-4o"));
+}
+
+#[test]
+fn a_caller_at_fault_is_told_so_while_everything_is_down() {
+    let mut script = Script::new();
+    let cases = [
+        (script.chat().without("authorization"), "token_missing"),
+        (script.chat().with("authorization", "Bearer x"), "authorization_ambiguous"),
+        (script.chat_with(json!({"exp": 1})), "token_expired"),
+        (script.chat_with(json!({"iss": "https://evil.example/"})), "issuer_unknown"),
+        (script.chat_with(json!({"aud": "other"})), "audience_mismatch"),
+        (script.chat().to("GET", "/nowhere"), "route_unknown"),
+        (script.chat().to("POST", "/openai//x"), "path_refused"),
+    ];
+    for (request, code) in cases {
+        let ruling = script.ask(request).expect("a decision");
+        assert_eq!(reason(&ruling), code);
+    }
+}
+
+#[test]
+fn keys_that_cannot_be_had_are_our_fault_and_bounded_in_time() {
+    let mut script = Script::new();
+    assert!(script.ask(script.chat()).is_none());
+    let mut waited = Duration::ZERO;
+    let ruling = loop {
+        script.fail_all();
+        if let Some((_, ruling)) = script.released().pop() {
+            break ruling;
+        }
+        script.pass(SECOND);
+        waited += SECOND;
+    };
+    assert!(waited <= Duration::from_secs(10), "{waited:?}");
+    assert_eq!((status(&ruling), reason(&ruling)), (503, "keys_unavailable"));
+    let Verdict::Deny(reply) = &ruling.verdict else { panic!("admitted") };
+    assert!(reply.headers.iter().any(|(name, _)| *name == "retry-after"));
+}
+
+#[test]
+fn an_identity_token_that_cannot_be_had_is_our_fault_too() {
+    let mut script = Script::new();
+    assert!(script.ask(script.chat()).is_none());
+    script.calls();
+    script.answer(KEYS, &jwks(&["k1"]));
+    _ = script.answer_with(IDENTITY, &Answer::Arrived { status: 429, body: Vec::new() });
+    for _ in 0..10 {
+        script.pass(SECOND);
+        for (fetch, _) in script.calls() {
+            _ = script.answer_with(fetch, &Answer::Unsent);
+        }
+        if let Some((_, ruling)) = script.released().pop() {
+            assert_eq!((status(&ruling), reason(&ruling)), (503, "identity_unavailable"));
+            return;
+        }
+    }
+    panic!("it waits for ever");
+}
+
+#[test]
+fn a_call_that_is_never_answered_is_given_up_and_tried_again() {
+    let mut script = Script::new();
+    assert!(script.ask(script.chat()).is_none());
+    script.calls();
+    script.pass(Duration::from_millis(5999));
+    assert!(script.gate.lost(script.now).is_empty());
+    script.pass(Duration::from_millis(1));
+    assert_eq!(script.gate.lost(script.now), [KEYS, IDENTITY]);
+    for fetch in [KEYS, IDENTITY] {
+        assert_eq!(script.answer_with(fetch, &Answer::Lost), Err(FetchError::Unanswered));
+    }
+    script.pass(SECOND);
+    assert_eq!(script.calls().len(), 2);
+}
+
+#[test]
+fn service_comes_back_by_itself() {
+    let mut script = Script::new();
+    assert!(script.ask(script.chat()).is_none());
+    for _ in 0..600 {
+        script.fail_all();
+        script.pass(SECOND);
+    }
+    assert_eq!(script.released().len(), 1, "long refused");
+    let wait = script.wake_at().unwrap().duration_since(script.now).unwrap();
+    assert!(wait <= Duration::from_secs(30), "{wait:?}");
+    script.pass(wait);
+    script.answer_all();
+    assert!(matches!(script.ask(script.chat()).unwrap().verdict, Verdict::Forward(_)));
+}
+
+#[test]
+fn a_stream_that_is_gone_is_not_released() {
+    let mut script = Script::new();
+    assert!(script.ask(script.chat()).is_none());
+    let gone = script.last_stream;
+    assert!(script.ask(script.chat()).is_none());
+    script.gate.forget(gone);
+    script.answer_all();
+    let released = script.released();
+    assert_eq!(released.len(), 1);
+    assert_ne!(released[0].0, gone);
+}
+
+#[test]
+fn a_full_waiting_list_refuses_instead_of_growing() {
+    let mut script = Script::new();
+    let mut refused = 0;
+    for _ in 0..1100 {
+        refused += u32::from(script.ask(script.chat()).is_some());
+    }
+    assert_eq!(refused, 1100 - 1024);
+    let ruling = script.ask(script.chat()).unwrap();
+    assert_eq!((status(&ruling), reason(&ruling)), (503, "keys_unavailable"));
+}
+
+#[test]
+fn an_unknown_key_is_fetched_once_and_the_new_token_passes() {
+    let mut script = warm();
+    script.pass(Duration::from_mins(1));
+    for _ in 0..5 {
+        assert!(script.ask(script.chat_signed_by("k2")).is_none(), "it may be a new key");
+    }
+    let calls = script.calls();
+    assert_eq!(calls.len(), 1);
+    script.answer(KEYS, &jwks(&["k2"]));
+    let released = script.released();
+    assert_eq!(released.len(), 5);
+    assert!(released.iter().all(|(_, ruling)| matches!(ruling.verdict, Verdict::Forward(_))));
+    let old = script.ask(script.chat()).unwrap();
+    assert_eq!(reason(&old), "key_unknown", "a key that left the set is accepted no longer");
+}
+
+#[test]
+fn forged_key_names_cause_one_fetch_an_interval() {
+    let mut script = warm();
+    script.pass(Duration::from_mins(1));
+    let mut fetches = 0;
+    for _ in 0..300 {
+        script.ask(script.chat_signed_by("k9"));
+        for (fetch, _) in script.calls() {
+            assert_eq!(fetch, KEYS);
+            script.answer(fetch, &jwks(&["k1"]));
+            fetches += 1;
+        }
+        for (_, ruling) in script.released() {
+            assert_eq!((status(&ruling), reason(&ruling)), (401, "key_unknown"));
+        }
+        script.pass(SECOND);
+    }
+    assert!((1..=300 / 30 + 1).contains(&fetches), "{fetches} fetches in 300 s");
+}
+
+#[test]
+fn an_unknown_key_while_the_issuer_is_down_is_our_fault() {
+    let mut script = warm();
+    script.pass(Duration::from_mins(1));
+    assert!(script.ask(script.chat_signed_by("k2")).is_none());
+    for _ in 0..8 {
+        script.fail_all();
+        script.pass(SECOND);
+    }
+    let (_, ruling) = script.released().pop().expect("a decision");
+    assert_eq!((status(&ruling), reason(&ruling)), (503, "keys_unavailable"));
+    let known = script.ask(script.chat()).unwrap();
+    assert!(matches!(known.verdict, Verdict::Forward(_)), "the last good keys serve on");
+}
+
+#[test]
+fn the_last_good_keys_serve_until_their_greatest_age() {
+    let mut script = warm();
+    let start = script.now;
+    while script.now < start + Duration::from_hours(23) {
+        for (fetch, _) in script.calls() {
+            match fetch {
+                Fetch::Keys(_) => _ = script.answer_with(fetch, &Answer::Broken),
+                Fetch::Identity(_) => script.answer(fetch, &script.token_answer("m", 86_400)),
+            }
+        }
+        script.pass(Duration::from_mins(5));
+        let ruling = script.ask(script.chat()).unwrap();
+        assert!(matches!(ruling.verdict, Verdict::Forward(_)));
+    }
+    script.pass(Duration::from_hours(2));
+    let refused = script.ask(script.chat());
+    let refused = refused.or_else(|| {
+        script.fail_all();
+        script.released().pop().map(|(_, ruling)| ruling)
+    });
+    assert!(refused.is_none_or(|ruling| reason(&ruling) == "keys_unavailable"));
+}
+
+#[test]
+fn an_identity_token_is_replaced_before_its_end_and_never_sent_after_it() {
+    let mut script = warm();
+    let start = script.now;
+    script.pass(Duration::from_hours(12));
+    let due = script.calls();
+    assert!(due.iter().any(|(fetch, _)| *fetch == IDENTITY), "half of its life is over");
+    script.fail(IDENTITY);
+    let ruling = script.ask(script.chat()).unwrap();
+    assert_eq!(header(&ruling, "authorization"), Some("Bearer managed"), "the old one serves");
+
+    script.pass_to(start + Duration::from_secs(86_339));
+    script.settle_keys();
+    let ruling = script.ask(script.chat()).unwrap();
+    assert_eq!(header(&ruling, "authorization"), Some("Bearer managed"));
+    script.pass_to(start + Duration::from_mins(1439));
+    script.settle_keys();
+    assert!(script.ask(script.chat()).is_none(), "a minute before its end it is not sent");
+}
+
+#[test]
+fn a_token_that_expires_while_its_request_waits_is_refused() {
+    let mut script = Script::new();
+    let expires = script.unix() - 55;
+    assert!(script.ask(script.chat_with(json!({"exp": expires}))).is_none(), "within the leeway");
+    script.pass(Duration::from_secs(6));
+    for fetch in script.gate.lost(script.now) {
+        _ = script.answer_with(fetch, &Answer::Lost);
+    }
+    script.pass(SECOND);
+    script.answer_all();
+    let (_, ruling) = script.released().pop().unwrap();
+    assert_eq!(reason(&ruling), "token_expired");
+}
+
+#[test]
+fn a_fetch_tells_what_came_of_it_and_whether_that_is_news() {
+    let mut script = Script::new();
+    script.ask(script.chat());
+    script.calls();
+    let mut settle = |answer: &Answer| {
+        let report = script.gate.answered(KEYS, answer, script.now).unwrap();
+        assert_eq!((report.kind, report.name.as_str()), ("jwks", "idp.example.com"));
+        (report.result.is_ok(), report.is_news)
+    };
+    let good = Answer::Arrived { status: 200, body: jwks(&["k1"]) };
+    let bad = Answer::Arrived { status: 500, body: Vec::new() };
+    assert_eq!(settle(&bad), (false, true));
+    assert_eq!(settle(&bad), (false, false));
+    assert_eq!(settle(&good), (true, true));
+    assert_eq!(settle(&good), (true, false));
+    assert_eq!(settle(&bad), (false, true));
+}
+
+#[test]
+fn bad_answers_are_failed_fetches() {
+    let arrived = |status, body: &[u8]| Answer::Arrived { status, body: body.to_vec() };
+    let answers = [
+        (arrived(200, b"<html>"), "malformed"),
+        (arrived(200, b"{\"keys\":[]}"), "malformed"),
+        (arrived(503, &jwks(&["k1"])), "status"),
+        (arrived(302, b""), "status"),
+        (arrived(200, &vec![b' '; keyless::http::MAX_BODY + 1]), "too_large"),
+        (Answer::Broken, "reset"),
+        (Answer::Unsent, "unsent"),
+        (Answer::Lost, "unanswered"),
+    ];
+    for (answer, code) in answers {
+        let mut script = Script::new();
+        script.ask(script.chat());
+        script.calls();
+        let error = script.answer_with(KEYS, &answer).unwrap_err();
+        assert_eq!(error.code(), code);
+    }
+}
+
+#[test]
+fn what_the_caller_may_not_set_is_removed_on_every_route() {
+    let mut script = warm();
+    let hostile = |request: scripted::Request| {
+        request
+            .with("api-key", "stolen")
+            .with("ocp-apim-subscription-key", "stolen")
+            .with("x-caller-id", "root")
+            .with("x-caller-id", "admin")
+            .with("accept", "*/*")
+    };
+    let target = "/openai/deployments/gpt-4o/chat/completions?api-version=1&api-key=k";
+    let ruling = script.ask(hostile(script.chat().to("POST", target))).unwrap();
+    let Verdict::Forward(forward) = &ruling.verdict else { panic!("refused") };
+    let removed: Vec<_> = forward.remove.iter().map(keyless::config::HeaderName::as_str).collect();
+    assert_eq!(removed, ["api-key", "ocp-apim-subscription-key"]);
+    assert_eq!(header(&ruling, "x-caller-id"), Some("alice-id"), "set in place of the caller's");
+    let target = forward.target.as_deref();
+    assert_eq!(target, Some(&b"/openai/deployments/gpt-4o/chat/completions?api-version=1"[..]));
+
+    for path in ["/healthz", "/plain"] {
+        let ruling = script.ask(hostile(script.chat().to("GET", path))).unwrap();
+        let Verdict::Forward(forward) = &ruling.verdict else { panic!("refused") };
+        let removed: Vec<_> =
+            forward.remove.iter().map(keyless::config::HeaderName::as_str).collect();
+        let all = ["api-key", "authorization", "ocp-apim-subscription-key", "x-caller-id"];
+        assert_eq!(removed, all, "{path}");
+        assert!(forward.set.is_empty(), "{path}: no identity");
+    }
+}
+
+#[test]
+fn a_public_route_needs_no_token_and_no_keys() {
+    let mut script = Script::new();
+    let ruling = script.ask(script.chat().without("authorization").to("GET", "/healthz")).unwrap();
+    assert_eq!(ruling.record.reason, "public");
+    assert!(matches!(ruling.verdict, Verdict::Forward(_)));
+}
+
+#[test]
+fn a_missing_claim_leaves_the_header_absent_not_the_callers() {
+    let mut script = warm();
+    let request = script.chat_with(json!({"oid": null})).with("x-caller-id", "root");
+    let ruling = script.ask(request).unwrap();
+    let Verdict::Forward(forward) = &ruling.verdict else { panic!("refused") };
+    assert!(forward.remove.iter().any(|name| name.as_str() == "x-caller-id"));
+    assert_eq!(header(&ruling, "x-caller-id"), None);
+}
+
+#[test]
+fn bytes_of_any_kind_are_no_more_than_a_refusal() {
+    let mut script = warm();
+    let bytes: &[u8] = b"\xff\xfe\x80";
+    for name in ["authorization", ":path", ":method", ":authority", "x-caller-id"] {
+        let request = script.chat().without(name).with_bytes(name, bytes);
+        let ruling = script.ask(request);
+        assert!(ruling.is_some(), "{name}");
+    }
+    assert!(script.ask(scripted::Request::empty()).is_some());
+}
+
+#[test]
+fn no_ruling_shows_a_token_in_its_debug_output() {
+    let mut script = warm();
+    let request = script.chat();
+    let token = request.token();
+    let rulings: Vec<Ruling> = [request, script.chat_with(json!({"scp": ""}))]
+        .into_iter()
+        .map(|request| script.ask(request).unwrap())
+        .collect();
+    let shown = format!("{rulings:?} {:?}", script.gate);
+    assert!(!shown.contains(&token) && !shown.contains("managed") && !shown.contains("alice"));
+}
+
+#[test]
+fn issuers_are_independent_and_a_key_is_good_for_its_own_issuer_alone() {
+    let mut script = Script::with_partner();
+    script.ask(script.chat());
+    let calls = script.calls();
+    assert_eq!(calls.len(), 3, "two key sets and one identity");
+    script.answer(KEYS, &jwks(&["k1"]));
+    script.answer(Fetch::Keys(1), &jwks(&["k2"]));
+    script.answer(IDENTITY, &script.token_answer("m1", 86_400));
+    assert_eq!(script.released().len(), 1);
+    let partner = json!({"iss": "https://partner.example/"});
+    let good = script.ask(script.chat_by("k2", partner.clone())).unwrap();
+    assert!(matches!(good.verdict, Verdict::Forward(_)));
+    let crossed = script.ask(script.chat_by("k1", partner)).unwrap();
+    assert_eq!(reason(&crossed), "key_unknown");
+    let crossed = script.ask(script.chat_by("k2", json!({"iss": ISSUER})));
+    assert!(crossed.is_none_or(|ruling| reason(&ruling) == "key_unknown"));
+}

@@ -1,0 +1,262 @@
+//! The script of a scenario: a gate, the time, and what the outside world answers.
+
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keyless::config::Config;
+use keyless::gate::{Fetch, Gate, Ruling, StreamId, Verdict};
+use keyless::http::{Answer, Call, FetchError};
+use keyless::request::Head;
+use keyless::signature::Sandbox;
+use rsa::pkcs1v15::SigningKey;
+use rsa::sha2::Sha256;
+use rsa::signature::{SignatureEncoding as _, Signer as _};
+use rsa::traits::PublicKeyParts as _;
+use serde_json::{Value, json};
+
+pub(crate) const ISSUER: &str = "https://idp.example.com/";
+pub(crate) const KEYS: Fetch = Fetch::Keys(0);
+pub(crate) const IDENTITY: Fetch = Fetch::Identity(0);
+
+const START: u64 = 1_700_000_000;
+
+pub(crate) struct Script {
+    pub(crate) gate: Gate,
+    pub(crate) now: SystemTime,
+    pub(crate) last_stream: StreamId,
+}
+
+/// A request that a scenario changes before it is sent.
+#[derive(Clone)]
+pub(crate) struct Request(Vec<(String, Vec<u8>)>);
+
+impl Script {
+    pub(crate) fn new() -> Self {
+        Self::of(&json!([issuer(ISSUER, "idp")]))
+    }
+
+    pub(crate) fn with_partner() -> Self {
+        Self::of(&json!([issuer(ISSUER, "idp"), issuer("https://partner.example/", "partner")]))
+    }
+
+    fn of(issuers: &Value) -> Self {
+        let document = json!({
+            "issuers": issuers,
+            "identities": {"openai": {
+                "resource": "https://cognitiveservices.azure.com", "imds": {"cluster": "imds"}
+            }},
+            "routes": [
+                {
+                    "name": "chat",
+                    "match": {
+                        "methods": ["POST"],
+                        "path": "/openai/deployments/{deployment}/chat/completions"
+                    },
+                    "allow": [{"scopes": ["openai.chat"]}],
+                    "identity": "openai",
+                    "forward_claims": {"x-caller-id": "oid"}
+                },
+                {"name": "plain", "match": {"methods": ["GET"], "path": "/plain"}, "allow": [{}]},
+                {"name": "health", "match": {"methods": ["GET"], "path": "/healthz"}, "public": true}
+            ]
+        });
+        let config = Config::parse(document.to_string().as_bytes()).unwrap();
+        let now = UNIX_EPOCH + Duration::from_secs(START);
+        Self { gate: Gate::new(config, Box::new(Sandbox)), now, last_stream: 0 }
+    }
+
+    /// A good request.
+    pub(crate) fn chat(&self) -> Request {
+        self.chat_by("k1", json!({}))
+    }
+
+    pub(crate) fn chat_with(&self, claims: Value) -> Request {
+        self.chat_by("k1", claims)
+    }
+
+    pub(crate) fn chat_signed_by(&self, kid: &str) -> Request {
+        self.chat_by(kid, json!({}))
+    }
+
+    /// A request whose token is signed by the key `kid` and has some claims replaced.
+    pub(crate) fn chat_by(&self, kid: &str, changes: Value) -> Request {
+        let mut claims = json!({
+            "iss": ISSUER, "aud": "openai-gateway", "exp": self.unix() + 86_400 * 7,
+            "scp": "openai.chat", "sub": "alice", "oid": "alice-id"
+        });
+        let members = claims.as_object_mut().unwrap();
+        members.extend(changes.as_object().unwrap().clone());
+        members.retain(|_, value| !value.is_null());
+        let token = sign(kid, &claims);
+        let target = "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21";
+        Request::empty()
+            .with(":method", "POST")
+            .with(":authority", "gateway.example.com")
+            .with(":path", target)
+            .with("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn ask(&mut self, request: Request) -> Option<Ruling> {
+        self.last_stream += 1;
+        self.gate.admit(self.last_stream, Head::new(request.0), self.now)
+    }
+
+    pub(crate) fn calls(&mut self) -> Vec<(Fetch, Call)> {
+        self.gate.calls(self.now)
+    }
+
+    pub(crate) fn released(&mut self) -> Vec<(StreamId, Ruling)> {
+        self.gate.released(self.now)
+    }
+
+    pub(crate) fn wake_at(&self) -> Option<SystemTime> {
+        self.gate.wake_at()
+    }
+
+    pub(crate) fn answer(&mut self, fetch: Fetch, body: &[u8]) {
+        let answer = Answer::Arrived { status: 200, body: body.to_vec() };
+        self.answer_with(fetch, &answer).expect("a good answer");
+    }
+
+    pub(crate) fn answer_with(&mut self, fetch: Fetch, answer: &Answer) -> Result<(), FetchError> {
+        self.gate.answered(fetch, answer, self.now).unwrap().result
+    }
+
+    /// Sends what is due and has all of it answered well.
+    pub(crate) fn answer_all(&mut self) {
+        for (fetch, _) in self.calls() {
+            match fetch {
+                Fetch::Keys(_) => self.answer(fetch, &jwks(&["k1"])),
+                Fetch::Identity(_) => self.answer(fetch, &self.token_answer("managed", 86_400)),
+            }
+        }
+    }
+
+    /// Sends what is due and has all of it fail.
+    pub(crate) fn fail_all(&mut self) {
+        for (fetch, _) in self.calls() {
+            self.fail(fetch);
+        }
+    }
+
+    pub(crate) fn fail(&mut self, fetch: Fetch) {
+        let answer = Answer::Arrived { status: 503, body: Vec::new() };
+        self.answer_with(fetch, &answer).expect_err("a failure");
+    }
+
+    /// Has the keys that are due arrive, and nothing else.
+    pub(crate) fn settle_keys(&mut self) {
+        for (fetch, _) in self.calls() {
+            match fetch {
+                Fetch::Keys(_) => self.answer(fetch, &jwks(&["k1"])),
+                Fetch::Identity(_) => self.fail(fetch),
+            }
+        }
+    }
+
+    pub(crate) fn token_answer(&self, token: &str, lifetime: u64) -> Vec<u8> {
+        let expires_on = (self.unix() + lifetime).to_string();
+        json!({"access_token": token, "expires_on": expires_on, "token_type": "Bearer"})
+            .to_string()
+            .into_bytes()
+    }
+
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    pub(crate) fn pass_to(&mut self, time: SystemTime) {
+        self.now = time;
+    }
+
+    pub(crate) fn unix(&self) -> u64 {
+        self.now.duration_since(UNIX_EPOCH).unwrap().as_secs()
+    }
+}
+
+impl Request {
+    pub(crate) fn empty() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(crate) fn with(self, name: &str, value: &str) -> Self {
+        self.with_bytes(name, value.as_bytes())
+    }
+
+    pub(crate) fn with_bytes(mut self, name: &str, value: &[u8]) -> Self {
+        self.0.push((name.to_owned(), value.to_vec()));
+        self
+    }
+
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.0.retain(|(other, _)| other != name);
+        self
+    }
+
+    pub(crate) fn to(self, method: &str, target: &str) -> Self {
+        self.without(":method").without(":path").with(":method", method).with(":path", target)
+    }
+
+    /// The token that the request carries.
+    pub(crate) fn token(&self) -> String {
+        let (_, value) = self.0.iter().find(|(name, _)| name == "authorization").unwrap();
+        String::from_utf8_lossy(value).trim_start_matches("Bearer ").to_owned()
+    }
+}
+
+pub(crate) fn reason(ruling: &Ruling) -> &'static str {
+    ruling.record.reason
+}
+
+/// The status of a refusal.
+pub(crate) fn status(ruling: &Ruling) -> u16 {
+    match &ruling.verdict {
+        Verdict::Deny(reply) => reply.status,
+        Verdict::Forward(_) => panic!("admitted"),
+    }
+}
+
+/// A header that the gate sets on an admitted request.
+pub(crate) fn header<'a>(ruling: &'a Ruling, name: &str) -> Option<&'a str> {
+    let Verdict::Forward(forward) = &ruling.verdict else { panic!("refused: {ruling:?}") };
+    let found = forward.set.iter().find(|(key, _)| key.as_str() == name);
+    found.map(|(_, value)| value.expose())
+}
+
+/// The document that publishes these keys.
+pub(crate) fn jwks(kids: &[&str]) -> Vec<u8> {
+    let keys: Vec<Value> = kids.iter().map(|kid| jwk(kid)).collect();
+    json!({ "keys": keys }).to_string().into_bytes()
+}
+
+fn issuer(iss: &str, cluster: &str) -> Value {
+    json!({
+        "issuer": iss, "audiences": ["openai-gateway"],
+        "jwks": {"uri": "https://idp.example.com/jwks.json", "cluster": cluster}
+    })
+}
+
+fn jwk(kid: &str) -> Value {
+    let public = key(kid).to_public_key();
+    let number = |number: &rsa::BigUint| URL_SAFE_NO_PAD.encode(number.to_bytes_be());
+    json!({
+        "kty": "RSA", "use": "sig", "kid": kid, "n": number(public.n()), "e": number(public.e())
+    })
+}
+
+/// `k1` is one key, every other name another.
+fn key(kid: &str) -> &'static rsa::RsaPrivateKey {
+    static KEYS: [OnceLock<rsa::RsaPrivateKey>; 2] = [OnceLock::new(), OnceLock::new()];
+    let make = || rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap();
+    KEYS[usize::from(kid != "k1")].get_or_init(make)
+}
+
+fn sign(kid: &str, claims: &Value) -> String {
+    let header = json!({"alg": "RS256", "typ": "JWT", "kid": kid});
+    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", encode(&header), encode(claims));
+    let signature = SigningKey::<Sha256>::new(key(kid).clone()).sign(signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+}
