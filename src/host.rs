@@ -4,6 +4,7 @@
 //! (proxy-wasm/proxy-wasm-rust-sdk#385). A stream that must wait pauses and shortens the root's
 //! tick; the root sends the calls and resumes the streams that its gate releases.
 
+mod crypto;
 mod metrics;
 
 use std::cell::RefCell;
@@ -21,7 +22,8 @@ use crate::denial::Reply;
 use crate::gate::{Fetch, Forward, Gate, Record, Ruling, StreamId, Verdict};
 use crate::http::{Answer, Call, MAX_BODY};
 use crate::request::Head;
-use crate::signature::Sandbox;
+use crate::signature::{Crypto, Sandbox};
+use crypto::Host;
 use metrics::Metrics;
 
 proxy_wasm::main! {{
@@ -71,11 +73,7 @@ impl RootContext for Root {
         let bytes = bytes.ok().flatten().unwrap_or_default();
         match Config::parse(&bytes) {
             Ok(config) => {
-                let (issuers, routes) = (config.issuers.len(), config.routes.len());
-                let version = env!("CARGO_PKG_VERSION");
-                info!("keyless {version}: configured with {issuers} issuers and {routes} routes");
-                let gate = Rc::new(RefCell::new(Gate::new(config, Box::new(Sandbox))));
-                self.shared = Some(Shared { gate, metrics: Rc::default() });
+                self.shared = Some(Shared::new(config));
                 true
             }
             Err(error) => {
@@ -169,6 +167,22 @@ impl HttpContext for Stream {
 }
 
 impl Shared {
+    fn new(config: Config) -> Self {
+        let mut metrics = Metrics::default();
+        let host = Host::offered();
+        let version = env!("CARGO_PKG_VERSION");
+        let verifier = if host.is_some() { "the host" } else { "the sandbox" };
+        let (issuers, routes) = (config.issuers.len(), config.routes.len());
+        info!("keyless {version}: {issuers} issuers, {routes} routes, {verifier} verifies");
+        metrics.gauge("keyless_host_crypto", u64::from(host.is_some()));
+        let crypto: Box<dyn Crypto> = match host {
+            Some(host) => Box::new(host),
+            None => Box::new(Sandbox),
+        };
+        let gate = Rc::new(RefCell::new(Gate::new(config, crypto)));
+        Self { gate, metrics: Rc::new(RefCell::new(metrics)) }
+    }
+
     /// Hands an answer to the gate; the log tells changes, the counters everything.
     fn settle(&self, fetch: Fetch, answer: &Answer) {
         let Some(report) = self.gate.borrow_mut().answered(fetch, answer, now()) else { return };

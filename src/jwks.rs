@@ -110,6 +110,12 @@ fn key(jwk: &Map<String, Value>) -> Option<Key> {
         Some(kid) => Some(kid.as_str()?.into()),
     };
     let public = match jwk.get("kty")?.as_str()? {
+        "EC" => match jwk.get("crv")?.as_str()? {
+            "P-256" => PublicKey::p256(&number(jwk, "x")?, &number(jwk, "y")?)?,
+            "P-384" => PublicKey::p384(&number(jwk, "x")?, &number(jwk, "y")?)?,
+            _ => return None,
+        },
+        "OKP" if jwk.get("crv")? == "Ed25519" => PublicKey::ed25519(&number(jwk, "x")?)?,
         "RSA" => PublicKey::rsa(&number(jwk, "n")?, &number(jwk, "e")?)?,
         _ => return None,
     };

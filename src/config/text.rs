@@ -155,8 +155,8 @@ macro_rules! word {
 pub(super) const LABEL: &str = "1 to 64 of A-Z a-z 0-9 . _ -";
 
 word!(Label -> String, LABEL, |text| is_label(text).then(|| text.to_owned()));
-word!(Plain -> String, "a text without control characters", plain);
-word!(Scope -> String, "a scope without spaces, quotes or backslashes (RFC 6749 §3.3)", |text| {
+word!(Plain -> String, "a text that is not empty and has no control characters", plain);
+word!(Scope -> String, "one scope, without spaces, quotes or backslashes (RFC 6749 §3.3)", |text| {
     let allowed = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
     (!text.is_empty() && text.bytes().all(allowed)).then(|| text.to_owned())
 });
@@ -171,7 +171,7 @@ word!(Wait -> Duration, "a duration from 1ms to 30d, such as \"60s\"", |text| {
 word!(Leeway -> Duration, "a duration up to 5m, such as \"60s\"", |text| {
     span(text).filter(|span| *span <= Duration::from_mins(5))
 });
-word!(SignatureAlgorithm -> Algorithm, "one of RS256, RS384, RS512, PS256, PS384, PS512", Algorithm::named);
+word!(SignatureAlgorithm -> Algorithm, "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA", Algorithm::named);
 word!(Type -> TokenType, "a token type such as \"at+jwt\"", |text| {
     plain(short_type(text)).map(|text| TokenType(text.to_ascii_lowercase()))
 });
@@ -181,7 +181,7 @@ word!(Header -> HeaderName, "a header name that is not one of HTTP's own or a cr
     let name = ::http::HeaderName::try_from(text).ok()?;
     (!RESERVED.contains(&name.as_str())).then(|| HeaderName(name.as_str().to_owned()))
 });
-word!(KeySetUri -> Uri, "a URI such as \"https://idp.example.com/jwks.json\"", uri);
+word!(KeySetUri -> Uri, "a URI such as \"https://idp.example.com/jwks.json\", without user information", uri);
 
 /// The two parts of a URI that a dispatched call needs; the cluster knows the rest.
 pub(super) struct Uri {

@@ -10,7 +10,7 @@ use proxy_wasm::types::MetricType;
 use crate::gate::{Record, Report};
 use crate::http::FetchError;
 
-/// Holds the ids that this VM was given for the names of its counters.
+/// Holds the ids that this VM was given for the names of its metrics.
 #[derive(Default)]
 pub(super) struct Metrics(HashMap<String, u32>);
 
@@ -33,17 +33,23 @@ impl Metrics {
         self.count(format!("keyless_fetches.kind=.={kind};.;name=.={name};.;result=.={result};.;"));
     }
 
+    pub(super) fn gauge(&mut self, name: &str, value: u64) {
+        if let Some(id) = self.id(MetricType::Gauge, name.to_owned()) {
+            _ = hostcalls::record_metric(id, value);
+        }
+    }
+
     fn count(&mut self, name: String) {
-        if let Some(id) = self.id(name) {
+        if let Some(id) = self.id(MetricType::Counter, name) {
             _ = hostcalls::increment_metric(id, 1);
         }
     }
 
-    fn id(&mut self, name: String) -> Option<u32> {
+    fn id(&mut self, kind: MetricType, name: String) -> Option<u32> {
         if let Some(id) = self.0.get(&name) {
             return Some(*id);
         }
-        let id = hostcalls::define_metric(MetricType::Counter, &name).ok()?;
+        let id = hostcalls::define_metric(kind, &name).ok()?;
         self.0.insert(name, id);
         Some(id)
     }
