@@ -59,6 +59,8 @@ pub enum Denial {
     },
     /// The signature is not that of the key.
     SignatureInvalid,
+    /// The token's `tid` is not the tenant of its issuer.
+    TenantMismatch,
     /// `exp` has passed.
     TokenExpired,
     /// The credential is no signed JWT.
@@ -201,6 +203,9 @@ impl Denial {
             }
             Self::SignatureInvalid => {
                 ("signature_invalid", "The token's signature is not valid.", InvalidToken)
+            }
+            Self::TenantMismatch => {
+                ("tenant_mismatch", "The token is of another tenant than its issuer.", InvalidToken)
             }
             Self::TokenExpired => ("token_expired", "The token has expired.", InvalidToken),
             Self::TokenMalformed => {

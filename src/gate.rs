@@ -6,33 +6,31 @@
 //! there is one way to an admission, however often it is walked.
 
 mod forward;
+mod issuers;
 mod ruling;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use crate::bearer;
-use crate::config::{Access, Config, HeaderName};
+use crate::config::{Access, Config, HeaderName, Identity, Route};
 use crate::denial::Denial;
 use crate::http::{Answer, Call, FetchError};
 use crate::identity::{self, AccessToken};
-use crate::jwks::{self, KeySet};
-use crate::jwt::{Claims, Token};
 use crate::policy;
-use crate::refresh::{Prospect, Refresh, after, spread};
+use crate::refresh::{Prospect, Refresh, after};
 use crate::request::Head;
 use crate::signature::Crypto;
 pub use forward::Forward;
+use issuers::Issuers;
 pub use ruling::{Record, Ruling, Verdict};
 
 /// Decides every request of one thread, and keeps what that takes.
 pub struct Gate {
-    config: Config,
-    crypto: Box<dyn Crypto>,
-    /// One for each issuer, in the same order.
-    key_sets: Vec<Refresh<KeySet>>,
-    /// One for each identity, in the same order.
-    identities: Vec<Refresh<AccessToken>>,
+    issuers: Issuers,
+    identities: Vec<(Identity, Refresh<AccessToken>)>,
+    routes: Vec<Route>,
+    stripped: Vec<HeaderName>,
     waiting: Vec<Waiting>,
     /// A thread that serves nobody asks nobody: nothing is fetched before the first request.
     awake: bool,
@@ -109,9 +107,10 @@ const ALREADY_TRYING: Duration = Duration::from_secs(1);
 impl Gate {
     /// Makes a gate that holds no keys and no identity token yet.
     pub fn new(config: Config, crypto: Box<dyn Crypto>) -> Self {
-        let key_sets = config.issuers.iter().map(|_| Refresh::new()).collect();
-        let identities = config.identities.iter().map(|_| Refresh::new()).collect();
-        Self { config, crypto, key_sets, identities, waiting: Vec::new(), awake: false }
+        let Config { issuers, identities, routes, stripped, verdicts } = config;
+        let issuers = Issuers::new(issuers, verdicts, crypto);
+        let identities = identities.into_iter().map(|one| (one, Refresh::new())).collect();
+        Self { issuers, identities, routes, stripped, waiting: Vec::new(), awake: false }
     }
 
     /// Decides a new request, or keeps it and returns `None`: then [`Gate::released`] decides it,
@@ -157,17 +156,11 @@ impl Gate {
     /// Returns the calls that are due, and counts them as in flight; each is to be answered by
     /// [`Gate::answered`].
     pub fn calls(&mut self, now: SystemTime) -> Vec<(Fetch, Call)> {
-        let mut calls = Vec::new();
         if !self.awake {
-            return calls;
+            return Vec::new();
         }
-        for (at, (issuer, keys)) in self.config.issuers.iter().zip(&mut self.key_sets).enumerate() {
-            if keys.begin(lost_at(issuer.jwks.timeout, now), now) {
-                calls.push((Fetch::Keys(at), jwks::call(&issuer.jwks)));
-            }
-        }
-        let identities = self.config.identities.iter().zip(&mut self.identities).enumerate();
-        for (at, (identity, token)) in identities {
+        let mut calls: Vec<_> = self.issuers.calls(now).collect();
+        for (at, (identity, token)) in self.identities.iter_mut().enumerate() {
             if token.begin(lost_at(identity::TIMEOUT, now), now) {
                 calls.push((Fetch::Identity(at), identity::call(identity)));
             }
@@ -177,31 +170,21 @@ impl Gate {
 
     /// Returns the calls that were never answered; each is now to be answered with [`Answer::Lost`].
     pub fn lost(&self, now: SystemTime) -> Vec<Fetch> {
-        let keys = self.key_sets.iter().enumerate();
-        let keys = keys.filter(|(_, keys)| keys.is_lost(now)).map(|(at, _)| Fetch::Keys(at));
         let tokens = self.identities.iter().enumerate();
-        let tokens = tokens.filter(|(_, one)| one.is_lost(now)).map(|(at, _)| Fetch::Identity(at));
-        keys.chain(tokens).collect()
+        let lost = tokens.filter(|(_, (_, token))| token.is_lost(now));
+        self.issuers.lost(now).chain(lost.map(|(at, _)| Fetch::Identity(at))).collect()
     }
 
-    /// Takes the answer to a call and says what came of it; `None` if there is no such thing.
+    /// Takes the answer to a call and says what came of the fetch, if that is over.
     pub fn answered(&mut self, fetch: Fetch, answer: &Answer, now: SystemTime) -> Option<Report> {
         match fetch {
+            Fetch::Keys(at) => self.issuers.answered(at, answer, now),
             Fetch::Identity(at) => {
-                let (identity, token) =
-                    (self.config.identities.get(at)?, self.identities.get_mut(at)?);
+                let (identity, token) = self.identities.get_mut(at)?;
                 let fetched = answer.content().and_then(|body| identity::parse(body, now));
                 let times = |token: &AccessToken| (token.refresh_at(now), token.unusable_at(now));
-                Some(Report::of("identity", &identity.name, settle(token, fetched, times, now)))
-            }
-            Fetch::Keys(at) => {
-                let (issuer, keys) = (self.config.issuers.get(at)?, self.key_sets.get_mut(at)?);
-                let fetched = answer.content().and_then(KeySet::parse);
-                let source = &issuer.jwks;
-                let times = |_: &KeySet| {
-                    (after(spread(source.refresh, now), now), after(source.max_age, now))
-                };
-                Some(Report::of("jwks", &issuer.name, settle(keys, fetched, times, now)))
+                let outcome = settle(token, fetched, times, now);
+                Some(Report::of("identity", &identity.name, outcome))
             }
         }
     }
@@ -211,15 +194,14 @@ impl Gate {
         if !self.awake {
             return None;
         }
-        let keys = self.key_sets.iter().map(Refresh::wake_at);
-        let identities = self.identities.iter().map(Refresh::wake_at);
+        let identities = self.identities.iter().map(|(_, token)| token.wake_at());
         let deadlines = self.waiting.iter().map(|waiting| after(PATIENCE, waiting.arrived));
-        keys.chain(identities).chain(deadlines).min()
+        self.issuers.wake_at().chain(identities).chain(deadlines).min()
     }
 
     /// Returns the headers that no caller may set, so that trailers can be rid of them too.
     pub fn stripped(&self) -> &[HeaderName] {
-        &self.config.stripped
+        &self.stripped
     }
 
     /// Decides a request, or says what it has to wait for.
@@ -243,10 +225,10 @@ impl Gate {
     /// The way of a request, from the first byte to the last check.
     fn decide(&self, head: &Head, record: &mut Record, now: SystemTime) -> Result<Forward, Stop> {
         let path = head.path()?;
-        let found = policy::find(&self.config.routes, head.method(), head.host(), path);
+        let found = policy::find(&self.routes, head.method(), head.host(), path);
         let found = found.ok_or(Denial::RouteUnknown)?;
         record.route = Some(found.route.name.clone());
-        let stripped = &self.config.stripped;
+        let stripped = &self.stripped;
         let (grants, identity, forward_claims) = match &found.route.access {
             Access::Public => {
                 record.reason = "public";
@@ -256,38 +238,19 @@ impl Gate {
                 (grants, *identity, forward_claims)
             }
         };
-        let (issuer, claims) = self.authenticate(head, record, now)?;
-        policy::admit(grants, issuer, found.deployment, &claims)?;
+        let token = bearer::token(&head.authorization())?;
+        let (issuer, verified) = self.issuers.authenticate(token, record, now)?;
+        let claims = verified.claims();
+        policy::admit(grants, issuer, found.deployment, claims)?;
         record.deployment = found.deployment.map(str::to_owned);
         record.reason = "ok";
         let token = identity.map(|at| self.access_token(at, now)).transpose()?;
-        Ok(Forward::new(head, stripped, token, forward::values(forward_claims, &claims)))
-    }
-
-    /// Gives the claims of the request's token, if it has a good one.
-    fn authenticate(
-        &self,
-        head: &Head,
-        record: &mut Record,
-        now: SystemTime,
-    ) -> Result<(usize, Claims), Stop> {
-        let token = Token::parse(bearer::token(&head.authorization())?)?;
-        let mut issuers = self.config.issuers.iter().zip(&self.key_sets).enumerate();
-        let named = issuers.find(|(_, (issuer, _))| issuer.issuer == token.issuer());
-        let (at, (issuer, keys)) = named.ok_or(Denial::IssuerUnknown)?;
-        record.issuer = Some(issuer.name.clone());
-        token.check(issuer, now)?;
-        let keys = keys.value(now).ok_or(Stop::KeysMissing(at))?;
-        let claims = token.verify(keys, &*self.crypto).map_err(|denial| {
-            if denial == Denial::KeyUnknown { Stop::KeyUnknown(at) } else { Stop::Deny(denial) }
-        })?;
-        record.client = claims.client().map(str::to_owned);
-        record.subject = claims.text("sub").map(str::to_owned);
-        Ok((at, claims))
+        Ok(Forward::new(head, stripped, token, forward::values(forward_claims, claims)))
     }
 
     fn access_token(&self, at: usize, now: SystemTime) -> Result<&AccessToken, Stop> {
-        self.identities.get(at).and_then(|token| token.value(now)).ok_or(Stop::TokenMissing(at))
+        let (_, token) = self.identities.get(at).ok_or(Stop::TokenMissing(at))?;
+        token.value(now).ok_or(Stop::TokenMissing(at))
     }
 
     /// Says what to wait for, or that waiting does not help.
@@ -299,47 +262,22 @@ impl Gate {
     ) -> Result<Pending, Denial> {
         match stop {
             Stop::Deny(denial) => Err(denial),
+            Stop::KeyUnknown(at) => self.issuers.pending_key(at, arrived, now),
+            Stop::KeysMissing(at) => self.issuers.pending_keys(at, now),
             Stop::TokenMissing(at) => {
                 let unavailable = |retry_after| Denial::IdentityUnavailable { retry_after };
-                let Some(token) = self.identities.get(at) else {
+                let Some((_, token)) = self.identities.get(at) else {
                     return Err(unavailable(ALREADY_TRYING));
                 };
                 wait_for(Fetch::Identity(at), token, unavailable, now)
             }
-            Stop::KeysMissing(at) => {
-                let Some(keys) = self.key_sets.get(at) else { return Err(Denial::KeyUnknown) };
-                wait_for(Fetch::Keys(at), keys, keys_unavailable, now)
-            }
-            Stop::KeyUnknown(at) => self.pending_key(at, arrived, now),
         }
-    }
-
-    /// A key that the issuer did not have when its keys were last asked for may be a new one. Keys
-    /// that were asked for after the request came settle it.
-    fn pending_key(
-        &mut self,
-        at: usize,
-        arrived: SystemTime,
-        now: SystemTime,
-    ) -> Result<Pending, Denial> {
-        let (Some(issuer), Some(keys)) = (self.config.issuers.get(at), self.key_sets.get_mut(at))
-        else {
-            return Err(Denial::KeyUnknown);
-        };
-        if keys.is_failing() {
-            return wait_for(Fetch::Keys(at), keys, keys_unavailable, now);
-        }
-        if keys.is_as_new_as(arrived) {
-            return Err(Denial::KeyUnknown);
-        }
-        keys.hasten(issuer.jwks.unknown_kid_interval, now);
-        wait_for(Fetch::Keys(at), keys, |_| Denial::KeyUnknown, now)
     }
 
     fn count(&self, fetch: Fetch) -> u64 {
         match fetch {
-            Fetch::Identity(at) => self.identities.get(at).map_or(0, Refresh::count),
-            Fetch::Keys(at) => self.key_sets.get(at).map_or(0, Refresh::count),
+            Fetch::Identity(at) => self.identities.get(at).map_or(0, |(_, token)| token.count()),
+            Fetch::Keys(at) => self.issuers.count(at),
         }
     }
 }

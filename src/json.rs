@@ -34,7 +34,7 @@ impl<'de> DeserializeSeed<'de> for Member {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         if self.repeated {
-            return Err(D::Error::custom("found the key twice, wanted it once"));
+            return Err(D::Error::custom("wanted the key once, found it again"));
         }
         deserializer.deserialize_any(StrictVisitor)
     }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::config::JwksSource;
+use crate::config::{RemoteJwks, Tenant, Uri};
 use crate::http::{Call, FetchError};
 use crate::json;
 use crate::signature::{Algorithm, PublicKey};
@@ -28,13 +28,13 @@ const MAX_KEYS: usize = 1000;
 /// Limits the keys that are tried for a token without `kid`, since each try costs a verification.
 const MAX_TRIES: usize = 5;
 
-/// Returns the call that fetches an issuer's key set.
-pub fn call(source: &JwksSource) -> Call {
+/// Returns the call that fetches an issuer's key set, or the document that says where it is.
+pub fn call(source: &RemoteJwks, uri: &Uri) -> Call {
     Call {
         cluster: source.cluster.clone(),
         method: "GET",
-        authority: source.authority.clone(),
-        path: source.path.clone(),
+        authority: uri.authority.clone(),
+        path: uri.path.clone(),
         headers: vec![("accept", "application/json")],
         timeout: source.timeout,
     }
@@ -44,13 +44,15 @@ impl KeySet {
     /// Parses a JWKS document.
     ///
     /// A key that cannot be used is left out and spoils nothing: another type, `use` other than
-    /// `sig`, `key_ops` without `verify`, an algorithm that cannot be verified, a weak key.
+    /// `sig`, `key_ops` without `verify`, an algorithm that cannot be verified, a weak key; and of a
+    /// tenant's, a key whose own member `issuer` names somebody else (Microsoft: "Access tokens in
+    /// the Microsoft identity platform", on multitenant applications).
     ///
     /// # Errors
     ///
     /// Fails if the bytes are not a JSON object with a list `keys`, if the list is too long, or if
     /// no key is left.
-    pub fn parse(bytes: &[u8]) -> Result<Self, FetchError> {
+    pub fn parse(bytes: &[u8], tenant: Option<&Tenant>) -> Result<Self, FetchError> {
         let document =
             json::object(bytes).map_err(|_| FetchError::Malformed("not a JSON object"))?;
         let Some(Value::Array(keys)) = document.get("keys") else {
@@ -59,7 +61,9 @@ impl KeySet {
         if keys.len() > MAX_KEYS {
             return Err(FetchError::Malformed("too many keys"));
         }
-        let usable: Vec<Key> = keys.iter().filter_map(Value::as_object).filter_map(key).collect();
+        let jwks = keys.iter().filter_map(Value::as_object);
+        let own = jwks.filter(|jwk| tenant.is_none_or(|tenant| is_of(jwk, tenant)));
+        let usable: Vec<Key> = own.filter_map(key).collect();
         if usable.is_empty() {
             return Err(FetchError::Malformed("no usable key"));
         }
@@ -84,6 +88,11 @@ impl KeySet {
             .filter(move |key| key.signs(algorithm))
             .take(MAX_TRIES)
             .map(|key| &key.public)
+    }
+
+    /// Returns true if the key itself, by whatever name, is in the set.
+    pub fn holds(&self, public: &PublicKey) -> bool {
+        self.0.iter().any(|key| key.public == *public)
     }
 
     /// Returns how many keys are in the set; at least one.
@@ -123,6 +132,11 @@ fn key(jwk: &Map<String, Value>) -> Option<Key> {
     (is_for_signatures(jwk) && fits).then_some(Key { kid, algorithm, public })
 }
 
+/// Entra's keys may say whose they are; one that does not say is its document's.
+fn is_of(jwk: &Map<String, Value>, tenant: &Tenant) -> bool {
+    jwk.get("issuer").is_none_or(|issuer| issuer.as_str().is_some_and(|name| tenant.owns(name)))
+}
+
 /// RFC 7517 §4.2 and §4.3: both members are optional, and both bind where they stand.
 fn is_for_signatures(jwk: &Map<String, Value>) -> bool {
     let by_use = jwk.get("use").is_none_or(|purpose| purpose == "sig");
@@ -135,6 +149,27 @@ fn is_for_signatures(jwk: &Map<String, Value>) -> bool {
 /// A `Base64urlUInt` (RFC 7518 §2).
 fn number(jwk: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(jwk.get(name)?.as_str()?).ok()
+}
+
+/// Reads a discovery document and says where the keys are (OpenID Connect Discovery 1.0 §3, §4.3).
+///
+/// # Errors
+///
+/// Fails if the document is not of exactly this issuer, or if its `jwks_uri` leads to another host
+/// than the issuer's own, which the cluster would not reach and an attacker might.
+pub fn discovered(bytes: &[u8], issuer: &str) -> Result<Uri, FetchError> {
+    let document = json::object(bytes).map_err(|_| FetchError::Malformed("not a JSON object"))?;
+    let text = |name| document.get(name).and_then(Value::as_str);
+    if text("issuer") != Some(issuer) {
+        return Err(FetchError::Malformed("the document of another issuer"));
+    }
+    let keys = text("jwks_uri").and_then(Uri::parse);
+    let keys = keys.ok_or(FetchError::Malformed("no jwks_uri that may be asked"))?;
+    let host = Uri::parse(issuer).map(|uri| uri.authority);
+    if host.is_none_or(|host| !host.eq_ignore_ascii_case(&keys.authority)) {
+        return Err(FetchError::Malformed("a jwks_uri on another host than the issuer's"));
+    }
+    Ok(keys)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::config::Issuer;
 use crate::denial::Denial;
 use crate::json;
 use crate::jwks::KeySet;
-use crate::signature::{Algorithm, Crypto};
+use crate::signature::{Algorithm, Crypto, PublicKey};
 
 /// Holds a token that has the form of a signed JWT and that nobody has vouched for.
 pub struct Token<'a> {
@@ -29,6 +29,13 @@ pub struct Token<'a> {
 /// Holds the claims of a verified token (RFC 7519 §4).
 #[derive(Clone)]
 pub struct Claims(Map<String, Value>);
+
+/// Holds what the signature of one of its issuer's keys vouches for.
+pub struct Verified {
+    claims: Claims,
+    key: PublicKey,
+    times: Times,
+}
 
 /// The registered claims that are dates, in whole seconds since the epoch.
 struct Times {
@@ -89,7 +96,7 @@ impl<'a> Token<'a> {
     }
 
     /// Checks, before anything dear is done, all that the issuer's entry demands except the
-    /// signature: `alg`, `typ`, `aud`, `exp`, `nbf`, `iat` and the lifetime.
+    /// signature: `alg`, `typ`, `aud`, `exp`, `nbf`, `iat`, the lifetime, and of Entra's, `tid`.
     ///
     /// # Errors
     ///
@@ -102,35 +109,57 @@ impl<'a> Token<'a> {
             return Err(Denial::TypeForbidden);
         }
         self.times.check(issuer, now)?;
+        let tenant = issuer.tenant.as_ref().map(|tenant| tenant.id.as_str());
+        if tenant.is_some() && self.claims.text("tid") != tenant {
+            return Err(Denial::TenantMismatch);
+        }
         self.claims.check_audience(&issuer.audiences)
     }
 
-    /// Verifies the signature and, if it is that of one of the keys, gives the claims out.
+    /// Verifies the signature and, if it is that of one of the keys, gives out what it vouches for.
     ///
     /// # Errors
     ///
     /// - [`Denial::KeyUnknown`]: no key of that `kid`, or no key at all that could have signed.
     /// - [`Denial::AlgorithmForbidden`]: the key of that `kid` is for another algorithm.
     /// - [`Denial::SignatureInvalid`]: the signature is of none of the keys.
-    pub fn verify(self, keys: &KeySet, crypto: &dyn Crypto) -> Result<Claims, Denial> {
-        self.check_signature(keys, crypto)?;
-        Ok(self.claims)
+    pub fn verify(self, keys: &KeySet, crypto: &dyn Crypto) -> Result<Verified, Denial> {
+        let key = self.signer(keys, crypto)?.clone();
+        Ok(Verified { claims: self.claims, key, times: self.times })
     }
 
-    fn check_signature(&self, keys: &KeySet, crypto: &dyn Crypto) -> Result<(), Denial> {
+    fn signer<'k>(&self, keys: &'k KeySet, crypto: &dyn Crypto) -> Result<&'k PublicKey, Denial> {
         let message = self.signed.as_bytes();
         let mut candidates = keys.candidates(self.kid(), self.algorithm).peekable();
         let may_be_signed = candidates.peek().is_some();
-        let is_signed =
-            candidates.any(|key| crypto.verify(self.algorithm, key, message, &self.signature));
-        if is_signed {
-            return Ok(());
-        }
-        Err(match self.kid() {
+        let signer =
+            candidates.find(|key| crypto.verify(self.algorithm, key, message, &self.signature));
+        signer.ok_or_else(|| match self.kid() {
             _ if may_be_signed => Denial::SignatureInvalid,
             Some(kid) if keys.names(kid) => Denial::AlgorithmForbidden,
             Some(_) | None => Denial::KeyUnknown,
         })
+    }
+}
+
+impl Verified {
+    /// Returns what the token says.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Returns the key that signed it.
+    pub fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// Checks that the token is still good, as [`Token::check`] did when it was new.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Denial`] that the clock calls for.
+    pub fn check(&self, issuer: &Issuer, now: SystemTime) -> Result<(), Denial> {
+        self.times.check(issuer, now)
     }
 }
 
@@ -205,9 +234,34 @@ impl Claims {
     }
 }
 
+#[cfg(test)]
+impl Verified {
+    /// Makes what a good signature vouches for.
+    pub(crate) fn sample() -> Self {
+        let times = Times { expires: Duration::MAX, issued_at: None, not_before: None };
+        let key = PublicKey::rsa(&[0xff; 256], &[1, 0, 1]).unwrap();
+        Self { claims: Claims::of(Value::Object(Map::new())), key, times }
+    }
+}
+
+#[cfg(test)]
+impl Claims {
+    /// Makes the claims of a token that somebody has vouched for.
+    pub(crate) fn of(members: Value) -> Self {
+        let Value::Object(members) = members else { panic!("not an object") };
+        Self(members)
+    }
+}
+
 impl fmt::Debug for Token<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Token({:?})", self.algorithm)
+    }
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Verified(by {:?})", self.key)
     }
 }
 

@@ -39,6 +39,7 @@ pub mod refresh;
 pub mod request;
 pub mod secret;
 pub mod signature;
+pub mod verdicts;
 
 #[cfg(target_arch = "wasm32")]
 mod host;

@@ -91,3 +91,6 @@ fn gravest_unmet(
     ];
     conditions.into_iter().find(|(_, holds)| !holds).map(|(unmet, _)| unmet)
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,8 @@ pub struct Refresh<T> {
     /// When the next fetch is due; while one is in flight, when it counts as lost.
     next: Alarm,
     in_flight: bool,
+    /// When the last fetch began.
+    begun: Option<SystemTime>,
     failures: u32,
     /// When the last fetch ended, however it ended.
     ended: Option<SystemTime>,
@@ -40,6 +42,7 @@ pub struct Refresh<T> {
 #[derive(Debug)]
 struct Held<T> {
     value: T,
+    version: u64,
     asked: SystemTime,
     expires: SystemTime,
 }
@@ -67,6 +70,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The least time between a success and the next fetch, or a zero lifetime would loop.
 const FLOOR: Duration = Duration::from_secs(1);
+/// A little over a hundred years, which every clock can hold.
+const FOREVER: Duration = Duration::from_secs(1 << 32);
 /// How far a clock that is being corrected may step back without anybody noticing.
 const CLOCK_STEP: Duration = Duration::from_secs(10);
 /// A request may as well wait for a fetch that is due within this time.
@@ -77,7 +82,14 @@ impl<T> Refresh<T> {
     pub fn new() -> Self {
         let epoch = SystemTime::UNIX_EPOCH;
         let next = Alarm { set: epoch, rings: epoch };
-        Self { held: None, next, in_flight: false, failures: 0, ended: None, count: 0 }
+        Self { held: None, next, in_flight: false, begun: None, failures: 0, ended: None, count: 0 }
+    }
+
+    /// Makes one that holds a value for ever and never has it fetched.
+    pub fn fixed(value: T) -> Self {
+        let (epoch, never) = (SystemTime::UNIX_EPOCH, after(FOREVER, SystemTime::UNIX_EPOCH));
+        let held = Held { value, version: 0, asked: epoch, expires: never };
+        Self { held: Some(held), next: Alarm { set: epoch, rings: never }, ..Self::new() }
     }
 
     /// Returns the value, unless there is none or it has expired.
@@ -91,9 +103,17 @@ impl<T> Refresh<T> {
         let begin = !self.in_flight && self.next.has_rung(now);
         if begin {
             self.in_flight = true;
+            self.begun = Some(now);
             self.next = Alarm { set: now, rings: deadline };
         }
         begin
+    }
+
+    /// Puts off the deadline of the fetch in flight, because it takes another call.
+    pub fn prolong(&mut self, deadline: SystemTime, now: SystemTime) {
+        if self.in_flight {
+            self.next = Alarm { set: now, rings: deadline };
+        }
     }
 
     /// Returns true if the fetch in flight is lost; the caller must then report it as failed.
@@ -109,8 +129,8 @@ impl<T> Refresh<T> {
         expires: SystemTime,
         now: SystemTime,
     ) {
-        let asked = if self.in_flight { self.next.set } else { now };
-        self.held = Some(Held { value, asked, expires });
+        let asked = self.begun.unwrap_or(now);
+        self.held = Some(Held { value, version: self.count, asked, expires });
         self.failures = 0;
         self.end(refresh_at.max(after(FLOOR, now)), now);
     }
@@ -138,6 +158,11 @@ impl<T> Refresh<T> {
     pub fn prospect(&self, now: SystemTime) -> Prospect {
         let wait = self.next.remaining(now);
         if self.in_flight || wait <= SOON { Prospect::Soon } else { Prospect::Later(wait) }
+    }
+
+    /// Returns a number that is another for each value that was ever held.
+    pub fn version(&self) -> u64 {
+        self.held.as_ref().map_or(u64::MAX, |held| held.version)
     }
 
     /// Returns true if the held value was asked for at `time` or later.

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::Error;
 use super::text::{
-    Host, KeySetUri, Label, Leeway, Method, NonEmpty, Path, Plain, Scope, SignatureAlgorithm, Text,
-    Type, Wait,
+    CloudName, Count, Host, KeySetUri, Label, Leeway, Method, NonEmpty, Path, Plain, Scope,
+    SignatureAlgorithm, TenantId, Text, Type, Wait,
 };
 use crate::json::Strict;
 
@@ -23,13 +23,15 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) identities: BTreeMap<String, Object<IdentityEntry>>,
     pub(super) routes: NonEmpty<Object<RouteEntry>>,
+    pub(super) verdicts: Option<Object<VerdictsEntry>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct IssuerEntry {
     pub(super) name: Option<Text<Label>>,
-    pub(super) issuer: Text<Plain>,
+    pub(super) issuer: Option<Text<Plain>>,
+    pub(super) entra: Option<Object<EntraEntry>>,
     pub(super) audiences: NonEmpty<Text<Plain>>,
     pub(super) jwks: Object<JwksEntry>,
     pub(super) algorithms: Option<NonEmpty<Text<SignatureAlgorithm>>>,
@@ -40,9 +42,28 @@ pub(super) struct IssuerEntry {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct EntraEntry {
+    pub(super) tenants: NonEmpty<Text<TenantId>>,
+    pub(super) cloud: Option<Text<CloudName>>,
+    #[serde(default)]
+    pub(super) clients: Vec<Text<Plain>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VerdictsEntry {
+    pub(super) entries: Option<Count>,
+    pub(super) bytes: Option<Count>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct JwksEntry {
-    pub(super) cluster: Text<Plain>,
-    pub(super) uri: Text<KeySetUri>,
+    pub(super) cluster: Option<Text<Plain>>,
+    pub(super) uri: Option<Text<KeySetUri>>,
+    #[serde(default)]
+    pub(super) discovery: bool,
+    pub(super) inline: Option<Value>,
     pub(super) timeout: Option<Text<Wait>>,
     pub(super) refresh: Option<Text<Wait>>,
     pub(super) max_age: Option<Text<Wait>>,
@@ -94,8 +115,7 @@ pub(super) struct GrantEntry {
     pub(super) clients: Option<NonEmpty<Text<Plain>>>,
     pub(super) scopes: Option<NonEmpty<Text<Scope>>>,
     pub(super) roles: Option<NonEmpty<Text<Plain>>>,
-    #[serde(default)]
-    pub(super) claims: BTreeMap<String, NonEmpty<Text<Plain>>>,
+    pub(super) claims: Option<BTreeMap<String, NonEmpty<Text<Plain>>>>,
     pub(super) deployments: Option<NonEmpty<Text<Plain>>>,
 }
 
@@ -131,7 +151,7 @@ impl Document {
         }
         let mut reader = serde_json::Deserializer::from_slice(bytes);
         let Strict(value) = serde_path_to_error::deserialize(&mut reader).map_err(located)?;
-        reader.end().map_err(|error| Error::at("$", error.to_string()))?;
+        reader.end().map_err(|error| malformed(&error))?;
         let Object(document) = serde_path_to_error::deserialize(&value).map_err(located)?;
         match null("", &value) {
             Some(place) => Err(Error::at(place, "found null, wanted a value or no such key")),
@@ -157,7 +177,14 @@ fn null(place: &str, value: &Value) -> Option<String> {
 }
 
 fn located(error: serde_path_to_error::Error<serde_json::Error>) -> Error {
+    if !error.inner().is_data() {
+        return malformed(error.inner());
+    }
     let path = error.path().to_string();
     let place = if path == "." { "$".to_owned() } else { path };
     Error::at(place, error.into_inner().to_string())
+}
+
+fn malformed(error: &serde_json::Error) -> Error {
+    Error::at("$", format!("found no JSON, wanted one JSON object: {error}"))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use matchit::Router;
@@ -46,6 +47,25 @@ impl<W: Word> NonEmpty<Text<W>> {
     }
 }
 
+/// A whole number from 1 to 2³². Istio's numbers are doubles, so `4096` may arrive as `4.096e3`.
+pub(super) struct Count(pub(super) usize);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = serde_json::Number::deserialize(deserializer)?;
+        let from_float = || {
+            // `{:.0}` is exact for the integral floats that pass the test.
+            let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
+            format!("{float:.0}").parse().ok()
+        };
+        let whole: Option<u64> = number.as_u64().or_else(from_float);
+        let count = whole.filter(|count| (1..=1 << 32).contains(count));
+        count.and_then(|count| count.try_into().ok()).map(Self).ok_or_else(|| {
+            D::Error::custom(format_args!("found {number}, wanted a whole number from 1 to 2^32"))
+        })
+    }
+}
+
 /// Names a header, in lower case.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct HeaderName(String);
@@ -64,6 +84,23 @@ pub enum HostPattern {
 pub struct PathPattern {
     text: String,
     router: Router<()>,
+}
+
+/// Holds the two parts of a URI that a dispatched call needs; the cluster knows the rest.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Uri {
+    /// The host, and the port if there is one.
+    pub authority: String,
+    /// The path, with the query.
+    pub path: String,
+}
+
+/// Names one of Microsoft's clouds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Cloud {
+    China,
+    Public,
+    UsGovernment,
 }
 
 /// Names an accepted `typ`, in lower case and without `application/` (RFC 7515 §4.1.9).
@@ -106,13 +143,13 @@ impl HostPattern {
 impl PathPattern {
     /// Returns true if the pattern has a segment `{deployment}`.
     pub fn names_deployment(&self) -> bool {
-        self.text.contains("{deployment}")
+        self.text.split('/').any(|segment| segment == "{deployment}")
     }
 
     /// Matches a path without its query; gives the deployment if the pattern names one.
     pub fn matches<'a>(&self, path: &'a str) -> Option<Option<&'a str>> {
         let found = self.router.at(path).ok()?;
-        Some(found.params.get(DEPLOYMENT))
+        Some(found.params.get(DEPLOYMENT).filter(|_| self.names_deployment()))
     }
 }
 
@@ -181,24 +218,31 @@ word!(Header -> HeaderName, "a header name that is not one of HTTP's own or a cr
     let name = ::http::HeaderName::try_from(text).ok()?;
     (!RESERVED.contains(&name.as_str())).then(|| HeaderName(name.as_str().to_owned()))
 });
-word!(KeySetUri -> Uri, "a URI such as \"https://idp.example.com/jwks.json\", without user information", uri);
+word!(KeySetUri -> Uri, "a URI such as \"https://idp.example.com/jwks.json\", without user information and not link-local", Uri::parse);
+word!(TenantId -> String, TENANT, |text| is_guid(text).then(|| text.to_ascii_lowercase()));
+word!(CloudName -> Cloud, "one of \"public\", \"us-government\", \"china\"", |text| match text {
+    "china" => Some(Cloud::China),
+    "public" => Some(Cloud::Public),
+    "us-government" => Some(Cloud::UsGovernment),
+    _ => None,
+});
 
-/// The two parts of a URI that a dispatched call needs; the cluster knows the rest.
-pub(super) struct Uri {
-    pub(super) authority: String,
-    pub(super) path: String,
-}
+const TENANT: &str = "a tenant's id such as \"72f988bf-86f1-41af-91ab-2d7cd011db47\"; in place of \
+                      `common` or `organizations` list every tenant whose tokens you accept";
 
 /// Headers that frame or route a message, or carry the credential itself.
-const RESERVED: [&str; 12] = [
+const RESERVED: [&str; 15] = [
     "api-key",
     "authorization",
     "connection",
     "content-length",
     "content-type",
+    "cookie",
     "host",
     "keep-alive",
     "ocp-apim-subscription-key",
+    "proxy-authorization",
+    "proxy-connection",
     "te",
     "trailer",
     "transfer-encoding",
@@ -238,7 +282,7 @@ fn host(text: &str) -> Option<HostPattern> {
         None => (text, false),
     };
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
-    let is_name = !name.is_empty() && name.bytes().all(allowed);
+    let is_name = name.bytes().all(allowed) && name.split('.').all(|label| !label.is_empty());
     let has_port = name.contains(':') && !name.ends_with(']');
     let pattern = if below {
         HostPattern::Below(format!(".{name}"))
@@ -254,11 +298,37 @@ fn pattern(text: &str) -> Option<PathPattern> {
     text.starts_with('/').then(|| PathPattern { text: text.to_owned(), router })
 }
 
-fn uri(text: &str) -> Option<Uri> {
-    let uri: ::http::Uri = text.parse().ok()?;
-    let scheme = uri.scheme_str()?;
-    let authority = uri.authority()?.as_str();
-    let sound = (scheme == "https" || scheme == "http") && !authority.contains('@');
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    sound.then(|| Uri { authority: authority.to_owned(), path: path.to_owned() })
+/// Eight, four, four, four and twelve hexadecimal digits (RFC 9562 §4).
+fn is_guid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    let is_hex = |group: &&str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(is_hex)
+}
+
+impl Uri {
+    /// Parses an absolute URI with the scheme `https` or `http`, without user information.
+    ///
+    /// Returns `None` for anything else, and for a link-local address: that is where clouds keep
+    /// their metadata and the credentials in it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let uri: ::http::Uri = text.parse().ok()?;
+        let scheme = uri.scheme_str()?;
+        let authority = uri.authority()?;
+        let sound = (scheme == "https" || scheme == "http")
+            && !authority.as_str().contains('@')
+            && !is_link_local(authority.host());
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        sound.then(|| Self { authority: authority.as_str().to_owned(), path: path.to_owned() })
+    }
+}
+
+fn is_link_local(host: &str) -> bool {
+    match host.trim_matches(['[', ']']).parse() {
+        Ok(IpAddr::V4(address)) => address.is_link_local(),
+        Ok(IpAddr::V6(address)) => {
+            let mapped = address.to_ipv4_mapped();
+            address.is_unicast_link_local() || mapped.is_some_and(|address| address.is_link_local())
+        }
+        Err(_) => false,
+    }
 }

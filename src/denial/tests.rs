@@ -27,6 +27,7 @@ fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
         (RouteUnknown, 404, "route_unknown", None),
         (ScopeMissing { scopes }, 403, "scope_missing", Some("insufficient_scope")),
         (SignatureInvalid, 401, "signature_invalid", Some("invalid_token")),
+        (TenantMismatch, 401, "tenant_mismatch", Some("invalid_token")),
         (TokenExpired, 401, "token_expired", Some("invalid_token")),
         (TokenMalformed, 401, "token_malformed", Some("invalid_token")),
         (TokenMissing, 401, "token_missing", None),

@@ -15,7 +15,7 @@ fn jwk(changes: Value) -> Value {
 }
 
 fn parse(keys: &[Value]) -> Result<KeySet, FetchError> {
-    KeySet::parse(json!({ "keys": keys }).to_string().as_bytes())
+    KeySet::parse(json!({ "keys": keys }).to_string().as_bytes(), None)
 }
 
 #[test]
@@ -79,10 +79,13 @@ fn without_a_name_only_a_handful_of_keys_is_tried() {
 #[test]
 fn what_is_no_key_set_is_malformed() {
     for text in ["", "<html>", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#, r#"{"keys":[{}"#] {
-        assert!(matches!(KeySet::parse(text.as_bytes()), Err(FetchError::Malformed(_))), "{text}");
+        assert!(
+            matches!(KeySet::parse(text.as_bytes(), None), Err(FetchError::Malformed(_))),
+            "{text}"
+        );
     }
     let repeated = format!(r#"{{"keys":[{0}],"keys":[{0}]}}"#, jwk(json!({})));
-    assert!(KeySet::parse(repeated.as_bytes()).is_err());
+    assert!(KeySet::parse(repeated.as_bytes(), None).is_err());
     let many: Vec<Value> = (0..=MAX_KEYS).map(|_| json!({})).collect();
     assert_eq!(parse(&many).err(), Some(FetchError::Malformed("too many keys")));
 }

@@ -1,0 +1,151 @@
+//! Routes and grants: which requests, and who may make them.
+
+use std::collections::BTreeMap;
+
+use super::document::{GrantEntry, Object, RouteEntry};
+use super::text::{Header, HeaderName, HostPattern, NonEmpty, PathPattern, Plain, Text, Word as _};
+use super::{Error, Names, known, numbered};
+
+/// Describes which requests a route is for and who may make them.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The label in logs and metrics.
+    pub name: String,
+    /// Any host if empty.
+    pub hosts: Vec<HostPattern>,
+    /// At least one.
+    pub methods: Vec<String>,
+    /// What the path looks like.
+    pub path: PathPattern,
+    /// Who may pass.
+    pub access: Access,
+}
+
+/// Says who may pass a route, and how the request goes on.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Those with a token that satisfies a grant.
+    Granted {
+        /// At least one; any of them admits.
+        grants: Vec<Grant>,
+        /// The place in [`Config::identities`] of the identity whose token replaces the caller's.
+        identity: Option<usize>,
+        /// Headers that are set to the value of a claim.
+        forward_claims: Vec<(HeaderName, String)>,
+    },
+    /// Everybody, without any identity.
+    Public,
+}
+
+/// Lists conditions that must all hold; an empty list holds always.
+#[derive(Clone, Debug, Default)]
+pub struct Grant {
+    /// The place in [`Config::issuers`] of the token's issuer.
+    pub issuer: Option<usize>,
+    /// The calling application is one of these.
+    pub clients: Vec<String>,
+    /// The token carries all of these.
+    pub scopes: Vec<String>,
+    /// The token carries all of these.
+    pub roles: Vec<String>,
+    /// Each claim equals or contains one of its values.
+    pub claims: Vec<(String, Vec<String>)>,
+    /// The deployment is one of these.
+    pub deployments: Vec<String>,
+}
+
+impl Route {
+    pub(super) fn from_entry(
+        place: &str,
+        Object(mut entry): Object<RouteEntry>,
+        names: &Names,
+    ) -> Result<Self, Error> {
+        let Object(matching) = entry.matching;
+        let path = matching.path.0;
+        let access = match (entry.public, entry.allow.take()) {
+            (false, None) => {
+                return Err(Error::at(place, "missing field `allow`: the route is not public"));
+            }
+            (false, Some(allow)) => Access::Granted {
+                grants: numbered(&format!("{place}.allow"), allow.0, |place, _, grant| {
+                    Grant::from_entry(place, grant, names, &path)
+                })?,
+                identity: known(place, "identity", entry.identity, &names.identities)?,
+                forward_claims: forwarded(place, entry.forward_claims)?,
+            },
+            (true, allow) => {
+                let extra = [
+                    ("allow", allow.is_some()),
+                    ("identity", entry.identity.is_some()),
+                    ("forward_claims", !entry.forward_claims.is_empty()),
+                ];
+                public(place, extra)?
+            }
+        };
+        let hosts = matching.hosts.map_or_else(Vec::new, NonEmpty::into_values);
+        Ok(Self {
+            name: entry.name.0,
+            hosts,
+            methods: matching.methods.into_values(),
+            path,
+            access,
+        })
+    }
+}
+
+impl Grant {
+    fn from_entry(
+        place: &str,
+        Object(entry): Object<GrantEntry>,
+        names: &Names,
+        path: &PathPattern,
+    ) -> Result<Self, Error> {
+        if entry.deployments.is_some() && !path.names_deployment() {
+            let problem =
+                "found on a route whose `match.path` names none, wanted a segment {deployment}";
+            return Err(Error::at(format!("{place}.deployments"), problem));
+        }
+        if entry.claims.as_ref().is_some_and(BTreeMap::is_empty) {
+            let problem = "found an empty object, wanted at least one claim";
+            return Err(Error::at(format!("{place}.claims"), problem));
+        }
+        let claims = entry.claims.unwrap_or_default().into_iter();
+        Ok(Self {
+            issuer: known(place, "issuer", entry.issuer, &names.issuers)?,
+            clients: entry.clients.map_or_else(Vec::new, NonEmpty::into_values),
+            scopes: entry.scopes.map_or_else(Vec::new, NonEmpty::into_values),
+            roles: entry.roles.map_or_else(Vec::new, NonEmpty::into_values),
+            claims: claims.map(|(name, values)| (name, values.into_values())).collect(),
+            deployments: entry.deployments.map_or_else(Vec::new, NonEmpty::into_values),
+        })
+    }
+}
+
+/// A public route with anything that only a token could satisfy is a mistake, not a wish.
+fn public(place: &str, extra: [(&str, bool); 3]) -> Result<Access, Error> {
+    match extra.into_iter().find(|(_, present)| *present) {
+        None => Ok(Access::Public),
+        Some((key, _)) => {
+            let problem = "found on a public route, wanted none: it asks for no token";
+            Err(Error::at(format!("{place}.{key}"), problem))
+        }
+    }
+}
+
+/// The headers that claims are forwarded in; names that differ in case only are one.
+fn forwarded(
+    place: &str,
+    entries: BTreeMap<String, Text<Plain>>,
+) -> Result<Vec<(HeaderName, String)>, Error> {
+    let mut headers: Vec<(HeaderName, String)> = Vec::new();
+    for (name, claim) in entries {
+        let wrong = |problem| Error::at(format!("{place}.forward_claims.{name}"), problem);
+        let header = Header::read(&name)
+            .ok_or_else(|| wrong(format!("found {name:?}, wanted {}", Header::WANTED)))?;
+        if headers.iter().any(|(earlier, _)| *earlier == header) {
+            return Err(wrong("found the same header in another case, wanted it once".to_owned()));
+        }
+        headers.push((header, claim.0));
+    }
+    Ok(headers)
+}

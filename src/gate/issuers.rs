@@ -1,0 +1,218 @@
+//! The issuers and what their tokens are worth: their keys on the way, and the verdicts remembered.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use super::{Pending, Record, Report, Stop, keys_unavailable, lost_at, settle, wait_for};
+use crate::config::{Issuer, JwksLocation, JwksSource, Uri};
+use crate::denial::Denial;
+use crate::gate::Fetch;
+use crate::http::{Answer, Call};
+use crate::jwks::{self, KeySet};
+use crate::jwt::{Token, Verified};
+use crate::refresh::{Refresh, after, spread};
+use crate::signature::Crypto;
+use crate::verdicts::{Limits, Remembered, Verdicts};
+
+/// Answers for tokens: whose they are, and whether they are good.
+pub(super) struct Issuers {
+    crypto: Box<dyn Crypto>,
+    entries: Vec<Entry>,
+    verdicts: RefCell<Verdicts>,
+}
+
+/// One issuer and its keys.
+struct Entry {
+    issuer: Issuer,
+    keys: Refresh<KeySet>,
+    step: Step,
+}
+
+/// How far a fetch has come: where discovery has to find the keys, it takes two calls.
+enum Step {
+    Discover,
+    Found(Uri),
+    Fetch,
+}
+
+impl Issuers {
+    pub(super) fn new(issuers: Vec<Issuer>, limits: Limits, crypto: Box<dyn Crypto>) -> Self {
+        let entries = issuers.into_iter().map(Entry::new).collect();
+        Self { crypto, entries, verdicts: RefCell::new(Verdicts::new(limits)) }
+    }
+
+    /// Gives the place of the issuer's entry in the configuration, and what the issuer vouches for,
+    /// if the token is a good one.
+    pub(super) fn authenticate(
+        &self,
+        token: &str,
+        record: &mut Record,
+        now: SystemTime,
+    ) -> Result<(usize, Rc<Verified>), Stop> {
+        let remembered = match self.recall(token, now) {
+            Some(remembered) => remembered,
+            None => self.verify(token, record, now)?,
+        };
+        let claims = remembered.verified.claims();
+        record.client = claims.client().map(str::to_owned);
+        record.subject = claims.text("sub").map(str::to_owned);
+        let Entry { issuer, .. } =
+            self.entries.get(remembered.issuer).ok_or(Denial::IssuerUnknown)?;
+        record.issuer = Some(issuer.name.clone());
+        if !issuer.admits_client(claims.client()) {
+            return Err(Stop::Deny(Denial::ClientForbidden));
+        }
+        Ok((issuer.entry, remembered.verified))
+    }
+
+    /// Returns the calls that are due, and counts them as in flight.
+    pub(super) fn calls(&mut self, now: SystemTime) -> impl Iterator<Item = (Fetch, Call)> {
+        let entries = self.entries.iter_mut().enumerate();
+        entries.filter_map(move |(at, entry)| Some((Fetch::Keys(at), entry.call(now)?)))
+    }
+
+    pub(super) fn lost(&self, now: SystemTime) -> impl Iterator<Item = Fetch> {
+        let entries = self.entries.iter().enumerate();
+        entries.filter(move |(_, entry)| entry.keys.is_lost(now)).map(|(at, _)| Fetch::Keys(at))
+    }
+
+    /// Takes the answer to a call; a fetch by discovery ends with its second one only.
+    pub(super) fn answered(
+        &mut self,
+        at: usize,
+        answer: &Answer,
+        now: SystemTime,
+    ) -> Option<Report> {
+        self.entries.get_mut(at)?.answered(answer, now)
+    }
+
+    pub(super) fn wake_at(&self) -> impl Iterator<Item = SystemTime> {
+        self.entries.iter().map(|entry| match entry.step {
+            Step::Found(_) => SystemTime::UNIX_EPOCH,
+            Step::Discover | Step::Fetch => entry.keys.wake_at(),
+        })
+    }
+
+    /// Returns how many fetches of an issuer's keys have ended.
+    pub(super) fn count(&self, at: usize) -> u64 {
+        self.entries.get(at).map_or(0, |entry| entry.keys.count())
+    }
+
+    /// Says whether to wait for keys that are not there.
+    pub(super) fn pending_keys(&self, at: usize, now: SystemTime) -> Result<Pending, Denial> {
+        let entry = self.entries.get(at).ok_or(Denial::IssuerUnknown)?;
+        wait_for(Fetch::Keys(at), &entry.keys, keys_unavailable, now)
+    }
+
+    /// Says whether to wait for a key that the issuer did not have when last asked: it may be a new
+    /// one. Keys that were asked for after the request came settle it.
+    pub(super) fn pending_key(
+        &mut self,
+        at: usize,
+        arrived: SystemTime,
+        now: SystemTime,
+    ) -> Result<Pending, Denial> {
+        let entry = self.entries.get_mut(at).ok_or(Denial::IssuerUnknown)?;
+        let JwksSource::Remote(remote) = &entry.issuer.jwks else {
+            return Err(Denial::KeyUnknown);
+        };
+        if entry.keys.is_failing() {
+            return wait_for(Fetch::Keys(at), &entry.keys, keys_unavailable, now);
+        }
+        if entry.keys.is_as_new_as(arrived) {
+            return Err(Denial::KeyUnknown);
+        }
+        entry.keys.hasten(remote.unknown_kid_interval, now);
+        wait_for(Fetch::Keys(at), &entry.keys, |_| Denial::KeyUnknown, now)
+    }
+
+    /// A verdict is as good as new while its token is in time and its issuer has the token's key;
+    /// otherwise it is forgotten, and the token is looked at again like any other.
+    fn recall(&self, token: &str, now: SystemTime) -> Option<Remembered> {
+        let mut verdicts = self.verdicts.borrow_mut();
+        let verdict = verdicts.recall(token)?;
+        let Entry { issuer, keys, .. } = self.entries.get(verdict.issuer)?;
+        let is_trusted = keys.value(now).is_some_and(|held| {
+            keys.version() == verdict.keys || held.holds(verdict.verified.key())
+        });
+        if is_trusted && verdict.verified.check(issuer, now).is_ok() {
+            verdict.keys = keys.version();
+            return Some(verdict.clone());
+        }
+        verdicts.forget(token);
+        None
+    }
+
+    /// Looks at a token for the first time, and remembers it if it is good.
+    fn verify(&self, text: &str, record: &mut Record, now: SystemTime) -> Result<Remembered, Stop> {
+        let token = Token::parse(text)?;
+        let named = |entry: &Entry| entry.issuer.accepted.iter().any(|iss| iss == token.issuer());
+        let at = self.entries.iter().position(named).ok_or(Denial::IssuerUnknown)?;
+        let Entry { issuer, keys, .. } = self.entries.get(at).ok_or(Denial::IssuerUnknown)?;
+        record.issuer = Some(issuer.name.clone());
+        token.check(issuer, now)?;
+        let held = keys.value(now).ok_or(Stop::KeysMissing(at))?;
+        let verified = token.verify(held, &*self.crypto).map_err(|denial| {
+            if denial == Denial::KeyUnknown { Stop::KeyUnknown(at) } else { Stop::Deny(denial) }
+        })?;
+        let verdict = Remembered { issuer: at, verified: Rc::new(verified), keys: keys.version() };
+        self.verdicts.borrow_mut().remember(text, verdict.clone());
+        Ok(verdict)
+    }
+}
+
+impl Entry {
+    fn new(issuer: Issuer) -> Self {
+        let keys = match &issuer.jwks {
+            JwksSource::Inline(keys) => Refresh::fixed(keys.clone()),
+            JwksSource::Remote(_) => Refresh::new(),
+        };
+        Self { issuer, keys, step: Step::Fetch }
+    }
+
+    /// Returns the call that is due, if one is.
+    fn call(&mut self, now: SystemTime) -> Option<Call> {
+        let JwksSource::Remote(remote) = &self.issuer.jwks else { return None };
+        let lost_at = lost_at(remote.timeout, now);
+        if let Step::Found(uri) = &self.step {
+            let call = jwks::call(remote, uri);
+            self.step = Step::Fetch;
+            self.keys.prolong(lost_at, now);
+            return Some(call);
+        }
+        if !self.keys.begin(lost_at, now) {
+            return None;
+        }
+        let (step, uri) = match &remote.location {
+            JwksLocation::Discovery(uri) => (Step::Discover, uri),
+            JwksLocation::Known(uri) => (Step::Fetch, uri),
+        };
+        self.step = step;
+        Some(jwks::call(remote, uri))
+    }
+
+    fn answered(&mut self, answer: &Answer, now: SystemTime) -> Option<Report> {
+        let JwksSource::Remote(remote) = &self.issuer.jwks else { return None };
+        let fetched = match &self.step {
+            Step::Discover => {
+                let issuer = self.issuer.accepted.first()?;
+                match answer.content().and_then(|body| jwks::discovered(body, issuer)) {
+                    Ok(uri) => {
+                        self.step = Step::Found(uri);
+                        return None;
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Step::Fetch | Step::Found(_) => {
+                let tenant = self.issuer.tenant.as_ref();
+                answer.content().and_then(|body| KeySet::parse(body, tenant))
+            }
+        };
+        let times =
+            |_: &KeySet| (after(spread(remote.refresh, now), now), after(remote.max_age, now));
+        let outcome = settle(&mut self.keys, fetched, times, now);
+        Some(Report::of("jwks", &self.issuer.name, outcome))
+    }
+}

@@ -1,0 +1,195 @@
+//! Remembers tokens that were verified, so that the next request pays for no crypto and no JSON.
+//!
+//! Only good tokens get in, so nobody without one can push another's out or make memory grow. What
+//! is remembered is what the signature vouches for; whether the token is still in time, whether its
+//! key is still trusted and what its bearer may do is asked anew each time.
+
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+
+use lru::LruCache;
+
+use crate::jwt::Verified;
+
+/// Holds the tokens that were verified last, within bounds.
+pub struct Verdicts {
+    entries: LruCache<Box<str>, Remembered, BuildHasherDefault<TailHasher>>,
+    limits: Limits,
+    weight: usize,
+}
+
+/// Bounds what is remembered by one thread.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// The most tokens.
+    pub entries: usize,
+    /// The most memory that they may take, in bytes, by estimate.
+    pub bytes: usize,
+}
+
+/// Holds what is remembered of one token.
+#[derive(Clone)]
+pub struct Remembered {
+    /// The place in the configuration of the issuer that vouched for it.
+    pub issuer: usize,
+    /// What it vouched for.
+    pub verified: Rc<Verified>,
+    /// The version of the issuer's keys in which the token's key was last seen.
+    pub keys: u64,
+}
+
+/// A token is kept as text and once more as parsed claims, which take about three times as much
+/// (measured with Entra's access tokens).
+const WEIGHT_OF_A_BYTE: usize = 4;
+
+/// An odd number without a pattern, from the golden ratio.
+const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+
+impl Verdicts {
+    /// Makes an empty memory with these bounds.
+    pub fn new(limits: Limits) -> Self {
+        let entries = LruCache::unbounded_with_hasher(BuildHasherDefault::default());
+        Self { entries, limits, weight: 0 }
+    }
+
+    /// Returns what is remembered of a token, which thereby becomes the last to be forgotten.
+    pub fn recall(&mut self, token: &str) -> Option<&mut Remembered> {
+        self.entries.get_mut(token)
+    }
+
+    /// Remembers a verified token, and forgets as many of the longest unused as the bounds demand.
+    pub fn remember(&mut self, token: &str, remembered: Remembered) {
+        self.forget(token);
+        self.entries.put(token.into(), remembered);
+        self.weight = self.weight.saturating_add(weight(token));
+        while self.entries.len() > self.limits.entries || self.weight > self.limits.bytes {
+            let Some((oldest, _)) = self.entries.pop_lru() else { break };
+            self.weight = self.weight.saturating_sub(weight(&oldest));
+        }
+    }
+
+    /// Forgets a token that is good no longer.
+    pub fn forget(&mut self, token: &str) {
+        if self.entries.pop(token).is_some() {
+            self.weight = self.weight.saturating_sub(weight(token));
+        }
+    }
+
+    /// Returns how many tokens are remembered.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns true if nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl fmt::Debug for Verdicts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Verdicts({} tokens)", self.len())
+    }
+}
+
+impl fmt::Debug for Remembered {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Remembered({:?})", self.verified)
+    }
+}
+
+fn weight(token: &str) -> usize {
+    token.len().saturating_mul(WEIGHT_OF_A_BYTE)
+}
+
+/// Hashes the end of a token alone: it is the end of a signature, which is as good as random, and
+/// only tokens whose signature was found valid are ever stored. Equality still compares the whole.
+#[derive(Debug, Default)]
+pub struct TailHasher(u64);
+
+impl Hasher for TailHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let Some((_, tail)) = bytes.split_last_chunk::<16>() else { return };
+        // The product spreads the six good bits of each base64url character over all the others.
+        let product = u128::from_le_bytes(*tail).wrapping_mul(SPREAD).to_le_bytes();
+        if let (Some(low), Some(high)) = (product.first_chunk(), product.last_chunk()) {
+            self.0 ^= u64::from_le_bytes(*low) ^ u64::from_le_bytes(*high);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasher as _, BuildHasherDefault};
+
+    use super::*;
+
+    fn token(number: usize) -> String {
+        format!("{number:0>100}")
+    }
+
+    fn verdict() -> Remembered {
+        Remembered { issuer: 0, verified: Rc::new(Verified::sample()), keys: 0 }
+    }
+
+    fn remembering(limits: Limits, tokens: usize) -> Verdicts {
+        let mut verdicts = Verdicts::new(limits);
+        for number in 0..tokens {
+            verdicts.remember(&token(number), verdict());
+        }
+        verdicts
+    }
+
+    const ROOMY: Limits = Limits { entries: 100, bytes: 1 << 20 };
+
+    #[test]
+    fn what_is_remembered_is_recalled_by_the_whole_token() {
+        let mut verdicts = remembering(ROOMY, 3);
+        assert!(verdicts.recall(&token(2)).is_some());
+        let other = format!("1{}", &token(2)[1..]);
+        assert!(verdicts.recall(&other).is_none(), "the same end, another beginning");
+        assert!(verdicts.recall("").is_none());
+    }
+
+    #[test]
+    fn the_longest_unused_is_forgotten_first() {
+        let mut verdicts = remembering(Limits { entries: 3, ..ROOMY }, 3);
+        verdicts.recall(&token(0));
+        verdicts.remember(&token(3), verdict());
+        assert_eq!(verdicts.len(), 3);
+        assert!(verdicts.recall(&token(0)).is_some() && verdicts.recall(&token(1)).is_none());
+    }
+
+    #[test]
+    fn memory_is_bounded_by_bytes_too() {
+        let verdicts = remembering(Limits { bytes: 4000, ..ROOMY }, 50);
+        assert_eq!(verdicts.len(), 10, "each weighs four times its 100 bytes");
+        assert_eq!(remembering(Limits { bytes: 399, ..ROOMY }, 5).len(), 0);
+    }
+
+    #[test]
+    fn remembering_twice_and_forgetting_keep_the_books_right() {
+        let mut verdicts = remembering(ROOMY, 5);
+        for _ in 0..10 {
+            verdicts.remember(&token(1), verdict());
+        }
+        assert_eq!((verdicts.len(), verdicts.weight), (5, 2000));
+        for number in 0..9 {
+            verdicts.forget(&token(number));
+        }
+        assert_eq!((verdicts.len(), verdicts.weight), (0, 0));
+    }
+
+    #[test]
+    fn tokens_that_end_alike_but_for_one_character_hash_apart() {
+        let hasher = BuildHasherDefault::<TailHasher>::default();
+        let hashes: std::collections::HashSet<u64> =
+            (0..1000).map(|number| hasher.hash_one(token(number).as_str()) >> 57).collect();
+        assert!(hashes.len() > 100, "{} of 128 groups", hashes.len());
+    }
+}
