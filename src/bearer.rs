@@ -7,45 +7,59 @@ use crate::denial::Denial;
 /// Entra's largest tokens, with 200 groups, stay below 12 kB.
 pub const MAX_TOKEN: usize = 16 * 1024;
 
-/// Takes the token out of all values of `Authorization` that a request carries.
+/// Takes the credential out of all values of `Authorization` that a request carries, without
+/// looking at it.
 ///
 /// ```
-/// # use keyless::bearer::token;
-/// assert_eq!(token(&[b"Bearer abc.def.ghi"]), Ok("abc.def.ghi"));
+/// # use keyless::bearer::{credential, token};
+/// let credential = credential(&[b"Bearer abc.def.ghi"]).unwrap();
+/// assert_eq!(token(credential), Ok("abc.def.ghi"));
 /// ```
 ///
 /// # Errors
 ///
 /// - [`Denial::TokenMissing`]: no value, or another scheme than `Bearer`.
-/// - [`Denial::AuthorizationAmbiguous`]: two values, or one with a comma, which is what proxies
-///   make of two.
-/// - [`Denial::AuthorizationMalformed`]: not exactly one run of RFC 6750's `b64token`.
+/// - [`Denial::AuthorizationAmbiguous`]: two values.
+/// - [`Denial::AuthorizationMalformed`]: no scheme at all.
 /// - [`Denial::TokenTooLarge`]: longer than [`MAX_TOKEN`].
-pub fn token<'a>(authorization: &[&'a [u8]]) -> Result<&'a str, Denial> {
+pub fn credential<'a>(authorization: &[&'a [u8]]) -> Result<&'a [u8], Denial> {
     let value = match authorization {
         [] => return Err(Denial::TokenMissing),
         [value] => *value,
         [_, _, ..] => return Err(Denial::AuthorizationAmbiguous),
     };
-    if value.contains(&b',') {
-        return Err(Denial::AuthorizationAmbiguous);
+    let (scheme, rest) = match value.iter().position(|byte| *byte == b' ') {
+        Some(at) => value.split_at(at),
+        None => (value, [].as_slice()),
+    };
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Err(other_scheme(scheme, value));
     }
-    let text = str::from_utf8(value).map_err(|_| Denial::AuthorizationMalformed)?;
-    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(other_scheme(scheme));
+    let start = rest.iter().position(|byte| *byte != b' ');
+    let credential = start.and_then(|start| rest.get(start..)).unwrap_or_default();
+    if credential.len() > MAX_TOKEN { Err(Denial::TokenTooLarge) } else { Ok(credential) }
+}
+
+/// Reads a credential as one token.
+///
+/// # Errors
+///
+/// - [`Denial::AuthorizationAmbiguous`]: there is a comma, which is what proxies make of two values.
+/// - [`Denial::AuthorizationMalformed`]: not exactly one run of RFC 6750's `b64token`.
+pub fn token(credential: &[u8]) -> Result<&str, Denial> {
+    match str::from_utf8(credential) {
+        Ok(token) if is_b64token(credential) => Ok(token),
+        Ok(_) | Err(_) if credential.contains(&b',') => Err(Denial::AuthorizationAmbiguous),
+        Ok(_) | Err(_) => Err(Denial::AuthorizationMalformed),
     }
-    let token = rest.trim_start_matches(' ');
-    if token.len() > MAX_TOKEN {
-        return Err(Denial::TokenTooLarge);
-    }
-    if is_b64token(token) { Ok(token) } else { Err(Denial::AuthorizationMalformed) }
 }
 
 /// Another well-formed scheme is no bearer credential; anything else is no credential at all.
-fn other_scheme(scheme: &str) -> Denial {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if !scheme.is_empty() && scheme.bytes().all(is_token) {
+fn other_scheme(scheme: &[u8], value: &[u8]) -> Denial {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    if value.contains(&b',') {
+        Denial::AuthorizationAmbiguous
+    } else if !scheme.is_empty() && scheme.iter().all(is_token) {
         Denial::TokenMissing
     } else {
         Denial::AuthorizationMalformed
@@ -53,15 +67,33 @@ fn other_scheme(scheme: &str) -> Denial {
 }
 
 /// `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="` (RFC 6750 §2.1).
-fn is_b64token(text: &str) -> bool {
-    let body = text.trim_end_matches('=');
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
-    !body.is_empty() && body.bytes().all(allowed)
+fn is_b64token(bytes: &[u8]) -> bool {
+    let end = bytes.iter().rposition(|byte| *byte != b'=');
+    let body = end.and_then(|last| bytes.get(..=last)).unwrap_or_default();
+    let allowed = |byte: &u8| B64TOKEN.get(usize::from(*byte)).is_some_and(|allowed| *allowed);
+    !body.is_empty() && body.iter().all(allowed)
 }
+
+/// For each byte, whether it may stand in a `b64token`; a table, because tokens are long.
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it")]
+static B64TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let allowed = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/";
+    let mut rest = allowed.as_slice();
+    while let [byte, tail @ ..] = rest {
+        table[*byte as usize] = true;
+        rest = tail;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn token<'a>(authorization: &[&'a [u8]]) -> Result<&'a str, Denial> {
+        super::token(credential(authorization)?)
+    }
 
     #[test]
     fn the_scheme_is_case_insensitive_and_may_be_followed_by_more_spaces() {
@@ -88,7 +120,7 @@ mod tests {
 
     #[test]
     fn anything_but_one_b64token_is_malformed() {
-        let values: [&[u8]; 12] = [
+        let values: [&[u8]; 13] = [
             b"",
             b" ",
             b"Bearer",
@@ -99,6 +131,7 @@ mod tests {
             b"Bearer =",
             b"Bearer a=b",
             b"Bearer\ta",
+            b"Bearer \ta",
             b"Bearer \xff\xfe",
             b"\xc3\x28 abc",
         ];

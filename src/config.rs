@@ -105,8 +105,8 @@ impl TryFrom<Document> for Config {
     fn try_from(document: Document) -> Result<Self, Error> {
         let entries = numbered("issuers", document.issuers.0, Issuer::from_entry)?;
         let of_entries = entries.iter().filter_map(|issuers| issuers.first());
-        let issuer_names: Vec<_> = of_entries.map(|issuer| issuer.name.clone()).collect();
-        unique("issuers", "name", &issuer_names)?;
+        let issuer_names: Vec<_> = of_entries.map(|issuer| issuer.name.to_string()).collect();
+        unique("issuers", "name", issuer_names.iter().map(String::as_str))?;
         let issuers = entries.concat();
         check_accepted(&issuers)?;
         let entries = document.identities.into_iter();
@@ -118,7 +118,7 @@ impl TryFrom<Document> for Config {
         let routes = numbered("routes", document.routes.0, |place, _, entry| {
             Route::from_entry(place, entry, &names)
         })?;
-        unique("routes", "name", routes.iter().map(|route| &route.name))?;
+        unique("routes", "name", routes.iter().map(|route| &*route.name))?;
         let stripped = stripped(&routes);
         let verdicts = limits(document.verdicts);
         Ok(Self { issuers, identities, routes, stripped, verdicts })
@@ -217,13 +217,9 @@ fn known(
     })
 }
 
-fn unique<'a>(
-    list: &str,
-    key: &str,
-    values: impl IntoIterator<Item = &'a String>,
-) -> Result<(), Error> {
-    let mut seen: Vec<&String> = Vec::new();
-    for (at, value) in values.into_iter().enumerate() {
+fn unique<'a>(list: &str, key: &str, values: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+    let mut seen: Vec<&str> = Vec::new();
+    for (at, value) in values.enumerate() {
         if let Some(first) = seen.iter().position(|earlier| *earlier == value) {
             let problem =
                 format!("found {value:?}, which {list}[{first}] has already, wanted another");

@@ -238,8 +238,8 @@ impl Gate {
                 (grants, *identity, forward_claims)
             }
         };
-        let token = bearer::token(&head.authorization())?;
-        let (issuer, verified) = self.issuers.authenticate(token, record, now)?;
+        let credential = bearer::credential(&head.authorization())?;
+        let (issuer, verified) = self.issuers.authenticate(credential, record, now)?;
         let claims = verified.claims();
         policy::admit(grants, issuer, found.deployment, claims)?;
         record.deployment = found.deployment.map(str::to_owned);

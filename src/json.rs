@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 /// Parses a JSON document that must be an object without repeated members at any depth.
@@ -24,19 +25,18 @@ impl<'de> Deserialize<'de> for Strict {
     }
 }
 
-/// Reads the value of a member; one that was there before fails here, so that the place is its own.
-struct Member {
-    repeated: bool,
-}
+/// Reads a member's value into its place; a place that is taken fails here, in the member itself.
+struct Member<'a>(Entry<'a>);
 
-impl<'de> DeserializeSeed<'de> for Member {
-    type Value = Value;
+impl<'de> DeserializeSeed<'de> for Member<'_> {
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        if self.repeated {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let Entry::Vacant(place) = self.0 else {
             return Err(D::Error::custom("wanted the key once, found it again"));
-        }
-        deserializer.deserialize_any(StrictVisitor)
+        };
+        place.insert(deserializer.deserialize_any(StrictVisitor)?);
+        Ok(())
     }
 }
 
@@ -88,8 +88,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
-            let repeated = object.contains_key(&name);
-            object.insert(name, members.next_value_seed(Member { repeated })?);
+            members.next_value_seed(Member(object.entry(name)))?;
         }
         Ok(Value::Object(object))
     }

@@ -14,7 +14,7 @@ use crate::jwt::Verified;
 
 /// Holds the tokens that were verified last, within bounds.
 pub struct Verdicts {
-    entries: LruCache<Box<str>, Remembered, BuildHasherDefault<TailHasher>>,
+    entries: LruCache<Box<[u8]>, Remembered, BuildHasherDefault<TailHasher>>,
     limits: Limits,
     weight: usize,
 }
@@ -54,12 +54,12 @@ impl Verdicts {
     }
 
     /// Returns what is remembered of a token, which thereby becomes the last to be forgotten.
-    pub fn recall(&mut self, token: &str) -> Option<&mut Remembered> {
+    pub fn recall(&mut self, token: &[u8]) -> Option<&mut Remembered> {
         self.entries.get_mut(token)
     }
 
     /// Remembers a verified token, and forgets as many of the longest unused as the bounds demand.
-    pub fn remember(&mut self, token: &str, remembered: Remembered) {
+    pub fn remember(&mut self, token: &[u8], remembered: Remembered) {
         self.forget(token);
         self.entries.put(token.into(), remembered);
         self.weight = self.weight.saturating_add(weight(token));
@@ -70,7 +70,7 @@ impl Verdicts {
     }
 
     /// Forgets a token that is good no longer.
-    pub fn forget(&mut self, token: &str) {
+    pub fn forget(&mut self, token: &[u8]) {
         if self.entries.pop(token).is_some() {
             self.weight = self.weight.saturating_sub(weight(token));
         }
@@ -99,7 +99,7 @@ impl fmt::Debug for Remembered {
     }
 }
 
-fn weight(token: &str) -> usize {
+fn weight(token: &[u8]) -> usize {
     token.len().saturating_mul(WEIGHT_OF_A_BYTE)
 }
 
@@ -129,8 +129,8 @@ mod tests {
 
     use super::*;
 
-    fn token(number: usize) -> String {
-        format!("{number:0>100}")
+    fn token(number: usize) -> Vec<u8> {
+        format!("{number:0>100}").into_bytes()
     }
 
     fn verdict() -> Remembered {
@@ -151,9 +151,9 @@ mod tests {
     fn what_is_remembered_is_recalled_by_the_whole_token() {
         let mut verdicts = remembering(ROOMY, 3);
         assert!(verdicts.recall(&token(2)).is_some());
-        let other = format!("1{}", &token(2)[1..]);
+        let other = [b"1", &token(2)[1..]].concat();
         assert!(verdicts.recall(&other).is_none(), "the same end, another beginning");
-        assert!(verdicts.recall("").is_none());
+        assert!(verdicts.recall(b"").is_none());
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
     fn tokens_that_end_alike_but_for_one_character_hash_apart() {
         let hasher = BuildHasherDefault::<TailHasher>::default();
         let hashes: std::collections::HashSet<u64> =
-            (0..1000).map(|number| hasher.hash_one(token(number).as_str()) >> 57).collect();
+            (0..1000).map(|number| hasher.hash_one(token(number).as_slice()) >> 57).collect();
         assert!(hashes.len() > 100, "{} of 128 groups", hashes.len());
     }
 }

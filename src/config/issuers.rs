@@ -1,5 +1,6 @@
 //! Issuers: who is trusted, what their tokens must be like, and where their keys are.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use humantime::format_duration;
@@ -17,7 +18,7 @@ pub struct Issuer {
     /// The place of its entry in the configuration, which several tenants may share.
     pub entry: usize,
     /// The label in logs and metrics.
-    pub name: String,
+    pub name: Rc<str>,
     /// The exact `iss`; Entra has two for each tenant, of its versions 2 and 1.
     pub accepted: Vec<String>,
     /// The tenant of Entra whose tokens these are.
@@ -109,7 +110,7 @@ impl Issuer {
         at: usize,
         Object(entry): Object<IssuerEntry>,
     ) -> Result<Vec<Self>, Error> {
-        let name = name(place, &entry)?;
+        let name: Rc<str> = name(place, &entry)?.into();
         let (trusted, clients) = trusted(place, entry.issuer, entry.entra)?;
         let Object(jwks) = entry.jwks;
         let place = format!("{place}.jwks");

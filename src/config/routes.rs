@@ -1,6 +1,7 @@
 //! Routes and grants: which requests, and who may make them.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::document::{GrantEntry, Object, RouteEntry};
 use super::text::{Header, HeaderName, HostPattern, NonEmpty, PathPattern, Plain, Text, Word as _};
@@ -10,7 +11,7 @@ use super::{Error, Names, known, numbered};
 #[derive(Clone, Debug)]
 pub struct Route {
     /// The label in logs and metrics.
-    pub name: String,
+    pub name: Rc<str>,
     /// Any host if empty.
     pub hosts: Vec<HostPattern>,
     /// At least one.
@@ -84,7 +85,7 @@ impl Route {
         };
         let hosts = matching.hosts.map_or_else(Vec::new, NonEmpty::into_values);
         Ok(Self {
-            name: entry.name.0,
+            name: entry.name.0.into(),
             hosts,
             methods: matching.methods.into_values(),
             path,

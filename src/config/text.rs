@@ -47,7 +47,8 @@ impl<W: Word> NonEmpty<Text<W>> {
     }
 }
 
-/// A whole number from 1 to 2³². Istio's numbers are doubles, so `4096` may arrive as `4.096e3`.
+/// A whole number from 1 to 2³² − 1, which counts on every machine. Istio's numbers are doubles, so
+/// `4096` may arrive as `4.096e3`.
 pub(super) struct Count(pub(super) usize);
 
 impl<'de> Deserialize<'de> for Count {
@@ -59,9 +60,10 @@ impl<'de> Deserialize<'de> for Count {
             format!("{float:.0}").parse().ok()
         };
         let whole: Option<u64> = number.as_u64().or_else(from_float);
-        let count = whole.filter(|count| (1..=1 << 32).contains(count));
+        let count = whole.filter(|count| (1..1 << 32).contains(count));
         count.and_then(|count| count.try_into().ok()).map(Self).ok_or_else(|| {
-            D::Error::custom(format_args!("found {number}, wanted a whole number from 1 to 2^32"))
+            let wanted = "wanted a whole number from 1 to 4294967295";
+            D::Error::custom(format_args!("found {number}, {wanted}"))
         })
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::{Pending, Record, Report, Stop, keys_unavailable, lost_at, settle, wait_for};
+use crate::bearer;
 use crate::config::{Issuer, JwksLocation, JwksSource, Uri};
 use crate::denial::Denial;
 use crate::gate::Fetch;
@@ -43,16 +44,16 @@ impl Issuers {
     }
 
     /// Gives the place of the issuer's entry in the configuration, and what the issuer vouches for,
-    /// if the token is a good one.
+    /// if the credential is a good token.
     pub(super) fn authenticate(
         &self,
-        token: &str,
+        credential: &[u8],
         record: &mut Record,
         now: SystemTime,
     ) -> Result<(usize, Rc<Verified>), Stop> {
-        let remembered = match self.recall(token, now) {
+        let remembered = match self.recall(credential, now) {
             Some(remembered) => remembered,
-            None => self.verify(token, record, now)?,
+            None => self.verify(bearer::token(credential)?, record, now)?,
         };
         let claims = remembered.verified.claims();
         record.client = claims.client().map(str::to_owned);
@@ -129,7 +130,7 @@ impl Issuers {
 
     /// A verdict is as good as new while its token is in time and its issuer has the token's key;
     /// otherwise it is forgotten, and the token is looked at again like any other.
-    fn recall(&self, token: &str, now: SystemTime) -> Option<Remembered> {
+    fn recall(&self, token: &[u8], now: SystemTime) -> Option<Remembered> {
         let mut verdicts = self.verdicts.borrow_mut();
         let verdict = verdicts.recall(token)?;
         let Entry { issuer, keys, .. } = self.entries.get(verdict.issuer)?;
@@ -157,7 +158,7 @@ impl Issuers {
             if denial == Denial::KeyUnknown { Stop::KeyUnknown(at) } else { Stop::Deny(denial) }
         })?;
         let verdict = Remembered { issuer: at, verified: Rc::new(verified), keys: keys.version() };
-        self.verdicts.borrow_mut().remember(text, verdict.clone());
+        self.verdicts.borrow_mut().remember(text.as_bytes(), verdict.clone());
         Ok(verdict)
     }
 }

@@ -1,6 +1,7 @@
 //! What the gate decides about a request.
 
 use std::fmt;
+use std::rc::Rc;
 
 use super::Forward;
 use crate::denial::{Denial, Reply};
@@ -30,9 +31,9 @@ pub struct Record {
     /// `ok`, `public`, or the code of the denial.
     pub reason: &'static str,
     /// The name of the issuer's entry.
-    pub issuer: Option<String>,
+    pub issuer: Option<Rc<str>>,
     /// The name of the route.
-    pub route: Option<String>,
+    pub route: Option<Rc<str>>,
     /// The calling application.
     pub client: Option<String>,
     /// The token's `sub`.

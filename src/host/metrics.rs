@@ -3,6 +3,7 @@
 //! Labels come from the configuration and from fixed lists, so their number is bounded.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
@@ -12,25 +13,40 @@ use crate::http::FetchError;
 
 /// Holds the ids that this VM was given for the names of its metrics.
 #[derive(Default)]
-pub(super) struct Metrics(HashMap<String, u32>);
+pub(super) struct Metrics {
+    requests: HashMap<RequestLabels, u32>,
+    others: HashMap<String, u32>,
+}
+
+/// What requests are counted by; to look a counter up by these costs less than to spell its name.
+#[derive(Eq, Hash, PartialEq)]
+struct RequestLabels {
+    issuer: Option<Rc<str>>,
+    route: Option<Rc<str>>,
+    verdict: &'static str,
+    reason: &'static str,
+}
 
 /// The value of a label where there is nothing to say.
 const NONE: &str = "none";
 
 impl Metrics {
-    pub(super) fn count_request(&mut self, verdict: &str, record: &Record) {
-        let issuer = record.issuer.as_deref().unwrap_or(NONE);
-        let route = record.route.as_deref().unwrap_or(NONE);
-        let reason = record.reason;
-        self.count(format!(
-            "keyless_requests.issuer=.={issuer};.;route=.={route};.;verdict=.={verdict};.;reason=.={reason};.;"
-        ));
+    pub(super) fn count_request(&mut self, verdict: &'static str, record: &Record) {
+        let (issuer, route, reason) = (record.issuer.clone(), record.route.clone(), record.reason);
+        let labels = RequestLabels { issuer, route, verdict, reason };
+        let id = self.requests.get(&labels).copied().or_else(|| {
+            let id = define(MetricType::Counter, &labels.name())?;
+            self.requests.insert(labels, id);
+            Some(id)
+        });
+        count(id);
     }
 
     pub(super) fn count_fetch(&mut self, report: &Report) {
         let (kind, name) = (report.kind, &report.name);
         let result = report.result.map_or_else(FetchError::code, |()| "ok");
-        self.count(format!("keyless_fetches.kind=.={kind};.;name=.={name};.;result=.={result};.;"));
+        let name = format!("keyless_fetches.kind=.={kind};.;name=.={name};.;result=.={result};.;");
+        count(self.id(MetricType::Counter, name));
     }
 
     pub(super) fn gauge(&mut self, name: &str, value: u64) {
@@ -39,18 +55,33 @@ impl Metrics {
         }
     }
 
-    fn count(&mut self, name: String) {
-        if let Some(id) = self.id(MetricType::Counter, name) {
-            _ = hostcalls::increment_metric(id, 1);
-        }
-    }
-
     fn id(&mut self, kind: MetricType, name: String) -> Option<u32> {
-        if let Some(id) = self.0.get(&name) {
+        if let Some(id) = self.others.get(&name) {
             return Some(*id);
         }
-        let id = hostcalls::define_metric(kind, &name).ok()?;
-        self.0.insert(name, id);
+        let id = define(kind, &name)?;
+        self.others.insert(name, id);
         Some(id)
+    }
+}
+
+impl RequestLabels {
+    fn name(&self) -> String {
+        let Self { verdict, reason, .. } = self;
+        let issuer = self.issuer.as_deref().unwrap_or(NONE);
+        let route = self.route.as_deref().unwrap_or(NONE);
+        format!(
+            "keyless_requests.issuer=.={issuer};.;route=.={route};.;verdict=.={verdict};.;reason=.={reason};.;"
+        )
+    }
+}
+
+fn define(kind: MetricType, name: &str) -> Option<u32> {
+    hostcalls::define_metric(kind, name).ok()
+}
+
+fn count(id: Option<u32>) {
+    if let Some(id) = id {
+        _ = hostcalls::increment_metric(id, 1);
     }
 }

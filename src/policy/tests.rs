@@ -22,7 +22,7 @@ fn route(name: &str, matching: Value) -> Value {
 /// The name of the route that is found, and the deployment.
 fn found(list: &[Route], method: &str, host: &str, path: &str) -> Option<(String, Option<String>)> {
     find(list, method, host, path)
-        .map(|found| (found.route.name.clone(), found.deployment.map(str::to_owned)))
+        .map(|found| (found.route.name.to_string(), found.deployment.map(str::to_owned)))
 }
 
 /// The name of the route that a GET to any host finds.
