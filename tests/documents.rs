@@ -1,0 +1,311 @@
+//! The documents say what is in the tree: their examples parse, their tables leave nothing out, and
+//! what they quote is there.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the lints that keep a VM alive also see an integration test's helper functions"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use gateway::Blueprint;
+use keyless::config::Config;
+use keyless::denial::Denial;
+use keyless::http::FetchError;
+use serde_json::{Value, json};
+
+const README: &str = include_str!("../README.md");
+const SECURITY: &str = include_str!("../SECURITY.md");
+const DENIALS: &str = include_str!("../src/denial.rs");
+const HOST: &str = concat!(include_str!("../src/host.rs"), include_str!("../src/host/metrics.rs"));
+const ENVOY: &str = include_str!("../envoy.yaml");
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The head of the README's tables of configuration keys.
+const KEYS: &str = "| key | meaning | default | limits |";
+
+/// The head of the README's table of codes.
+const CODES: &str = "| code | status | `error` of the challenge | means |";
+
+/// The fenced blocks of one language.
+fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    let starts = document.split(fence.as_str()).skip(1);
+    starts.map(|rest| rest.split_once("```").expect("a fence at the end").0).collect()
+}
+
+/// The cells of all tables with this head.
+fn rows<'a>(document: &'a str, head: &str) -> Vec<Vec<&'a str>> {
+    let tables = document.split(head).skip(1);
+    let lines = tables.flat_map(|table| table.lines().skip(2).take_while(|line| !line.is_empty()));
+    let rows: Vec<_> =
+        lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect();
+    assert!(!rows.is_empty(), "no table {head}");
+    rows
+}
+
+/// What stands in a cell, if that is one piece of code.
+fn code(cell: &str) -> Option<&str> {
+    cell.strip_prefix('`')?.strip_suffix('`').filter(|code| !code.contains('`'))
+}
+
+/// The pieces of code in a text.
+fn codes(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The README's examples of a configuration.
+fn examples() -> Vec<Value> {
+    let blocks = blocks(README, "json").into_iter();
+    let values = blocks.map(|block| serde_json::from_str(block).expect("JSON"));
+    values.filter(|value: &Value| value.get("issuers").is_some()).collect()
+}
+
+fn parse(document: &Value) -> Result<Config, String> {
+    Config::parse(document.to_string().as_bytes()).map_err(|error| error.to_string())
+}
+
+/// The value at a path such as `issuers[].jwks`: the first item of a list, the first member for `*`.
+fn at<'a>(document: &'a mut Value, path: &str) -> &'a mut Value {
+    path.split('.').filter(|step| !step.is_empty()).fold(document, |place, step| {
+        match step.strip_suffix("[]") {
+            Some(list) => &mut place[list][0],
+            None if step == "*" => place.as_object_mut().unwrap().values_mut().next().unwrap(),
+            None => &mut place[step],
+        }
+    })
+}
+
+/// The keys of the object at a path, which the parser lists when it is given one that it does not
+/// know; none if there is no object.
+fn keys_of(path: &str) -> Vec<String> {
+    let surprise = json!({ "?": 0 });
+    let steps = path.rsplit('.').filter(|step| !step.is_empty());
+    let document = steps.fold(surprise, |inner, step| match step.strip_suffix("[]") {
+        Some(list) => json!({ list: [inner] }),
+        None => json!({ step: inner }),
+    });
+    let message = parse(&document).expect_err("an unknown key");
+    let wanted = message.split_once("unknown field `?`, expected ").map_or("", |(_, keys)| keys);
+    codes(wanted).map(str::to_owned).collect()
+}
+
+/// Every key that the parser knows, by its path.
+fn known_keys() -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    let mut objects = vec![String::new()];
+    while let Some(object) = objects.pop() {
+        for key in keys_of(&object) {
+            let path = format!("{object}.{key}").trim_start_matches('.').to_owned();
+            let inner = ["", "[]", ".*"].map(|form| format!("{path}{form}")).into_iter();
+            objects.extend(inner.filter(|path| !keys_of(path).is_empty()));
+            known.insert(path);
+        }
+    }
+    known
+}
+
+/// The code and the kind of every denial, as the table in `src/denial.rs` has them.
+fn denials() -> BTreeMap<&'static str, &'static str> {
+    let table = DENIALS.split_once("fn entry(").unwrap().1.split_once("impl Kind").unwrap().0;
+    let pieces: Vec<&str> = table.split('"').collect();
+    let is_code = |text: &str| {
+        text.contains('_') && !text.contains(|c: char| c != '_' && !c.is_ascii_lowercase())
+    };
+    let entries = pieces.windows(4).skip(1).step_by(2).filter(|pieces| is_code(pieces[0]));
+    let kind = |rest: &'static str| {
+        let rest = rest.trim_start_matches([',', ' ', '\n']);
+        rest.split(|c: char| !c.is_alphabetic()).next().unwrap()
+    };
+    entries.map(|pieces| (pieces[0], kind(pieces[3]))).collect()
+}
+
+#[test]
+fn every_example_of_a_configuration_parses() {
+    assert!(!examples().is_empty());
+    for example in examples() {
+        parse(&example).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn the_shipped_configuration_parses() {
+    _ = Blueprint::shipped().plugin(|plugin| _ = parse(plugin).unwrap());
+}
+
+#[test]
+fn the_readme_lists_every_configuration_key_and_no_other() {
+    let rows = rows(README, KEYS);
+    let listed: BTreeSet<_> = rows.iter().map(|row| code(row[0]).unwrap().to_owned()).collect();
+    let known = known_keys();
+    assert!(
+        known.contains("routes[].allow[].scopes") && known.contains("identities.*.imds.cluster")
+    );
+    assert_eq!(listed, known);
+    assert_eq!(listed.len(), rows.len(), "a key is listed twice");
+}
+
+#[test]
+fn to_say_a_default_of_the_readme_changes_nothing() {
+    let plain = json!({
+        "issuers": [{ "audiences": ["a"], "jwks": { "cluster": "c" },
+            "entra": { "tenants": ["72f988bf-86f1-41af-91ab-2d7cd011db47"] } }],
+        "routes": [{ "name": "r", "match": { "methods": ["GET"], "path": "/" }, "allow": [{}] }],
+    });
+    let identities = json!({ "i": { "resource": "r", "imds": { "cluster": "c" } } });
+    let mut said = 0;
+    for row in rows(README, KEYS) {
+        let (path, Some(default)) = (code(row[0]).unwrap(), code(row[2])) else { continue };
+        let mut document = plain.clone();
+        if path.contains('*') {
+            document["identities"] = identities.clone();
+        }
+        let unsaid = parse(&document).unwrap();
+        *at(&mut document, path) = serde_json::from_str(default).expect(path);
+        let explicit = parse(&document).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert_eq!(format!("{explicit:?}"), format!("{unsaid:?}"), "{path}");
+        said += 1;
+    }
+    assert!(said > 10, "only {said} defaults");
+}
+
+#[test]
+fn what_the_readme_calls_required_is_required() {
+    for row in rows(README, KEYS).into_iter().filter(|row| row[2] == "required") {
+        let (mut document, path) = (examples()[0].clone(), code(row[0]).unwrap());
+        let (object, key) = path.rsplit_once('.').unwrap_or(("", path));
+        let removed = at(&mut document, object).as_object_mut().unwrap().remove(key);
+        assert!(removed.is_some(), "the example has no {path}");
+        let missing = format!("missing field `{key}`");
+        assert!(parse(&document).is_err_and(|error| error.contains(&missing)), "{path}");
+    }
+}
+
+#[test]
+fn what_the_readme_calls_not_built_is_refused() {
+    let Some((_, list)) = README.split_once("Not built yet, and refused: ") else { return };
+    let known = known_keys();
+    for path in codes(list.split_once("\n\n").unwrap().0) {
+        assert!(!known.contains(path), "{path} is built");
+        let (object, _) = path.rsplit_once('.').unwrap_or(("", path));
+        assert!(!keys_of(object).is_empty(), "there is no {object}");
+    }
+}
+
+#[test]
+fn the_readme_lists_every_code_with_its_status_and_challenge() {
+    let scopes = vec!["s".to_owned()];
+    let retry_after = Duration::from_secs(1);
+    let samples = [
+        Denial::AuthorizationAmbiguous,
+        Denial::KeysUnavailable { retry_after },
+        Denial::PathRefused,
+        Denial::RouteUnknown,
+        Denial::ScopeMissing { scopes },
+        Denial::TokenExpired,
+        Denial::TokenMissing,
+    ];
+    let denials = denials();
+    let rows = rows(README, CODES);
+    let listed: Vec<_> = rows.iter().map(|row| code(row[0]).unwrap()).collect();
+    assert_eq!(listed.iter().copied().collect::<BTreeSet<_>>(), denials.keys().copied().collect());
+    for row in &rows {
+        let kind = denials[code(row[0]).unwrap()];
+        let sample = samples.iter().find(|sample| denials[sample.code()] == kind);
+        let reply = sample.unwrap_or_else(|| panic!("no sample of {kind}")).reply();
+        assert_eq!(row[1], reply.status.to_string(), "{row:?}");
+        let challenge = reply.headers.iter().find(|(name, _)| *name == "www-authenticate");
+        let error = challenge.map(|(_, value)| value.split("error=\"").nth(1));
+        let shown = match error {
+            None => "–".to_owned(),
+            Some(None) => "challenge without `error`".to_owned(),
+            Some(Some(rest)) => format!("`{}`", rest.split('"').next().unwrap()),
+        };
+        assert_eq!(row[2], shown, "{row:?}");
+    }
+}
+
+#[test]
+fn what_the_readme_quotes_is_what_is_said() {
+    let scopes = Vec::new();
+    let quoted = Denial::ScopeMissing { scopes }.reply().body;
+    assert!(README.contains(&quoted), "{quoted}");
+    let mut document = examples()[0].clone();
+    document["routes"][0]["identity"] = "nobody".into();
+    let quoted = format!("the configuration is refused: {}", parse(&document).unwrap_err());
+    assert!(README.contains(&quoted), "{quoted}");
+}
+
+#[test]
+fn the_readme_names_all_that_operators_see() {
+    let is_word = |c: char| c == '_' || c.is_ascii_lowercase();
+    let word = |text: &'static str| text.split(|c| !is_word(c)).next().unwrap();
+    let names = |prefix| HOST.split(prefix).skip(1).map(word);
+    let state = names("\"keyless.").map(|name| format!("`wasm.keyless.{name}`"));
+    let metrics = names("\"keyless_").map(|name| format!("`keyless_{name}`"));
+    let shown: BTreeSet<_> = state.chain(metrics).collect();
+    assert!(shown.len() > 8, "{shown:?}");
+    for name in shown {
+        assert!(README.contains(&name), "{name}");
+    }
+    let errors = [
+        FetchError::Malformed(""),
+        FetchError::Reset,
+        FetchError::Status(500),
+        FetchError::TooLarge,
+        FetchError::Unanswered,
+        FetchError::Unsent,
+    ];
+    for error in errors {
+        assert!(README.contains(&format!("`{}`", error.code())), "{error:?}");
+    }
+}
+
+#[test]
+fn the_filters_in_the_readme_are_those_of_the_shipped_file() {
+    let shipped: BTreeSet<_> = ENVOY.lines().map(str::trim).collect();
+    for line in blocks(README, "yaml").into_iter().flat_map(str::lines).map(str::trim) {
+        assert!(line.starts_with('#') || shipped.contains(line), "not in envoy.yaml: {line}");
+    }
+}
+
+#[test]
+fn every_test_that_security_relies_on_is_there() {
+    let mut sources = String::new();
+    for folder in ["src", "tests"] {
+        read(&Path::new(ROOT).join(folder), &mut sources);
+    }
+    let rows = rows(SECURITY, "| attack | rule | tested by |");
+    for name in rows.iter().flat_map(|row| codes(row[2])) {
+        assert!(sources.contains(&format!("fn {name}()")), "{name}");
+    }
+}
+
+/// Reads every Rust file below a folder.
+fn read(folder: &Path, into: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_link_to_a_file_leads_to_one() {
+    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"] {
+        let document = fs::read_to_string(Path::new(ROOT).join(name)).unwrap();
+        let links = document.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+        for link in links.filter(|link| !link.starts_with("https://")) {
+            assert!(Path::new(ROOT).join(link).is_file(), "{name}: {link}");
+        }
+    }
+}
