@@ -8,7 +8,10 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export KEYLESS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/release/keyless.wasm
 NATIVE_TESTS := $(filter-out e2e,$(patsubst tests/%.rs,%,$(subst /main.rs,.rs,$(wildcard tests/*.rs tests/*/main.rs))))
 
-.PHONY: help demo test lint unit e2e matrix wasm size fmt clean toolchain
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+
+.PHONY: help demo test lint unit e2e matrix fuzz wasm size fmt clean toolchain
 .PRECIOUS: .envoy/%/bin/envoy
 
 help: ## lists these targets
@@ -35,6 +38,21 @@ matrix: $(ENVOY_VERSIONS:%=e2e-%) ## the tests in each supported Envoy
 e2e-%: wasm .envoy/%/bin/envoy
 	@ENVOY=$(CURDIR)/.envoy/$*/bin/envoy cargo test --locked --test e2e \
 	&& echo "Envoy $*: passed" || { echo "Envoy $*: FAILED"; exit 1; }
+
+fuzz: ## random bytes against each parser, two at a time, for FUZZ_SECONDS each
+	@rustup run nightly rustc --version >/dev/null 2>&1 || { \
+	echo "installing the nightly toolchain, which libFuzzer needs"; rustup toolchain install nightly --profile minimal; }
+	@cargo fuzz --version >/dev/null 2>&1 || { \
+	echo "installing cargo-fuzz"; cargo +nightly install cargo-fuzz --locked --quiet; }
+	@cargo +nightly fuzz build
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 $(FUZZ_TARGETS:%=fuzz-%)
+
+fuzz-%:
+	@mkdir -p fuzz/grown/$* fuzz/artifacts
+	@cargo +nightly fuzz run $* fuzz/grown/$* fuzz/corpus/$* -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+	-print_final_stats=1 > fuzz/artifacts/$*.log 2>&1 \
+	&& echo "fuzz $*: passed, $$(sed -n 's/^Done //p' fuzz/artifacts/$*.log)" \
+	|| { tail -n 40 fuzz/artifacts/$*.log; echo "fuzz $*: FAILED, see fuzz/artifacts/"; exit 1; }
 
 wasm: toolchain ## builds the module, target/wasm32-wasip1/release/keyless.wasm
 	cargo build --locked --release --target wasm32-wasip1 -p keyless --lib

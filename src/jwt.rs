@@ -32,8 +32,10 @@ pub struct Claims(Map<String, Value>);
 
 /// Holds what the signature of one of its issuer's keys vouches for.
 pub struct Verified {
+    algorithm: Algorithm,
     claims: Claims,
     key: PublicKey,
+    kid: Option<String>,
     times: Times,
 }
 
@@ -81,6 +83,9 @@ impl<'a> Token<'a> {
         let claims = Claims(part(payload)?);
         let times = claims.times()?;
         claims.text("iss").ok_or(Denial::ClaimsMalformed)?;
+        if ["jti", "sub"].iter().any(|name| claims.0.get(*name).is_some_and(|id| !id.is_string())) {
+            return Err(Denial::ClaimsMalformed);
+        }
         let signature = decode(signature)?;
         Ok(Self { algorithm, claims, kid, signature, signed, times, typ })
     }
@@ -125,7 +130,8 @@ impl<'a> Token<'a> {
     /// - [`Denial::SignatureInvalid`]: the signature is of none of the keys.
     pub fn verify(self, keys: &KeySet, crypto: &dyn Crypto) -> Result<Verified, Denial> {
         let key = self.signer(keys, crypto)?.clone();
-        Ok(Verified { claims: self.claims, key, times: self.times })
+        let Self { algorithm, claims, kid, times, .. } = self;
+        Ok(Verified { algorithm, claims, key, kid, times })
     }
 
     fn signer<'k>(&self, keys: &'k KeySet, crypto: &dyn Crypto) -> Result<&'k PublicKey, Denial> {
@@ -148,9 +154,9 @@ impl Verified {
         &self.claims
     }
 
-    /// Returns the key that signed it.
-    pub fn key(&self) -> &PublicKey {
-        &self.key
+    /// Returns true if these are keys with which [`Token::verify`] would have come to the same.
+    pub fn is_signed_by(&self, keys: &KeySet) -> bool {
+        keys.candidates(self.kid.as_deref(), self.algorithm).any(|key| *key == self.key)
     }
 
     /// Checks that the token is still good, as [`Token::check`] did when it was new.
@@ -240,7 +246,8 @@ impl Verified {
     pub(crate) fn sample() -> Self {
         let times = Times { expires: Duration::MAX, issued_at: None, not_before: None };
         let key = PublicKey::rsa(&[0xff; 256], &[1, 0, 1]).unwrap();
-        Self { claims: Claims::of(Value::Object(Map::new())), key, times }
+        let claims = Claims::of(Value::Object(Map::new()));
+        Self { algorithm: Algorithm::Rs256, claims, key, kid: None, times }
     }
 }
 

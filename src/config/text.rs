@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use matchit::Router;
@@ -70,7 +71,7 @@ impl<'de> Deserialize<'de> for Count {
 
 /// Names a header, in lower case.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct HeaderName(String);
+pub struct HeaderName(Rc<str>);
 
 /// Says which hosts a route is for: one, or every host below a suffix.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -120,7 +121,7 @@ impl HeaderName {
 
     /// Names a header that the house knows; the text must be in lower case.
     pub(super) fn known(name: &'static str) -> Self {
-        Self(name.to_owned())
+        Self(name.into())
     }
 
     /// Returns the name.
@@ -218,7 +219,7 @@ word!(Host -> HostPattern, "a host such as \"api.example.com\" or \"*.example.co
 word!(Path -> PathPattern, "a pattern such as \"/openai/deployments/{deployment}/{*rest}\"", pattern);
 word!(Header -> HeaderName, "a header name that is not one of HTTP's own or a credential", |text| {
     let name = ::http::HeaderName::try_from(text).ok()?;
-    (!RESERVED.contains(&name.as_str())).then(|| HeaderName(name.as_str().to_owned()))
+    (!RESERVED.contains(&name.as_str())).then(|| HeaderName(name.as_str().into()))
 });
 word!(KeySetUri -> Uri, "a URI such as \"https://idp.example.com/jwks.json\", without user information and not link-local", Uri::parse);
 word!(TenantId -> String, TENANT, |text| is_guid(text).then(|| text.to_ascii_lowercase()));
@@ -318,9 +319,12 @@ impl Uri {
         let authority = uri.authority()?;
         let sound = (scheme == "https" || scheme == "http")
             && !authority.as_str().contains('@')
-            && !is_link_local(authority.host());
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        sound.then(|| Self { authority: authority.as_str().to_owned(), path: path.to_owned() })
+            && !is_link_local(authority.host())
+            && text.is_ascii();
+        // `path_and_query` lacks the `/` where the path is empty (RFC 9112 §3.2.1).
+        let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
+        let path = format!("{}{query}", uri.path());
+        sound.then(|| Self { authority: authority.as_str().to_owned(), path })
     }
 }
 

@@ -236,6 +236,17 @@ fn an_issuer_must_be_a_text() {
     }
 }
 
+#[test]
+fn a_subject_and_a_token_id_must_be_texts() {
+    for name in ["sub", "jti"] {
+        assert_eq!(check_claims(json!({ name: null })), Ok(()), "both are optional");
+        for value in [json!(1), json!(true), json!(["me"]), json!({})] {
+            let claims = json!({ name: value });
+            assert_eq!(check_claims(claims.clone()), Err(Denial::ClaimsMalformed), "{claims}");
+        }
+    }
+}
+
 fn keys(changes: Value) -> KeySet {
     let n = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
     let mut jwk = json!({"kty": "RSA", "kid": "k", "n": n, "e": "AQAB"});

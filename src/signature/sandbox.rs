@@ -49,6 +49,8 @@ fn is_of<A: Verifies>(
     message: &[u8],
     signature: &[u8],
 ) -> bool {
-    A::Signature::try_from_slice(signature)
-        .is_ok_and(|signature| algorithm.verify_signature(&signature, key, message))
+    // `try_from_slice` may panic on any other length.
+    A::Signature::LENGTH.is_none_or(|length| length.get() == signature.len())
+        && A::Signature::try_from_slice(signature)
+            .is_ok_and(|signature| algorithm.verify_signature(&signature, key, message))
 }

@@ -115,6 +115,21 @@ fn a_changed_elliptic_curve_signature_is_not_valid() {
 }
 
 #[test]
+fn an_edwards_curve_signature_of_another_length_is_not_valid() {
+    let key = PublicKey::ed25519(&decode(ed25519::X)).unwrap();
+    let signature = [decode(ed25519::SIGNATURE), vec![0; 64]].concat();
+    for length in 0..signature.len() {
+        let valid = Sandbox.verify(
+            Algorithm::EdDsa,
+            &key,
+            ed25519::SIGNED.as_bytes(),
+            &signature[..length],
+        );
+        assert_eq!(valid, length == 64, "{length} bytes");
+    }
+}
+
+#[test]
 fn what_is_no_point_on_the_curve_is_no_key() {
     let (x, y) = (decode(p256::X), decode(p256::Y));
     assert!(PublicKey::p256(&y, &x).is_none());

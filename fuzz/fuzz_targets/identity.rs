@@ -1,0 +1,19 @@
+//! An answer of IMDS: an accepted token fits into a header and lives.
+
+#![no_main]
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use keyless::identity::parse;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let Ok(token) = parse(bytes, now) else { return };
+    let secret = token.authorization().expose().strip_prefix("Bearer ").unwrap();
+    assert!((1..=16 * 1024).contains(&secret.len()));
+    assert!(secret.bytes().all(|byte| byte.is_ascii_graphic()));
+    assert!(token.unusable_at(now) > now, "it has a future");
+    assert!(token.refresh_at(now) >= now);
+    assert!(!format!("{token:?}").contains(secret) || secret.len() < 8, "it is no secret");
+});
