@@ -32,7 +32,7 @@ pub struct Gate {
     routes: Vec<Route>,
     stripped: Vec<HeaderName>,
     waiting: Vec<Waiting>,
-    /// A thread that serves nobody asks nobody: nothing is fetched before the first request.
+    /// A thread that serves nobody asks nobody: nothing is fetched before a request waits for it.
     awake: bool,
 }
 
@@ -76,6 +76,8 @@ struct Pending {
     seen: u64,
     otherwise: Denial,
     record: Record,
+    /// It may wait only if fewer than this are waiting.
+    room: usize,
 }
 
 /// Why a request cannot go on now; the places are those of the configuration.
@@ -116,11 +118,11 @@ impl Gate {
     /// Decides a new request, or keeps it and returns `None`: then [`Gate::released`] decides it,
     /// unless [`Gate::forget`] comes first.
     pub fn admit(&mut self, stream: StreamId, head: Head, now: SystemTime) -> Option<Ruling> {
-        self.awake = true;
         match self.rule(&head, now, now) {
             Ok(ruling) => Some(ruling),
-            Err(pending) if self.waiting.len() >= MAX_WAITING => Some(pending.give_up()),
+            Err(pending) if self.waiting.len() >= pending.room => Some(pending.give_up()),
             Err(pending) => {
+                self.awake = true;
                 self.waiting.push(Waiting { stream, head, arrived: now, pending });
                 None
             }
@@ -289,6 +291,16 @@ impl fmt::Debug for Gate {
 }
 
 impl Pending {
+    fn of<T>(fetch: Fetch, refresh: &Refresh<T>, otherwise: Denial) -> Self {
+        let (seen, record) = (refresh.count(), Record::default());
+        Self { fetch, seen, otherwise, record, room: MAX_WAITING }
+    }
+
+    /// Leaves half of the room to others: a forged token can make this wait, too.
+    fn doubtful(self) -> Self {
+        Self { room: MAX_WAITING.div_euclid(2), ..self }
+    }
+
     fn give_up(self) -> Ruling {
         Ruling::deny(&self.otherwise, self.record)
     }
@@ -334,10 +346,7 @@ fn wait_for<T>(
 ) -> Result<Pending, Denial> {
     match refresh.prospect(now) {
         Prospect::Later(wait) => Err(otherwise(wait)),
-        Prospect::Soon => {
-            let (seen, otherwise) = (refresh.count(), otherwise(ALREADY_TRYING));
-            Ok(Pending { fetch, seen, otherwise, record: Record::default() })
-        }
+        Prospect::Soon => Ok(Pending::of(fetch, refresh, otherwise(ALREADY_TRYING))),
     }
 }
 

@@ -173,7 +173,7 @@ impl Shared {
         let version = env!("CARGO_PKG_VERSION");
         let verifier = if host.is_some() { "the host" } else { "the sandbox" };
         let (issuers, routes) = (config.issuers.len(), config.routes.len());
-        info!("keyless {version}: {issuers} issuers, {routes} routes, {verifier} verifies");
+        info!("keyless {version}: issuers {issuers}, routes {routes}, signatures by {verifier}");
         metrics.gauge("keyless_host_crypto", u64::from(host.is_some()));
         let crypto: Box<dyn Crypto> = match host {
             Some(host) => Box::new(host),
@@ -243,8 +243,8 @@ fn record(verdict: &str, record: &Record) {
         ("keyless.verdict", Some(verdict)),
         ("keyless.reason", Some(record.reason)),
         ("keyless.issuer", record.issuer.as_deref()),
-        ("keyless.client", record.client.as_deref()),
-        ("keyless.subject", record.subject.as_deref()),
+        ("keyless.client", record.client()),
+        ("keyless.subject", record.subject()),
         ("keyless.route", record.route.as_deref()),
         ("keyless.deployment", record.deployment.as_deref()),
     ];

@@ -90,11 +90,6 @@ impl KeySet {
             .map(|key| &key.public)
     }
 
-    /// Returns true if the key itself, by whatever name, is in the set.
-    pub fn holds(&self, public: &PublicKey) -> bool {
-        self.0.iter().any(|key| key.public == *public)
-    }
-
     /// Returns how many keys are in the set; at least one.
     #[expect(clippy::len_without_is_empty, reason = "a key set is never empty")]
     pub fn len(&self) -> usize {

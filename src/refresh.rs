@@ -33,8 +33,10 @@ pub struct Refresh<T> {
     /// When the last fetch began.
     begun: Option<SystemTime>,
     failures: u32,
-    /// When the last fetch ended, however it ended.
-    ended: Option<SystemTime>,
+    /// When the last fetch began that was brought forward.
+    hastened: Option<SystemTime>,
+    /// The next fetch was brought forward.
+    is_hastened: bool,
     /// How many fetches have ended.
     count: u64,
 }
@@ -82,7 +84,16 @@ impl<T> Refresh<T> {
     pub fn new() -> Self {
         let epoch = SystemTime::UNIX_EPOCH;
         let next = Alarm { set: epoch, rings: epoch };
-        Self { held: None, next, in_flight: false, begun: None, failures: 0, ended: None, count: 0 }
+        Self {
+            held: None,
+            next,
+            in_flight: false,
+            begun: None,
+            failures: 0,
+            hastened: None,
+            is_hastened: false,
+            count: 0,
+        }
     }
 
     /// Makes one that holds a value for ever and never has it fetched.
@@ -104,6 +115,9 @@ impl<T> Refresh<T> {
         if begin {
             self.in_flight = true;
             self.begun = Some(now);
+            if std::mem::take(&mut self.is_hastened) {
+                self.hastened = self.begun;
+            }
             self.next = Alarm { set: now, rings: deadline };
         }
         begin
@@ -142,16 +156,21 @@ impl<T> Refresh<T> {
         self.end(after(spread(doubled.min(LONGEST_PAUSE), now), now), now);
     }
 
-    /// Brings the next fetch forward, because the value may be outdated, but not closer than
-    /// `interval` to the last one, and never out of the back-off.
-    pub fn hasten(&mut self, interval: Duration, now: SystemTime) {
-        if self.in_flight || self.failures > 0 {
-            return;
+    /// Brings the next fetch forward, because the value may be outdated, if that makes it begin
+    /// within `patience`; fetches that are brought forward begin at least `interval` apart.
+    ///
+    /// Returns true if a fetch is in flight or will begin within `patience`.
+    pub fn hasten(&mut self, interval: Duration, patience: Duration, now: SystemTime) -> bool {
+        if self.in_flight {
+            return true;
         }
-        let earliest = self.ended.map_or(now, |ended| after(interval, ended));
-        if earliest < self.next.rings {
+        let last = self.hastened.filter(|last| *last <= after(CLOCK_STEP, now));
+        let earliest = last.map_or(now, |last| after(interval, last).max(now));
+        if earliest <= after(patience, now) && earliest < self.next.rings {
             self.next = Alarm { set: now, rings: earliest };
+            self.is_hastened = true;
         }
+        self.next.remaining(now) <= patience
     }
 
     /// Tells whether to wait for the fetch that is in flight or due next.
@@ -187,7 +206,6 @@ impl<T> Refresh<T> {
 
     fn end(&mut self, next: SystemTime, now: SystemTime) {
         self.in_flight = false;
-        self.ended = Some(now);
         self.count = self.count.wrapping_add(1);
         self.next = Alarm { set: now, rings: next };
     }
@@ -282,26 +300,28 @@ mod tests {
         assert_eq!(refresh.wake_at(), at(0) + FLOOR);
     }
 
+    const INTERVAL: Duration = Duration::from_secs(30);
+    const PATIENCE: Duration = Duration::from_secs(10);
+
     #[test]
-    fn a_fetch_is_hastened_once_an_interval() {
+    fn fetches_are_hastened_once_an_interval() {
         let mut refresh = fetched(3600, 7200);
-        refresh.hasten(Duration::from_secs(30), at(10));
-        assert_eq!(refresh.prospect(at(10)), Prospect::Later(Duration::from_secs(20)));
-        assert_eq!(refresh.prospect(at(28)), Prospect::Soon);
-        assert!(!refresh.begin(at(35), at(29)));
-        assert!(refresh.begin(at(35), at(30)));
-        refresh.hasten(Duration::from_secs(30), at(31));
-        refresh.renew(2, at(3600), at(7200), at(32));
-        assert!(!refresh.begin(at(40), at(33)), "hastened while in flight, that was enough");
+        assert!(refresh.hasten(INTERVAL, PATIENCE, at(1)), "the first need not wait");
+        assert!(refresh.begin(at(6), at(1)));
+        assert!(refresh.hasten(INTERVAL, PATIENCE, at(2)), "in flight");
+        refresh.renew(2, at(3600), at(7200), at(2));
+        assert!(!refresh.hasten(INTERVAL, PATIENCE, at(20)), "eleven seconds are too long");
+        assert!(!refresh.begin(at(36), at(31)), "and nothing was brought forward");
+        assert!(refresh.hasten(INTERVAL, PATIENCE, at(21)));
+        assert!(!refresh.begin(at(35), at(30)));
+        assert!(refresh.begin(at(36), at(31)));
     }
 
     #[test]
-    fn a_hastened_fetch_does_not_break_the_back_off() {
+    fn a_fetch_that_is_due_anyway_is_not_put_off_by_hastening() {
         let mut refresh = fetched(50, 100);
+        assert!(refresh.hasten(INTERVAL, PATIENCE, at(50)));
         assert!(refresh.begin(at(55), at(50)));
-        refresh.fail(at(50));
-        refresh.hasten(Duration::ZERO, at(50));
-        assert!(!refresh.begin(at(55), at(50)));
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! Text that must never be seen: tokens on their way through the gate.
 
 use std::fmt;
+use std::rc::Rc;
 
 /// Holds a token and refuses to show it.
 ///
 /// It has no `Display` and no `Serialize`, and `Debug` prints a placeholder, so a secret reaches a
 /// log or a reply only through [`Secret::expose`].
 #[derive(Clone, Eq, PartialEq)]
-pub struct Secret(Box<str>);
+pub struct Secret(Rc<str>);
 
 impl Secret {
     /// Wraps the text of a secret.
-    pub fn new(text: impl Into<Box<str>>) -> Self {
+    pub fn new(text: impl Into<Rc<str>>) -> Self {
         Self(text.into())
     }
 

@@ -188,8 +188,8 @@ mod tests {
     #[test]
     fn tokens_that_end_alike_but_for_one_character_hash_apart() {
         let hasher = BuildHasherDefault::<TailHasher>::default();
-        let hashes: std::collections::HashSet<u64> =
+        let groups: std::collections::HashSet<u64> =
             (0..1000).map(|number| hasher.hash_one(token(number).as_slice()) >> 57).collect();
-        assert!(hashes.len() > 100, "{} of 128 groups", hashes.len());
+        assert!(groups.len() > 100, "{} of 128 groups", groups.len());
     }
 }

@@ -4,7 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use super::{Pending, Record, Report, Stop, keys_unavailable, lost_at, settle, wait_for};
+use super::{
+    ALREADY_TRYING, PATIENCE, Pending, Record, Report, Stop, keys_unavailable, lost_at, settle,
+    wait_for,
+};
 use crate::bearer;
 use crate::config::{Issuer, JwksLocation, JwksSource, Uri};
 use crate::denial::Denial;
@@ -55,13 +58,11 @@ impl Issuers {
             Some(remembered) => remembered,
             None => self.verify(bearer::token(credential)?, record, now)?,
         };
-        let claims = remembered.verified.claims();
-        record.client = claims.client().map(str::to_owned);
-        record.subject = claims.text("sub").map(str::to_owned);
+        record.verified = Some(Rc::clone(&remembered.verified));
         let Entry { issuer, .. } =
             self.entries.get(remembered.issuer).ok_or(Denial::IssuerUnknown)?;
         record.issuer = Some(issuer.name.clone());
-        if !issuer.admits_client(claims.client()) {
+        if !issuer.admits_client(remembered.verified.claims().client()) {
             return Err(Stop::Deny(Denial::ClientForbidden));
         }
         Ok((issuer.entry, remembered.verified))
@@ -121,21 +122,23 @@ impl Issuers {
         if entry.keys.is_failing() {
             return wait_for(Fetch::Keys(at), &entry.keys, keys_unavailable, now);
         }
-        if entry.keys.is_as_new_as(arrived) {
+        let interval = remote.unknown_kid_interval;
+        if entry.keys.is_as_new_as(arrived) || !entry.keys.hasten(interval, PATIENCE, now) {
             return Err(Denial::KeyUnknown);
         }
-        entry.keys.hasten(remote.unknown_kid_interval, now);
-        wait_for(Fetch::Keys(at), &entry.keys, |_| Denial::KeyUnknown, now)
+        // If its answer is late, nobody knows whether the key is known.
+        let otherwise = keys_unavailable(ALREADY_TRYING);
+        Ok(Pending::of(Fetch::Keys(at), &entry.keys, otherwise).doubtful())
     }
 
-    /// A verdict is as good as new while its token is in time and its issuer has the token's key;
-    /// otherwise it is forgotten, and the token is looked at again like any other.
+    /// A verdict is as good as new while its token is in time and would be verified with the same
+    /// key; otherwise it is forgotten, and the token is looked at again like any other.
     fn recall(&self, token: &[u8], now: SystemTime) -> Option<Remembered> {
         let mut verdicts = self.verdicts.borrow_mut();
         let verdict = verdicts.recall(token)?;
         let Entry { issuer, keys, .. } = self.entries.get(verdict.issuer)?;
         let is_trusted = keys.value(now).is_some_and(|held| {
-            keys.version() == verdict.keys || held.holds(verdict.verified.key())
+            keys.version() == verdict.keys || verdict.verified.is_signed_by(held)
         });
         if is_trusted && verdict.verified.check(issuer, now).is_ok() {
             verdict.keys = keys.version();
@@ -214,6 +217,7 @@ impl Entry {
         let times =
             |_: &KeySet| (after(spread(remote.refresh, now), now), after(remote.max_age, now));
         let outcome = settle(&mut self.keys, fetched, times, now);
+        self.step = Step::Fetch;
         Some(Report::of("jwks", &self.issuer.name, outcome))
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::Forward;
 use crate::denial::{Denial, Reply};
+use crate::jwt::Verified;
 
 /// Says what becomes of a request, and what is to be recorded of it.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub enum Verdict {
 
 /// Holds what operators see of a ruling: names from the configuration, and claims only of tokens
 /// that were verified.
-#[derive(Clone, Default, Eq, PartialEq)]
+#[derive(Clone, Default)]
 pub struct Record {
     /// `ok`, `public`, or the code of the denial.
     pub reason: &'static str,
@@ -34,12 +35,32 @@ pub struct Record {
     pub issuer: Option<Rc<str>>,
     /// The name of the route.
     pub route: Option<Rc<str>>,
-    /// The calling application.
-    pub client: Option<String>,
-    /// The token's `sub`.
-    pub subject: Option<String>,
+    /// What the issuer vouched for.
+    pub verified: Option<Rc<Verified>>,
     /// The deployment that an admitted request is for.
     pub deployment: Option<String>,
+}
+
+impl Record {
+    /// Returns the calling application.
+    pub fn client(&self) -> Option<&str> {
+        self.verified.as_ref()?.claims().client()
+    }
+
+    /// Returns the token's `sub`.
+    pub fn subject(&self) -> Option<&str> {
+        self.verified.as_ref()?.claims().text("sub")
+    }
+}
+
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        let seen = |record: &Self| (record.reason, record.issuer.clone(), record.route.clone());
+        seen(self) == seen(other)
+            && self.client() == other.client()
+            && self.subject() == other.subject()
+            && self.deployment == other.deployment
+    }
 }
 
 impl fmt::Debug for Record {

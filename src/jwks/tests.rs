@@ -89,3 +89,234 @@ fn what_is_no_key_set_is_malformed() {
     let many: Vec<Value> = (0..=MAX_KEYS).map(|_| json!({})).collect();
     assert_eq!(parse(&many).err(), Some(FetchError::Malformed("too many keys")));
 }
+
+/// RFC 7515, appendix A.3.
+const P256: [&str; 2] =
+    ["f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"];
+/// The generator of P-384 (FIPS 186-4, D.1.2.4).
+const P384: [&str; 2] = [
+    "qofKIr6LBTeOscce8yCtdG4dO2KLp5uYWfdB4IJUKjhVAvJdv1UpbDpUXjhydgq3",
+    "NhfeSpYmLG9dnpi_kpLcKfj0Hb0omhR86doxE7XwuMAKYLHOHX6BnXpDHXyQ6g5f",
+];
+/// RFC 8037, appendix A.2.
+const ED25519: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+fn ec(curve: &str, [x, y]: [&str; 2]) -> Value {
+    json!({"kty": "EC", "kid": "k", "crv": curve, "x": x, "y": y})
+}
+
+fn okp(curve: &str, x: &str) -> Value {
+    json!({"kty": "OKP", "kid": "k", "crv": curve, "x": x})
+}
+
+#[test]
+fn a_key_signs_with_the_algorithms_of_its_type_alone() {
+    let rows = [
+        (ec("P-256", P256), "ES256"),
+        (ec("P-384", P384), "ES384"),
+        (okp("Ed25519", ED25519), "EdDSA"),
+        (jwk(json!({})), "PS256 PS384 PS512 RS256 RS384 RS512"),
+    ];
+    for (key, wanted) in rows {
+        let set = parse(std::slice::from_ref(&key)).unwrap();
+        let signs = |algorithm| set.candidates(Some("k"), algorithm).count() == 1;
+        let names = Algorithm::ALL.iter().filter(|(_, algorithm)| signs(*algorithm));
+        let mut names: Vec<_> = names.map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        assert_eq!(names.join(" "), wanted, "{key}");
+    }
+}
+
+#[test]
+fn elliptic_curve_keys_that_are_none_are_left_out() {
+    let [x, y] = P256;
+    let short = "g83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVA";
+    let with = |mut key: Value, name: &str, value: Value| {
+        key[name] = value;
+        key
+    };
+    let unusable = [
+        ec("P-256", [y, x]),
+        ec("P-256", ["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"; 2]),
+        ec("P-256", [short, y]),
+        ec("P-256", [x, ""]),
+        ec("P-256", P384),
+        ec("P-384", P256),
+        ec("P-521", P256),
+        ec("secp256k1", P256),
+        ec("p-256", P256),
+        ec("Ed25519", [ED25519, ED25519]),
+        with(ec("P-256", P256), "y", Value::Null),
+        with(ec("P-256", P256), "crv", Value::Null),
+        with(ec("P-256", P256), "crv", json!(256)),
+        with(ec("P-256", P256), "kty", json!("RSA")),
+        with(ec("P-256", P256), "alg", json!("ES384")),
+        with(ec("P-256", P256), "alg", json!("RS256")),
+        with(ec("P-256", P256), "alg", json!("ES256K")),
+        okp("Ed448", ED25519),
+        okp("X25519", ED25519),
+        okp("P-256", ED25519),
+        okp("Ed25519", short),
+        okp("Ed25519", ""),
+        with(okp("Ed25519", ED25519), "alg", json!("ES256")),
+        with(okp("Ed25519", ED25519), "use", json!("enc")),
+    ];
+    for key in unusable {
+        assert_eq!(
+            parse(std::slice::from_ref(&key)).err(),
+            Some(FetchError::Malformed("no usable key")),
+            "{key}"
+        );
+    }
+    let pinned = with(ec("P-256", P256), "alg", json!("ES256"));
+    assert_eq!(parse(&[pinned]).unwrap().candidates(None, Algorithm::Es256).count(), 1);
+}
+
+const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+
+fn tenant() -> Tenant {
+    let accepted = vec![
+        format!("https://login.microsoftonline.com/{TENANT}/v2.0"),
+        format!("https://sts.windows.net/{TENANT}/"),
+    ];
+    Tenant { id: TENANT.to_owned(), accepted }
+}
+
+#[test]
+fn a_tenants_key_names_its_issuer_as_a_template_in_full_or_not_at_all() {
+    let is_kept = |issuer: Value| {
+        let document = json!({"keys": [jwk(json!({"issuer": issuer}))]}).to_string();
+        assert!(KeySet::parse(document.as_bytes(), None).is_ok(), "elsewhere it means nothing");
+        KeySet::parse(document.as_bytes(), Some(&tenant())).is_ok()
+    };
+    for issuer in [
+        "https://login.microsoftonline.com/{tenantid}/v2.0".to_owned(),
+        "https://sts.windows.net/{tenantid}/".to_owned(),
+        format!("https://login.microsoftonline.com/{TENANT}/v2.0"),
+        format!("https://sts.windows.net/{TENANT}/"),
+    ] {
+        assert!(is_kept(json!(issuer)), "{issuer}");
+    }
+    assert!(is_kept(json!(null)), "absent");
+    for issuer in [
+        "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
+        "https://login.microsoftonline.com/11111111-86f1-41af-91ab-2d7cd011db47/v2.0",
+        "https://sts.windows.net/11111111-86f1-41af-91ab-2d7cd011db47/",
+        "https://login.microsoftonline.us/{tenantid}/v2.0",
+        "https://login.microsoftonline.com/{tenantid}/v2.0/",
+        "https://login.microsoftonline.com/{tenantid}",
+        "https://evil.example/{tenantid}/v2.0",
+        "https://login.microsoftonline.com/{TENANTID}/v2.0",
+        "{tenantid}",
+        "",
+    ] {
+        assert!(!is_kept(json!(issuer)), "{issuer}");
+    }
+    assert!(!is_kept(json!(7)) && !is_kept(json!([])) && !is_kept(json!(false)));
+}
+
+#[test]
+fn keys_of_others_leave_a_tenants_own_in_place() {
+    let personal = "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0";
+    let keys = [
+        jwk(json!({"kid": "a", "issuer": personal})),
+        jwk(json!({"kid": "b", "issuer": "https://login.microsoftonline.com/{tenantid}/v2.0"})),
+        jwk(json!({"kid": "c"})),
+    ];
+    let document = json!({ "keys": keys }).to_string();
+    let set = KeySet::parse(document.as_bytes(), Some(&tenant())).unwrap();
+    assert!(!set.names("a") && set.names("b") && set.names("c") && set.len() == 2);
+}
+
+const ISSUER: &str = "https://idp.example.com/realm";
+
+fn discover(issuer: &str, document: &Value) -> Result<String, FetchError> {
+    let uri = discovered(document.to_string().as_bytes(), issuer)?;
+    Ok(format!("{}{}", uri.authority, uri.path))
+}
+
+#[test]
+fn a_document_leads_to_the_keys_of_exactly_its_issuer() {
+    let uri = "https://idp.example.com/keys?v=2";
+    let good = json!({"issuer": ISSUER, "jwks_uri": uri, "token_endpoint": 7});
+    assert_eq!(discover(ISSUER, &good).as_deref(), Ok("idp.example.com/keys?v=2"));
+    for issuer in [
+        "https://idp.example.com/realm/",
+        "https://IDP.example.com/realm",
+        "https://evil.example",
+        "",
+    ] {
+        let document = json!({"issuer": issuer, "jwks_uri": uri});
+        let wrong = FetchError::Malformed("the document of another issuer");
+        assert_eq!(discover(ISSUER, &document), Err(wrong), "{issuer}");
+    }
+    for issuer in [json!(null), json!(7), json!([ISSUER])] {
+        assert!(discover(ISSUER, &json!({"issuer": issuer, "jwks_uri": uri})).is_err());
+    }
+    assert!(discover(ISSUER, &json!({"jwks_uri": uri})).is_err());
+}
+
+#[test]
+fn a_document_leads_to_no_other_host() {
+    let ask =
+        |issuer: &str, uri: &str| discover(issuer, &json!({"issuer": issuer, "jwks_uri": uri}));
+    for uri in ["http://idp.example.com/k", "https://IDP.example.com/k", "https://idp.example.com"]
+    {
+        assert!(ask(ISSUER, uri).is_ok(), "{uri}: the cluster says whether there is TLS");
+    }
+    let local = "http://localhost:8080/";
+    assert_eq!(ask(local, "http://localhost:8080/k").as_deref(), Ok("localhost:8080/k"));
+    for (issuer, uri) in [
+        (ISSUER, "https://evil.example/k"),
+        (ISSUER, "https://idp.example.com.evil.example/k"),
+        (ISSUER, "https://keys.idp.example.com/k"),
+        (ISSUER, "https://idp.example.com:8443/k"),
+        (ISSUER, "https://idp.example.com:443/k"),
+        (local, "http://localhost/k"),
+        (local, "http://localhost:8081/k"),
+    ] {
+        let wrong = FetchError::Malformed("a jwks_uri on another host than the issuer's");
+        assert_eq!(ask(issuer, uri), Err(wrong), "{uri}");
+    }
+    for (issuer, uri) in [
+        (ISSUER, "https://user@idp.example.com/k"),
+        (ISSUER, "https://idp.example.com@evil.example/k"),
+        (ISSUER, "ftp://idp.example.com/k"),
+        (ISSUER, "file:///etc/keys"),
+        (ISSUER, "//idp.example.com/k"),
+        (ISSUER, "/keys"),
+        (ISSUER, ""),
+        ("http://169.254.169.254/", "http://169.254.169.254/metadata/identity/oauth2/token"),
+        ("http://[fe80::1]/", "http://[fe80::1]/k"),
+    ] {
+        assert_eq!(
+            ask(issuer, uri),
+            Err(FetchError::Malformed("no jwks_uri that may be asked")),
+            "{uri}"
+        );
+    }
+    assert!(ask("urn:example:issuer", "https://idp.example.com/k").is_err());
+}
+
+#[test]
+fn what_is_no_document_leads_nowhere() {
+    assert!(discover(ISSUER, &json!({"issuer": ISSUER})).is_err());
+    assert!(
+        discover(ISSUER, &json!({"issuer": ISSUER, "jwks_uri": ["https://idp.example.com"]}))
+            .is_err()
+    );
+    let uri = "https://idp.example.com/k";
+    for text in [
+        String::new(),
+        "<html>".to_owned(),
+        format!("[{{\"issuer\":{ISSUER:?}}}]"),
+        format!("{{\"issuer\":{ISSUER:?},\"jwks_uri\":{uri:?}"),
+        format!("{{\"issuer\":{ISSUER:?},\"jwks_uri\":{uri:?},\"jwks_uri\":{uri:?}}}"),
+        format!(
+            "{{\"issuer\":\"https://evil.example\",\"issuer\":{ISSUER:?},\"jwks_uri\":{uri:?}}}"
+        ),
+    ] {
+        let wrong = FetchError::Malformed("not a JSON object");
+        assert_eq!(discovered(text.as_bytes(), ISSUER).err(), Some(wrong), "{text}");
+    }
+}

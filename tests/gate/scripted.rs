@@ -1,5 +1,7 @@
 //! The script of a scenario: a gate, the time, and what the outside world answers.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +11,7 @@ use keyless::config::Config;
 use keyless::gate::{Fetch, Gate, Ruling, StreamId, Verdict};
 use keyless::http::{Answer, Call, FetchError};
 use keyless::request::Head;
-use keyless::signature::Sandbox;
+use keyless::signature::{Algorithm, Crypto, PublicKey, Sandbox};
 use rsa::pkcs1v15::SigningKey;
 use rsa::sha2::Sha256;
 use rsa::signature::{SignatureEncoding as _, Signer as _};
@@ -17,6 +19,7 @@ use rsa::traits::PublicKeyParts as _;
 use serde_json::{Value, json};
 
 pub(crate) const ISSUER: &str = "https://idp.example.com/";
+pub(crate) const PARTNER: &str = "https://partner.example/";
 pub(crate) const KEYS: Fetch = Fetch::Keys(0);
 pub(crate) const IDENTITY: Fetch = Fetch::Identity(0);
 
@@ -26,7 +29,11 @@ pub(crate) struct Script {
     pub(crate) gate: Gate,
     pub(crate) now: SystemTime,
     pub(crate) last_stream: StreamId,
+    verifications: Rc<Cell<usize>>,
 }
+
+/// The sandbox, and how often it was asked.
+struct Counting(Rc<Cell<usize>>);
 
 /// A request that a scenario changes before it is sent.
 #[derive(Clone)]
@@ -34,37 +41,26 @@ pub(crate) struct Request(Vec<(String, Vec<u8>)>);
 
 impl Script {
     pub(crate) fn new() -> Self {
-        Self::of(&json!([issuer(ISSUER, "idp")]))
+        Self::of(json!({}))
     }
 
     pub(crate) fn with_partner() -> Self {
-        Self::of(&json!([issuer(ISSUER, "idp"), issuer("https://partner.example/", "partner")]))
+        Self::of(json!({"issuers": [issuer(ISSUER, "idp"), issuer(PARTNER, "partner")]}))
     }
 
-    fn of(issuers: &Value) -> Self {
-        let document = json!({
-            "issuers": issuers,
-            "identities": {"openai": {
-                "resource": "https://cognitiveservices.azure.com", "imds": {"cluster": "imds"}
-            }},
-            "routes": [
-                {
-                    "name": "chat",
-                    "match": {
-                        "methods": ["POST"],
-                        "path": "/openai/deployments/{deployment}/chat/completions"
-                    },
-                    "allow": [{"scopes": ["openai.chat"]}],
-                    "identity": "openai",
-                    "forward_claims": {"x-caller-id": "oid"}
-                },
-                {"name": "plain", "match": {"methods": ["GET"], "path": "/plain"}, "allow": [{}]},
-                {"name": "health", "match": {"methods": ["GET"], "path": "/healthz"}, "public": true}
-            ]
-        });
+    /// A gate whose configuration has some of its top-level members replaced.
+    pub(crate) fn of(changes: Value) -> Self {
+        let mut document = document();
+        document.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let config = Config::parse(document.to_string().as_bytes()).unwrap();
-        let now = UNIX_EPOCH + Duration::from_secs(START);
-        Self { gate: Gate::new(config, Box::new(Sandbox)), now, last_stream: 0 }
+        let verifications = Rc::default();
+        let gate = Gate::new(config, Box::new(Counting(Rc::clone(&verifications))));
+        Self { gate, now: start(), last_stream: 0, verifications }
+    }
+
+    /// How many signatures were verified.
+    pub(crate) fn verifications(&self) -> usize {
+        self.verifications.get()
     }
 
     /// A good request.
@@ -82,6 +78,11 @@ impl Script {
 
     /// A request whose token is signed by the key `kid` and has some claims replaced.
     pub(crate) fn chat_by(&self, kid: &str, changes: Value) -> Request {
+        Request::chat(&sign(Some(kid), kid, &self.claims(changes)))
+    }
+
+    /// Good claims, some of them replaced; `null` leaves one out.
+    pub(crate) fn claims(&self, changes: Value) -> Value {
         let mut claims = json!({
             "iss": ISSUER, "aud": "openai-gateway", "exp": self.unix() + 86_400 * 7,
             "scp": "openai.chat", "sub": "alice", "oid": "alice-id"
@@ -89,13 +90,7 @@ impl Script {
         let members = claims.as_object_mut().unwrap();
         members.extend(changes.as_object().unwrap().clone());
         members.retain(|_, value| !value.is_null());
-        let token = sign(kid, &claims);
-        let target = "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21";
-        Request::empty()
-            .with(":method", "POST")
-            .with(":authority", "gateway.example.com")
-            .with(":path", target)
-            .with("authorization", &format!("Bearer {token}"))
+        claims
     }
 
     pub(crate) fn ask(&mut self, request: Request) -> Option<Ruling> {
@@ -124,13 +119,29 @@ impl Script {
         self.gate.answered(fetch, answer, self.now).unwrap().result
     }
 
+    /// Has the first of two calls answered, which ends no fetch.
+    pub(crate) fn discover(&mut self, fetch: Fetch, document: &Value) {
+        let answer = Answer::Arrived { status: 200, body: document.to_string().into_bytes() };
+        assert_eq!(self.gate.answered(fetch, &answer, self.now), None);
+    }
+
+    /// Does what a host does again and again, with these answers; `None` is a call never answered.
+    pub(crate) fn drive(&mut self, answer: impl Fn(&Self, Fetch) -> Option<Answer>) -> Vec<Ruling> {
+        for fetch in self.gate.lost(self.now) {
+            self.answer_with(fetch, &Answer::Lost).expect_err("a failure");
+        }
+        for (fetch, _) in self.calls() {
+            if let Some(answer) = answer(self, fetch) {
+                _ = self.gate.answered(fetch, &answer, self.now);
+            }
+        }
+        self.released().into_iter().map(|(_, ruling)| ruling).collect()
+    }
+
     /// Sends what is due and has all of it answered well.
     pub(crate) fn answer_all(&mut self) {
         for (fetch, _) in self.calls() {
-            match fetch {
-                Fetch::Keys(_) => self.answer(fetch, &jwks(&["k1"])),
-                Fetch::Identity(_) => self.answer(fetch, &self.token_answer("managed", 86_400)),
-            }
+            self.answer_with(fetch, &self.good_answer(fetch)).expect("a good answer");
         }
     }
 
@@ -163,6 +174,15 @@ impl Script {
             .into_bytes()
     }
 
+    /// What a world in order answers.
+    pub(crate) fn good_answer(&self, fetch: Fetch) -> Answer {
+        let body = match fetch {
+            Fetch::Keys(_) => jwks(&["k1"]),
+            Fetch::Identity(_) => self.token_answer("managed", 86_400),
+        };
+        Answer::Arrived { status: 200, body }
+    }
+
     pub(crate) fn pass(&mut self, time: Duration) {
         self.now += time;
     }
@@ -176,7 +196,24 @@ impl Script {
     }
 }
 
+impl Crypto for Counting {
+    fn verify(&self, algorithm: Algorithm, key: &PublicKey, message: &[u8], by: &[u8]) -> bool {
+        self.0.set(self.0.get() + 1);
+        Sandbox.verify(algorithm, key, message, by)
+    }
+}
+
 impl Request {
+    /// A request with this token.
+    pub(crate) fn chat(token: &str) -> Self {
+        let target = "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21";
+        Self::empty()
+            .with(":method", "POST")
+            .with(":authority", "gateway.example.com")
+            .with(":path", target)
+            .with("authorization", &format!("Bearer {token}"))
+    }
+
     pub(crate) fn empty() -> Self {
         Self(Vec::new())
     }
@@ -225,38 +262,84 @@ pub(crate) fn header<'a>(ruling: &'a Ruling, name: &str) -> Option<&'a str> {
     found.map(|(_, value)| value.expose())
 }
 
-/// The document that publishes these keys.
+pub(crate) fn is_admitted(ruling: &Ruling) -> bool {
+    matches!(ruling.verdict, Verdict::Forward(_))
+}
+
+/// The document that publishes these keys, each under its own name.
 pub(crate) fn jwks(kids: &[&str]) -> Vec<u8> {
-    let keys: Vec<Value> = kids.iter().map(|kid| jwk(kid)).collect();
+    key_set(kids.iter().map(|kid| jwk(kid, kid)).collect())
+}
+
+pub(crate) fn key_set(keys: Vec<Value>) -> Vec<u8> {
     json!({ "keys": keys }).to_string().into_bytes()
 }
 
-fn issuer(iss: &str, cluster: &str) -> Value {
-    json!({
-        "issuer": iss, "audiences": ["openai-gateway"],
-        "jwks": {"uri": "https://idp.example.com/jwks.json", "cluster": cluster}
-    })
-}
-
-fn jwk(kid: &str) -> Value {
-    let public = key(kid).to_public_key();
+/// A key as its issuer publishes it, under a name of its own or another.
+pub(crate) fn jwk(kid: &str, of: &str) -> Value {
+    let public = key(of).to_public_key();
     let number = |number: &rsa::BigUint| URL_SAFE_NO_PAD.encode(number.to_bytes_be());
     json!({
         "kty": "RSA", "use": "sig", "kid": kid, "n": number(public.n()), "e": number(public.e())
     })
 }
 
-/// `k1` is one key, every other name another.
-fn key(kid: &str) -> &'static rsa::RsaPrivateKey {
-    static KEYS: [OnceLock<rsa::RsaPrivateKey>; 2] = [OnceLock::new(), OnceLock::new()];
-    let make = || rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap();
-    KEYS[usize::from(kid != "k1")].get_or_init(make)
-}
-
-fn sign(kid: &str, claims: &Value) -> String {
-    let header = json!({"alg": "RS256", "typ": "JWT", "kid": kid});
+/// A token with these claims, signed by that key; it names `kid`, if there is one.
+pub(crate) fn sign(kid: Option<&str>, by: &str, claims: &Value) -> String {
+    let mut header = json!({"alg": "RS256", "typ": "JWT"});
+    if let Some(kid) = kid {
+        header["kid"] = json!(kid);
+    }
     let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", encode(&header), encode(claims));
-    let signature = SigningKey::<Sha256>::new(key(kid).clone()).sign(signed.as_bytes());
+    let signature = SigningKey::<Sha256>::new(key(by).clone()).sign(signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+}
+
+/// When every scenario begins.
+pub(crate) fn start() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(START)
+}
+
+/// `k1`, `k2` and `k3` are a key each, every other name a fourth.
+fn key(name: &str) -> &'static rsa::RsaPrivateKey {
+    static KEYS: [OnceLock<rsa::RsaPrivateKey>; 4] = [const { OnceLock::new() }; 4];
+    let make = || rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap();
+    let place = ["k1", "k2", "k3"].iter().position(|known| *known == name);
+    KEYS[place.unwrap_or(3)].get_or_init(make)
+}
+
+pub(crate) fn issuer(iss: &str, cluster: &str) -> Value {
+    json!({
+        "issuer": iss, "audiences": ["openai-gateway"],
+        "jwks": {"uri": "https://idp.example.com/jwks.json", "cluster": cluster}
+    })
+}
+
+fn document() -> Value {
+    json!({
+        "issuers": [issuer(ISSUER, "idp")],
+        "identities": {"openai": {
+            "resource": "https://cognitiveservices.azure.com", "imds": {"cluster": "imds"}
+        }},
+        "routes": [
+            {
+                "name": "chat",
+                "match": {
+                    "methods": ["POST"],
+                    "path": "/openai/deployments/{deployment}/chat/completions"
+                },
+                "allow": [{"scopes": ["openai.chat"]}],
+                "identity": "openai",
+                "forward_claims": {"x-caller-id": "oid"}
+            },
+            {"name": "plain", "match": {"methods": ["GET"], "path": "/plain"}, "allow": [{}]},
+            {
+                "name": "admin",
+                "match": {"methods": ["GET"], "path": "/admin"},
+                "allow": [{"scopes": ["admin"]}]
+            },
+            {"name": "health", "match": {"methods": ["GET"], "path": "/healthz"}, "public": true}
+        ]
+    })
 }

@@ -1,0 +1,213 @@
+use std::time::Duration;
+
+use keyless::config::{Access, Config, Grant, HeaderName, HostPattern, ImdsSelector, TokenType};
+use keyless::signature::Algorithm;
+use keyless::verdicts::Limits;
+use serde_json::{Value, json};
+
+use super::{accepted, base, grants, known_keys, parse, remote, shown};
+
+fn stripped(config: &Config) -> Vec<&str> {
+    config.stripped.iter().map(HeaderName::as_str).collect()
+}
+
+/// A document in which every object has its keys in the opposite order.
+fn backwards(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let members = members.iter().rev();
+            let members: Vec<_> =
+                members.map(|(name, value)| format!("{name:?}: {}", backwards(value))).collect();
+            format!("{{\n{}\n}}", members.join(",\n"))
+        }
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(backwards).collect();
+            format!("[ {} ]", items.join(", "))
+        }
+        Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => value.to_string(),
+    }
+}
+
+#[test]
+fn what_is_not_said_has_the_default_of_the_table() {
+    let config = parse(&json!({
+        "issuers": [{
+            "issuer": "https://idp.example.com/", "audiences": ["api"],
+            "jwks": { "cluster": "idp", "uri": "https://idp.example.com/keys" }
+        }],
+        "routes": [{ "name": "all", "match": { "methods": ["GET"], "path": "/" }, "allow": [{}] }]
+    }))
+    .unwrap();
+    let issuer = &config.issuers[0];
+    assert_eq!(&*issuer.name, "idp.example.com");
+    assert_eq!(issuer.algorithms, [Algorithm::Rs256]);
+    assert!(issuer.token_types.iter().any(|one| one.accepts(Some("JWT"))));
+    assert!(issuer.token_types.iter().any(|one| one.accepts(Some("at+jwt"))));
+    assert_eq!(issuer.token_types.len(), 2);
+    assert_eq!((issuer.leeway, issuer.max_lifetime), (Duration::from_mins(1), None));
+    assert!(issuer.clients.is_empty() && issuer.tenant.is_none());
+    let jwks = remote(issuer);
+    assert_eq!((jwks.timeout, jwks.refresh), (Duration::from_secs(5), Duration::from_hours(1)));
+    assert_eq!(jwks.max_age, Duration::from_hours(24));
+    assert_eq!(jwks.unknown_kid_interval, Duration::from_secs(30));
+    assert_eq!(config.verdicts, Limits { entries: 4096, bytes: 32 << 20 });
+    assert!(config.identities.is_empty() && config.routes[0].hosts.is_empty());
+    let Access::Granted { grants, identity, forward_claims } = &config.routes[0].access else {
+        panic!("public by default");
+    };
+    assert!(identity.is_none() && forward_claims.is_empty());
+    let Grant { issuer, clients, scopes, roles, claims, deployments } = &grants[0];
+    assert!(issuer.is_none() && claims.is_empty());
+    assert!([clients, scopes, roles, deployments].into_iter().all(Vec::is_empty));
+}
+
+#[test]
+fn what_is_said_of_an_issuer_is_kept() {
+    let config = parse(&base()).unwrap();
+    let issuer = &config.issuers[1];
+    assert_eq!((&*issuer.name, issuer.audiences[0].as_str()), ("partner", "openai-gateway"));
+    assert_eq!((issuer.entry, &issuer.accepted[..]), (1, &["https://idp.example.com/".into()][..]));
+    assert_eq!(issuer.algorithms, [Algorithm::Ps256, Algorithm::Rs512]);
+    assert_eq!(
+        (issuer.leeway, issuer.max_lifetime),
+        (Duration::ZERO, Some(Duration::from_hours(24)))
+    );
+    let jwks = remote(issuer);
+    assert_eq!(jwks.cluster, "partner_idp");
+    assert_eq!(known_keys(issuer), ("idp.example.com:8080", "/"));
+    assert_eq!((jwks.timeout, jwks.refresh), (Duration::from_secs(2), Duration::from_mins(30)));
+    assert_eq!(jwks.max_age, Duration::from_hours(12));
+    assert_eq!(jwks.unknown_kid_interval, Duration::from_mins(1));
+    let keys = known_keys(&config.issuers[0]);
+    assert_eq!(keys, ("login.example.com", "/keys?v=2"), "the query belongs to the path");
+}
+
+#[test]
+fn what_is_said_of_a_route_is_kept() {
+    let config = parse(&base()).unwrap();
+    let route = &config.routes[0];
+    assert_eq!((&*route.name, route.methods[0].as_str()), ("chat", "POST"));
+    assert!(route.path.names_deployment() && !config.routes[1].path.names_deployment());
+    let Access::Granted { grants, identity, forward_claims } = &route.access else {
+        panic!("public");
+    };
+    assert_eq!(*identity, Some(0));
+    assert_eq!(
+        (forward_claims[0].0.as_str(), forward_claims[0].1.as_str()),
+        ("x-caller-id", "oid")
+    );
+    assert_eq!((grants[0].issuer, grants[1].issuer), (None, Some(1)), "the issuer's place");
+    assert_eq!(grants[0].scopes, ["openai.chat"]);
+    assert_eq!((&grants[1].clients[0], &grants[1].roles[0]), (&"app".into(), &"ChatUser".into()));
+    assert_eq!(grants[1].claims, [("department".into(), vec!["R&D".into()])]);
+    assert_eq!(grants[1].deployments, ["gpt-4o-mini"]);
+    assert!(matches!(config.routes[2].access, Access::Public));
+}
+
+#[test]
+fn the_order_of_keys_and_the_space_between_them_mean_nothing() {
+    let text = backwards(&base());
+    let turned = Config::parse(text.as_bytes()).map_err(|error| error.to_string());
+    assert!(turned.is_ok());
+    assert_eq!(shown(&turned), shown(&parse(&base())));
+}
+
+#[test]
+fn a_grant_may_name_an_issuer_that_took_its_name_from_its_host() {
+    let config = accepted("/routes/0/allow/1/issuer", json!("login.example.com"));
+    assert_eq!(grants(&config, 0)[1].issuer, Some(0));
+}
+
+#[test]
+fn an_identity_is_selected_in_one_of_four_ways() {
+    let selector = |imds: Value| {
+        let config = accepted("/identities/openai/imds", imds);
+        let identity = &config.identities[0];
+        assert_eq!((identity.name.as_str(), identity.cluster.as_str()), ("openai", "imds"));
+        assert_eq!(identity.resource, "https://cognitiveservices.azure.com");
+        identity.selector.clone()
+    };
+    assert_eq!(selector(json!({ "cluster": "imds" })), ImdsSelector::System);
+    let client = json!({ "cluster": "imds", "client_id": "c" });
+    assert_eq!(selector(client), ImdsSelector::ClientId("c".to_owned()));
+    let object = json!({ "cluster": "imds", "object_id": "o" });
+    assert_eq!(selector(object), ImdsSelector::ObjectId("o".to_owned()));
+    let resource = json!({ "cluster": "imds", "msi_res_id": "/r" });
+    assert_eq!(selector(resource), ImdsSelector::ResourceId("/r".to_owned()));
+}
+
+#[test]
+fn a_duration_may_be_as_short_or_long_as_its_limits() {
+    for (text, wanted) in [
+        ("1ms", Duration::from_millis(1)),
+        ("1h 30m", Duration::from_mins(90)),
+        ("30d", Duration::from_hours(720)),
+    ] {
+        let config = accepted("/issuers/0/max_lifetime", json!(text));
+        assert_eq!(config.issuers[0].max_lifetime, Some(wanted));
+    }
+    let config = accepted("/issuers/0/leeway", json!("5m"));
+    assert_eq!(config.issuers[0].leeway, Duration::from_mins(5));
+}
+
+#[test]
+fn keys_outlive_a_refresh_that_is_rarer_than_daily() {
+    let config = accepted("/issuers/0/jwks/refresh", json!("25h"));
+    assert_eq!(remote(&config.issuers[0]).max_age, Duration::from_hours(25));
+}
+
+#[test]
+fn every_algorithm_of_the_table_may_be_wanted() {
+    let names = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+    let config = accepted("/issuers/0/algorithms", json!(names));
+    let found: Vec<_> = config.issuers[0].algorithms.iter().map(|one| format!("{one:?}")).collect();
+    assert_eq!(found.join(" ").to_uppercase(), names.join(" ").to_uppercase());
+}
+
+#[test]
+fn a_token_type_means_the_same_with_and_without_application_and_in_any_case() {
+    let accepts = |configured: &str, given: Option<&str>| {
+        let config = accepted("/issuers/0/token_types", json!([configured]));
+        config.issuers[0].token_types.iter().any(|one: &TokenType| one.accepts(given))
+    };
+    for configured in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+jwt"] {
+        for given in ["at+jwt", "at+JWT", "application/at+jwt", "APPLICATION/at+jwt"] {
+            assert!(accepts(configured, Some(given)), "{configured} {given}");
+        }
+        for given in [None, Some("JWT"), Some("jwt"), Some("text/at+jwt"), Some("")] {
+            assert!(!accepts(configured, given), "{configured} {given:?}");
+        }
+    }
+    assert!(accepts("jwt", None) && accepts("application/JWT", None), "an absent typ is a JWT");
+}
+
+#[test]
+fn a_host_is_one_name_or_all_below_a_suffix() {
+    let matches = |pattern: &str, host: &str| {
+        let config = accepted("/routes/1/match/hosts", json!([pattern]));
+        config.routes[1].hosts.iter().any(|one: &HostPattern| one.matches(host))
+    };
+    assert!(matches("api.example.com", "API.example.com"));
+    assert!(matches("API.Example.com", "api.example.com"));
+    assert!(!matches("api.example.com", "eu.api.example.com"));
+    assert!(matches("*.example.com", "api.example.com"));
+    assert!(matches("*.Example.com", "eu.api.EXAMPLE.com"));
+    for host in ["example.com", ".example.com", "notexample.com", "example.com.evil.org", ""] {
+        assert!(!matches("*.example.com", host), "{host}");
+    }
+    assert!(matches("[::1]", "[::1]"));
+}
+
+#[test]
+fn credentials_and_forwarded_headers_are_stripped_in_lower_case() {
+    let headers = json!({ "X-Caller-Id": "oid", "X-Team": "department" });
+    let config = accepted("/routes/1/forward_claims", headers);
+    let wanted = ["api-key", "authorization", "ocp-apim-subscription-key", "x-caller-id", "x-team"];
+    assert_eq!(stripped(&config), wanted, "each once, whatever route names it");
+}
+
+#[test]
+fn credentials_are_stripped_where_nothing_is_forwarded() {
+    let config = accepted("/routes/0/forward_claims", json!({}));
+    assert_eq!(stripped(&config), ["api-key", "authorization", "ocp-apim-subscription-key"]);
+}

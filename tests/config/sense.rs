@@ -1,0 +1,208 @@
+//! Values that mean nothing, and values that do not go together.
+
+use serde_json::json;
+
+use super::{assert_refused, assert_texts_refused, message};
+
+#[test]
+fn a_duration_is_bounded_and_has_a_unit() {
+    let wanted = "a duration from 1ms to 30d, such as \"60s\"";
+    let texts = ["", "5", "0s", "-5s", "soon", "999us", "31d", "99999999999999999999y"];
+    for key in ["jwks/timeout", "jwks/refresh", "jwks/max_age", "jwks/unknown_kid_interval"] {
+        assert_texts_refused(&format!("/issuers/0/{key}"), wanted, &texts);
+    }
+    assert_texts_refused("/issuers/0/max_lifetime", wanted, &texts);
+    let wanted = "a duration up to 5m, such as \"60s\"";
+    assert_texts_refused("/issuers/0/leeway", wanted, &["", "5", "-5s", "soon", "301s", "5m 1ms"]);
+    let problem = "found 59m, wanted at least `refresh`, which is 1h";
+    assert_refused("/issuers/0/jwks/max_age", json!("59m"), problem);
+}
+
+const KNOWN_ISSUERS: &str =
+    "login.example.com, partner, entra, accounts.example.com, offline.example.com";
+
+#[test]
+fn a_name_must_be_that_of_something_configured() {
+    let rows = [
+        ("/routes/0/identity", "search", "openai"),
+        ("/routes/0/identity", "", "openai"),
+        ("/routes/0/allow/1/issuer", "https://idp.example.com/", KNOWN_ISSUERS),
+    ];
+    for (pointer, name, known) in rows {
+        let problem = format!("found {name:?}, wanted one of: {known}");
+        assert_refused(pointer, json!(name), &problem);
+    }
+    let problem = "routes[0].identity: found \"openai\", wanted none, since there are none to name";
+    assert_eq!(message("/identities", Some(json!({}))), problem);
+}
+
+#[test]
+fn what_must_be_unique_is_refused_the_second_time() {
+    let rows = [
+        ("/issuers/1/issuer", "https://login.example.com/v2", "issuers[0]"),
+        ("/issuers/1/name", "login.example.com", "issuers[0]"),
+        ("/issuers/2/name", "partner", "issuers[1]"),
+        ("/issuers/3/name", "entra", "issuers[2]"),
+        ("/routes/2/name", "chat", "routes[0]"),
+    ];
+    for (pointer, name, first) in rows {
+        let problem = format!("found {name:?}, which {first} has already, wanted another");
+        assert_refused(pointer, json!(name), &problem);
+    }
+}
+
+#[test]
+fn an_issuer_without_a_usable_host_needs_a_name() {
+    for issuer in ["urn:example:issuer", "an issuer", "https://[::1]/"] {
+        let found = format!("missing field `name`: found the issuer {issuer:?}");
+        assert_eq!(
+            message("/issuers/0/issuer", Some(json!(issuer))),
+            format!("issuers[0]: {found}, wanted a URL whose host can be the name")
+        );
+    }
+}
+
+#[test]
+fn an_identity_has_one_selector_at_most() {
+    for key in ["object_id", "msi_res_id"] {
+        assert_eq!(
+            message(&format!("/identities/openai/imds/{key}"), Some(json!("x"))),
+            "identities.openai.imds: found several of client_id, object_id, msi_res_id, wanted at \
+             most one"
+        );
+    }
+}
+
+#[test]
+fn a_public_route_asks_for_nothing_and_gets_nothing() {
+    let problem = "found on a public route, wanted none: it asks for no token";
+    assert_refused("/routes/2/allow", json!([{}]), problem);
+    assert_refused("/routes/2/identity", json!("openai"), problem);
+    assert_refused("/routes/2/forward_claims", json!({ "x-id": "oid" }), problem);
+}
+
+#[test]
+fn a_route_that_is_not_public_says_who_may_pass() {
+    let problem = |at| format!("routes[{at}]: missing field `allow`: the route is not public");
+    assert_eq!(message("/routes/0/allow", None), problem(0));
+    assert_eq!(message("/routes/2/public", None), problem(2));
+    assert_eq!(message("/routes/2/public", Some(json!(false))), problem(2));
+}
+
+#[test]
+fn a_deployment_is_granted_only_where_the_path_names_one() {
+    let problem = "found on a route whose `match.path` names none, wanted a segment {deployment}";
+    assert_refused("/routes/1/allow/0/deployments", json!(["gpt-4o"]), problem);
+    let others =
+        ["{name}/chat", "{*deployment}", "{{deployment}}/chat", "x{deployment}", "{Deployment}"];
+    for other in others {
+        let path = format!("/openai/deployments/{other}");
+        let found = message("/routes/0/match/path", Some(json!(path)));
+        assert_eq!(found, format!("routes[0].allow[1].deployments: {problem}"));
+    }
+}
+
+#[test]
+fn a_condition_on_no_claim_is_refused() {
+    let problem = "found an empty object, wanted at least one claim";
+    assert_refused("/routes/0/allow/1/claims", json!({}), problem);
+}
+
+#[test]
+fn a_path_must_be_a_pattern() {
+    let wanted = "a pattern such as \"/openai/deployments/{deployment}/{*rest}\"";
+    let outside = ["", "openai/models", "{deployment}", "*"];
+    let braces = ["/a/{b", "/a/b}", "/a/{}", "/a/{b}{c}"];
+    let middle = ["/a/{*rest}/chat", "/a/{*}"];
+    for texts in [&outside[..], &braces[..], &middle[..]] {
+        assert_texts_refused("/routes/1/match/path", wanted, texts);
+    }
+}
+
+#[test]
+fn a_host_must_be_a_name_or_a_suffix() {
+    let wanted = "a host such as \"api.example.com\" or \"*.example.com\", without a port";
+    let stars = ["*", "*.", "*example.com", "api.*.com", "**.example.com"];
+    let others =
+        ["", "api.example.com:443", "[::1]:443", "::1", "https://example.com", "a b", "\u{e9}.com"];
+    let dots = [".", ".example.com", "a..b", "*..example.com", "example.com."];
+    assert_texts_refused("/routes/1/match/hosts/0", wanted, &stars);
+    assert_texts_refused("/routes/1/match/hosts/0", wanted, &dots);
+    assert_texts_refused("/routes/1/match/hosts/0", wanted, &others);
+}
+
+#[test]
+fn a_method_must_be_in_capitals() {
+    let wanted = "a method in capitals, not CONNECT";
+    let methods = ["", "get", "Get", "CONNECT", "GET ", "GET,POST", "*"];
+    assert_texts_refused("/routes/1/match/methods/0", wanted, &methods);
+}
+
+#[test]
+fn a_scope_must_be_one_word() {
+    let wanted = "one scope, without spaces, quotes or backslashes (RFC 6749 §3.3)";
+    let scopes = ["", "a b", "a\"b", "a\\b", "a\nb", "\u{e9}"];
+    assert_texts_refused("/routes/0/allow/0/scopes/0", wanted, &scopes);
+}
+
+#[test]
+fn a_claim_is_forwarded_in_a_header_of_its_own() {
+    let wanted = "a header name that is not one of HTTP's own or a credential";
+    let credentials =
+        ["Authorization", "api-key", "Ocp-Apim-Subscription-Key", "Cookie", "Proxy-Authorization"];
+    let framing = ["Host", "Content-Length", "Transfer-Encoding", "Connection", "TE", "Upgrade"];
+    let invalid = ["", "x id", ":path", "x-id\r\n", "x-\u{e9}"];
+    for name in [&credentials[..], &framing[..], &invalid[..]].concat() {
+        let problem = format!("found {name:?}, wanted {wanted}");
+        assert_refused(&format!("/routes/0/forward_claims/{name}"), json!("oid"), &problem);
+    }
+    assert_eq!(
+        message("/routes/0/forward_claims/X-Caller-Id", Some(json!("sub"))),
+        "routes[0].forward_claims.x-caller-id: found the same header in another case, wanted it once"
+    );
+}
+
+#[test]
+fn an_algorithm_must_be_one_with_a_public_key() {
+    let wanted = "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
+    let names = ["", "none", "None", "HS256", "HS384", "HS512", "rs256", "ES256K", "RSA-OAEP"];
+    assert_texts_refused("/issuers/0/algorithms/0", wanted, &names);
+}
+
+#[test]
+fn a_label_is_short_and_tame() {
+    let wanted = "1 to 64 of A-Z a-z 0-9 . _ -";
+    let long = "k".repeat(65);
+    let labels = ["", "a b", "a/b", "a\nb", "a\0", "a\"b", "\u{e9}", long.as_str()];
+    assert_texts_refused("/issuers/0/name", wanted, &labels);
+    assert_texts_refused("/routes/1/name", wanted, &labels);
+    let identity = json!({ "resource": "r", "imds": { "cluster": "imds" } });
+    for label in ["", "a b", "a\nb", long.as_str()] {
+        let problem = format!("found the name {label:?}, wanted {wanted}");
+        assert_refused(&format!("/identities/{label}"), identity.clone(), &problem);
+    }
+}
+
+#[test]
+fn a_text_is_not_empty_and_has_no_control_characters() {
+    let pointers = [
+        "/issuers/0/issuer",
+        "/issuers/0/audiences/0",
+        "/issuers/0/jwks/cluster",
+        "/issuers/2/entra/clients/0",
+        "/identities/openai/resource",
+        "/identities/openai/imds/cluster",
+        "/identities/openai/imds/client_id",
+        "/routes/0/allow/1/clients/0",
+        "/routes/0/allow/1/roles/0",
+        "/routes/0/allow/1/claims/department/0",
+        "/routes/0/allow/1/deployments/0",
+        "/routes/0/forward_claims/x-caller-id",
+    ];
+    let wanted = "a text that is not empty and has no control characters";
+    for pointer in pointers {
+        assert_texts_refused(pointer, wanted, &["", "a\r\nb", "\0", "\u{85}"]);
+    }
+    let types = ["", "application/", "Application/", "jwt\n"];
+    assert_texts_refused("/issuers/0/token_types/0", "a token type such as \"at+jwt\"", &types);
+}
