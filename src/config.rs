@@ -31,6 +31,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Every header that a caller may not set: credentials, and what any route forwards claims in.
     pub stripped: Vec<HeaderName>,
+    /// The claims that any grant asks for or any route forwards.
+    pub claims: BTreeSet<String>,
     /// How many verified tokens a thread remembers.
     pub verdicts: Limits,
 }
@@ -120,8 +122,9 @@ impl TryFrom<Document> for Config {
         })?;
         unique("routes", "name", routes.iter().map(|route| &*route.name))?;
         let stripped = stripped(&routes);
+        let claims = claims(&routes);
         let verdicts = limits(document.verdicts);
-        Ok(Self { issuers, identities, routes, stripped, verdicts })
+        Ok(Self { issuers, identities, routes, stripped, claims, verdicts })
     }
 }
 
@@ -187,6 +190,19 @@ fn stripped(routes: &[Route]) -> Vec<HeaderName> {
         }
     }
     names.into_iter().collect()
+}
+
+/// Every claim that a route looks at.
+fn claims(routes: &[Route]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for route in routes {
+        if let Access::Granted { grants, forward_claims, .. } = &route.access {
+            let asked_for = grants.iter().flat_map(|grant| &grant.claims);
+            names.extend(asked_for.map(|(name, _)| name.clone()));
+            names.extend(forward_claims.iter().map(|(_, name)| name.clone()));
+        }
+    }
+    names
 }
 
 /// Converts each entry of a list, telling it its place, in words and as a number.

@@ -109,8 +109,8 @@ const ALREADY_TRYING: Duration = Duration::from_secs(1);
 impl Gate {
     /// Makes a gate that holds no keys and no identity token yet.
     pub fn new(config: Config, crypto: Box<dyn Crypto>) -> Self {
-        let Config { issuers, identities, routes, stripped, verdicts } = config;
-        let issuers = Issuers::new(issuers, verdicts, crypto);
+        let Config { issuers, identities, routes, stripped, claims, verdicts } = config;
+        let issuers = Issuers::new(issuers, claims, verdicts, crypto);
         let identities = identities.into_iter().map(|one| (one, Refresh::new())).collect();
         Self { issuers, identities, routes, stripped, waiting: Vec::new(), awake: false }
     }

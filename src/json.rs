@@ -1,8 +1,11 @@
 //! JSON as the whole house reads it: no member may appear twice (RFC 8725 §2.4).
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
@@ -13,6 +16,17 @@ pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Err
     let Value::Object(members) = serde_json::from_slice::<Strict>(bytes)?.0 else {
         return Err(serde_json::Error::custom("not an object"));
     };
+    Ok(members)
+}
+
+/// Parses a JSON object and keeps the wanted members alone; the others may not be repeated either.
+pub(crate) fn members(
+    bytes: &[u8],
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Map<String, Value>, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let members = reader.deserialize_map(SomeVisitor(wanted))?;
+    reader.end()?;
     Ok(members)
 }
 
@@ -94,6 +108,61 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 }
 
+struct SomeVisitor<W>(W);
+
+impl<'de, W: Fn(&str) -> bool> Visitor<'de> for SomeVisitor<W> {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut kept = Map::new();
+        let mut others = Vec::new();
+        while let Some(Name(name)) = members.next_key()? {
+            if self.0(&name) {
+                members.next_value_seed(Member(kept.entry(name)))?;
+            } else {
+                members.next_value::<IgnoredAny>()?;
+                others.push(name);
+            }
+        }
+        others.sort_unstable();
+        if others.windows(2).any(|pair| matches!(pair, [one, other] if one == other)) {
+            return Err(A::Error::custom("wanted each key once, found one again"));
+        }
+        Ok(kept)
+    }
+}
+
+/// The name of a member, borrowed from the document where it stands there as it is.
+struct Name<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(NameVisitor).map(Self)
+    }
+}
+
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a name")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +173,21 @@ mod tests {
         assert!(object(br#"{"a": 1, "a": 1}"#).is_err());
         assert!(object(br#"{"a": [{"b": 1, "b": 2}]}"#).is_err());
         assert!(object(br#"{"a": 1, "\u0061": 1}"#).is_err(), "the same name, written otherwise");
+    }
+
+    #[test]
+    fn unwanted_members_are_left_out_and_may_not_be_repeated_either() {
+        let text = br#"{"b": {"c": 1}, "a": 1, "d": [1, {}], "\u0065": 2}"#;
+        let kept = members(text, |name| name == "a" || name == "e").unwrap();
+        assert_eq!(Value::Object(kept), serde_json::json!({"a": 1, "e": 2}));
+        for repeated in
+            [r#"{"a": 1, "a": 1}"#, r#"{"b": 1, "c": 2, "b": 3}"#, r#"{"b":1,"\u0062":1}"#]
+        {
+            assert!(members(repeated.as_bytes(), |name| name == "a").is_err(), "{repeated}");
+        }
+        for text in ["", "[]", "1", "null", "{} {}", "{\"a\":1", "{\"b\":}"] {
+            assert!(members(text.as_bytes(), |_| true).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A JWKS document becomes a [`KeySet`] (RFC 7517).
 
+use std::rc::Rc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
@@ -19,7 +21,7 @@ pub struct Key {
     kid: Option<Box<str>>,
     /// The one algorithm that the key's `alg` names; otherwise what its type allows.
     algorithm: Option<Algorithm>,
-    public: PublicKey,
+    public: Rc<PublicKey>,
 }
 
 /// Limits the keys of one set; Entra publishes about ten.
@@ -81,7 +83,7 @@ impl KeySet {
         &self,
         kid: Option<&str>,
         algorithm: Algorithm,
-    ) -> impl Iterator<Item = &PublicKey> {
+    ) -> impl Iterator<Item = &Rc<PublicKey>> {
         self.0
             .iter()
             .filter(move |key| kid.is_none() || key.kid.as_deref() == kid)
@@ -124,7 +126,7 @@ fn key(jwk: &Map<String, Value>) -> Option<Key> {
         _ => return None,
     };
     let fits = algorithm.is_none_or(|algorithm| public.fits(algorithm));
-    (is_for_signatures(jwk) && fits).then_some(Key { kid, algorithm, public })
+    (is_for_signatures(jwk) && fits).then(|| Key { kid, algorithm, public: Rc::new(public) })
 }
 
 /// Entra's keys may say whose they are; one that does not say is its document's.

@@ -2,7 +2,9 @@
 //!
 //! What a token says is within reach only after [`Token::verify`], except the issuer it names.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -34,7 +36,7 @@ pub struct Claims(Map<String, Value>);
 pub struct Verified {
     algorithm: Algorithm,
     claims: Claims,
-    key: PublicKey,
+    key: Rc<PublicKey>,
     kid: Option<String>,
     times: Times,
 }
@@ -45,6 +47,24 @@ struct Times {
     issued_at: Option<Duration>,
     not_before: Option<Duration>,
 }
+
+/// The claims that are looked at whatever the configuration says.
+pub const CLAIMS: [&str; 14] = [
+    "appid",
+    "aud",
+    "azp",
+    "client_id",
+    "exp",
+    "iat",
+    "iss",
+    "jti",
+    "nbf",
+    "roles",
+    "scope",
+    "scp",
+    "sub",
+    "tid",
+];
 
 /// Limits `kid`, in bytes.
 const MAX_KID: usize = 256;
@@ -67,6 +87,24 @@ impl<'a> Token<'a> {
     /// - [`Denial::ClaimsMalformed`]: `iss` or `exp` is absent, or a registered claim has the wrong
     ///   type.
     pub fn parse(text: &'a str) -> Result<Self, Denial> {
+        Self::read(text, json::object)
+    }
+
+    /// Parses a token likewise and keeps of its claims those that are wanted and those of
+    /// [`CLAIMS`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Token::parse`]; what is not kept is not looked into, but may not repeat either.
+    pub fn parse_for(text: &'a str, wanted: &BTreeSet<String>) -> Result<Self, Denial> {
+        let is_wanted = |name: &str| CLAIMS.contains(&name) || wanted.contains(name);
+        Self::read(text, |payload| json::members(payload, is_wanted))
+    }
+
+    fn read(
+        text: &'a str,
+        claims: impl Fn(&[u8]) -> serde_json::Result<Map<String, Value>>,
+    ) -> Result<Self, Denial> {
         let (signed, signature) = text.rsplit_once('.').ok_or(Denial::TokenMalformed)?;
         let (header, payload) = signed.split_once('.').ok_or(Denial::TokenMalformed)?;
         let header = part(header)?;
@@ -80,7 +118,7 @@ impl<'a> Token<'a> {
             return Err(Denial::TokenMalformed);
         }
         let typ = text_of(&header, "typ")?;
-        let claims = Claims(part(payload)?);
+        let claims = Claims(claims(&decode(payload)?).map_err(|_| Denial::TokenMalformed)?);
         let times = claims.times()?;
         claims.text("iss").ok_or(Denial::ClaimsMalformed)?;
         if ["jti", "sub"].iter().any(|name| claims.0.get(*name).is_some_and(|id| !id.is_string())) {
@@ -129,12 +167,16 @@ impl<'a> Token<'a> {
     /// - [`Denial::AlgorithmForbidden`]: the key of that `kid` is for another algorithm.
     /// - [`Denial::SignatureInvalid`]: the signature is of none of the keys.
     pub fn verify(self, keys: &KeySet, crypto: &dyn Crypto) -> Result<Verified, Denial> {
-        let key = self.signer(keys, crypto)?.clone();
+        let key = Rc::clone(self.signer(keys, crypto)?);
         let Self { algorithm, claims, kid, times, .. } = self;
         Ok(Verified { algorithm, claims, key, kid, times })
     }
 
-    fn signer<'k>(&self, keys: &'k KeySet, crypto: &dyn Crypto) -> Result<&'k PublicKey, Denial> {
+    fn signer<'k>(
+        &self,
+        keys: &'k KeySet,
+        crypto: &dyn Crypto,
+    ) -> Result<&'k Rc<PublicKey>, Denial> {
         let message = self.signed.as_bytes();
         let mut candidates = keys.candidates(self.kid(), self.algorithm).peekable();
         let may_be_signed = candidates.peek().is_some();
@@ -245,7 +287,7 @@ impl Verified {
     /// Makes what a good signature vouches for.
     pub(crate) fn sample() -> Self {
         let times = Times { expires: Duration::MAX, issued_at: None, not_before: None };
-        let key = PublicKey::rsa(&[0xff; 256], &[1, 0, 1]).unwrap();
+        let key = Rc::new(PublicKey::rsa(&[0xff; 256], &[1, 0, 1]).unwrap());
         let claims = Claims::of(Value::Object(Map::new()));
         Self { algorithm: Algorithm::Rs256, claims, key, kid: None, times }
     }

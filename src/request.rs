@@ -96,8 +96,8 @@ fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
 /// The name of a parameter is compared as a server would read it: decoded, in any case.
 fn is_credential(parameter: &[u8]) -> bool {
     let name = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
-    let name: Vec<u8> = percent_decode(name).collect();
-    QUERY_CREDENTIALS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    let decoded = || percent_decode(name).map(|byte| byte.to_ascii_lowercase());
+    QUERY_CREDENTIALS.iter().any(|known| decoded().eq(known.bytes()))
 }
 
 /// Is this `path-absolute` (RFC 3986 §3.3) in the one form that every reader reads alike?

@@ -1,6 +1,7 @@
 //! The issuers and what their tokens are worth: their keys on the way, and the verdicts remembered.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -21,6 +22,8 @@ use crate::verdicts::{Limits, Remembered, Verdicts};
 
 /// Answers for tokens: whose they are, and whether they are good.
 pub(super) struct Issuers {
+    /// The claims that anybody asks for; the others need not be kept.
+    claims: BTreeSet<String>,
     crypto: Box<dyn Crypto>,
     entries: Vec<Entry>,
     verdicts: RefCell<Verdicts>,
@@ -41,9 +44,14 @@ enum Step {
 }
 
 impl Issuers {
-    pub(super) fn new(issuers: Vec<Issuer>, limits: Limits, crypto: Box<dyn Crypto>) -> Self {
+    pub(super) fn new(
+        issuers: Vec<Issuer>,
+        claims: BTreeSet<String>,
+        limits: Limits,
+        crypto: Box<dyn Crypto>,
+    ) -> Self {
         let entries = issuers.into_iter().map(Entry::new).collect();
-        Self { crypto, entries, verdicts: RefCell::new(Verdicts::new(limits)) }
+        Self { claims, crypto, entries, verdicts: RefCell::new(Verdicts::new(limits)) }
     }
 
     /// Gives the place of the issuer's entry in the configuration, and what the issuer vouches for,
@@ -56,7 +64,7 @@ impl Issuers {
     ) -> Result<(usize, Rc<Verified>), Stop> {
         let remembered = match self.recall(credential, now) {
             Some(remembered) => remembered,
-            None => self.verify(bearer::token(credential)?, record, now)?,
+            None => self.verify(credential, record, now)?,
         };
         record.verified = Some(Rc::clone(&remembered.verified));
         let Entry { issuer, .. } =
@@ -148,9 +156,21 @@ impl Issuers {
         None
     }
 
+    /// A token has none but the characters of a credential; what is none is told apart afterwards.
+    fn parse<'a>(&self, credential: &'a [u8]) -> Result<Token<'a>, Denial> {
+        let text = str::from_utf8(credential).unwrap_or_default();
+        let token = Token::parse_for(text, &self.claims);
+        token.or_else(|denial| bearer::token(credential).and(Err(denial)))
+    }
+
     /// Looks at a token for the first time, and remembers it if it is good.
-    fn verify(&self, text: &str, record: &mut Record, now: SystemTime) -> Result<Remembered, Stop> {
-        let token = Token::parse(text)?;
+    fn verify(
+        &self,
+        credential: &[u8],
+        record: &mut Record,
+        now: SystemTime,
+    ) -> Result<Remembered, Stop> {
+        let token = self.parse(credential)?;
         let named = |entry: &Entry| entry.issuer.accepted.iter().any(|iss| iss == token.issuer());
         let at = self.entries.iter().position(named).ok_or(Denial::IssuerUnknown)?;
         let Entry { issuer, keys, .. } = self.entries.get(at).ok_or(Denial::IssuerUnknown)?;
@@ -161,7 +181,7 @@ impl Issuers {
             if denial == Denial::KeyUnknown { Stop::KeyUnknown(at) } else { Stop::Deny(denial) }
         })?;
         let verdict = Remembered { issuer: at, verified: Rc::new(verified), keys: keys.version() };
-        self.verdicts.borrow_mut().remember(text.as_bytes(), verdict.clone());
+        self.verdicts.borrow_mut().remember(credential, verdict.clone());
         Ok(verdict)
     }
 }
