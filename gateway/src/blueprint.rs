@@ -17,6 +17,7 @@ mod tests;
 const SHIPPED: &str = include_str!("../../envoy.yaml");
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+const HTTP_CONNECTION_MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// Holds an Envoy bootstrap and where each of its clusters leads on this machine.
@@ -105,6 +106,23 @@ impl Blueprint {
             edit(&mut configuration);
             *text = format!("{configuration:#}").into();
         })
+    }
+
+    /// Lets the module import and export only these functions, by their names in the proxy-wasm ABI
+    /// and WASI (Envoy's `CapabilityRestrictionConfig`).
+    #[must_use]
+    pub fn capabilities(self, allowed: &[&str]) -> Self {
+        let allowed = allowed.iter().map(|name| ((*name).to_owned(), serde_json::json!({})));
+        let allowed: serde_json::Map<_, _> = allowed.collect();
+        let restriction = serde_json::json!({ "allowed_capabilities": allowed });
+        let restriction = serde_yaml_ng::to_value(restriction).expect("JSON is YAML");
+        self.edit(|bootstrap| plugin(bootstrap)["capability_restriction_config"] = restriction)
+    }
+
+    /// Edits what speaks HTTP with callers, the `HttpConnectionManager`.
+    #[must_use]
+    pub fn connection_manager(self, edit: impl FnOnce(&mut Value)) -> Self {
+        self.edit(|bootstrap| edit(connection_manager(bootstrap)))
     }
 
     /// Edits anything else of the bootstrap, before its endpoints are swapped.
@@ -219,14 +237,21 @@ fn module(bootstrap: &mut Value) -> &mut Value {
 
 /// Finds the `PluginConfig` of keyless.
 fn plugin(bootstrap: &mut Value) -> &mut Value {
+    list(&mut connection_manager(bootstrap)["http_filters"])
+        .iter_mut()
+        .find(|filter| filter["typed_config"]["@type"] == WASM)
+        .map(|filter| &mut filter["typed_config"]["config"])
+        .expect("envoy.yaml has the Wasm filter")
+}
+
+fn connection_manager(bootstrap: &mut Value) -> &mut Value {
     list(&mut bootstrap["static_resources"]["listeners"])
         .iter_mut()
         .flat_map(|listener| list(&mut listener["filter_chains"]))
         .flat_map(|chain| list(&mut chain["filters"]))
-        .flat_map(|filter| list(&mut filter["typed_config"]["http_filters"]))
-        .find(|filter| filter["typed_config"]["@type"] == WASM)
-        .map(|filter| &mut filter["typed_config"]["config"])
-        .expect("envoy.yaml has the Wasm filter")
+        .map(|filter| &mut filter["typed_config"])
+        .find(|filter| filter["@type"] == HTTP_CONNECTION_MANAGER)
+        .expect("envoy.yaml has the HTTP connection manager")
 }
 
 fn clusters(bootstrap: &mut Value) -> &mut Vec<Value> {

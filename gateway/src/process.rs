@@ -22,6 +22,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct Process {
     exit: Arc<OnceLock<ExitStatus>>,
+    id: u32,
     /// Closing this channel is the order to kill.
     leash: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -36,8 +37,13 @@ impl Process {
             let exit = Arc::clone(&exit);
             move || supervise(command, &tell, &held, &exit)
         })?;
-        told.recv().map_err(io::Error::other)??;
-        Ok(Self { exit, leash: Some(leash), thread: Some(thread) })
+        let id = told.recv().map_err(io::Error::other)??;
+        Ok(Self { exit, id, leash: Some(leash), thread: Some(thread) })
+    }
+
+    /// Returns the process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
     }
 
     /// Returns how the child ended, if it has.
@@ -57,7 +63,7 @@ impl Drop for Process {
 
 fn supervise(
     mut command: Command,
-    tell: &Sender<io::Result<()>>,
+    tell: &Sender<io::Result<u32>>,
     held: &Receiver<()>,
     exit: &OnceLock<ExitStatus>,
 ) {
@@ -65,7 +71,7 @@ fn supervise(
         Ok(child) => child,
         Err(error) => return tell.send(Err(error)).unwrap_or_default(),
     };
-    let _ = tell.send(Ok(()));
+    let _ = tell.send(Ok(child.id()));
     let status = loop {
         if let Some(status) = child.try_wait().transpose() {
             break status;
@@ -82,7 +88,7 @@ fn supervise(
 
 #[cfg(test)]
 mod tests {
-    use std::{process::Command, thread, time::Duration};
+    use std::{path::Path, process::Command, thread, time::Duration};
 
     use super::Process;
 
@@ -109,6 +115,7 @@ mod tests {
     #[test]
     fn a_dropped_process_is_killed() {
         let process = Process::spawn(sh("exec sleep 600")).unwrap();
+        assert!(Path::new("/proc").join(process.id().to_string()).is_dir());
         let exit = process.exit.clone();
         drop(process);
         assert!(exit.get().is_some_and(|status| !status.success()));

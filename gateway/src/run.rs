@@ -116,6 +116,11 @@ impl Gateway {
         format!("http://{}", self.admin)
     }
 
+    /// Returns the process id of Envoy.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Returns what Envoy and the module have logged so far.
     pub fn log(&self) -> String {
         self.read("envoy.log")

@@ -3,13 +3,14 @@
 //! It answers under any path prefix, so that one server plays every tenant of Entra and any other
 //! issuer. Shapes follow OpenID Connect Discovery 1.0, RFC 7517 and Entra's own documents.
 
+mod curve;
 mod key;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -23,7 +24,8 @@ use uuid::Uuid;
 
 use crate::service::{Service, serve};
 use crate::{Options, clock};
-use key::Key;
+use curve::CurveKey;
+use key::{Key, compact};
 
 /// Plays an OIDC issuer; clones are handles on the same one.
 #[derive(Clone)]
@@ -43,11 +45,15 @@ impl Issuer {
         let present = tokio::task::spawn_blocking(Key::generate).await?;
         let authority = Arc::new(Authority {
             audience: options.audience.clone(),
-            issuer: options.issuer.clone(),
-            keys: Mutex::new(Keys { earlier: Vec::new(), present }),
+            issuer: OnceLock::new(),
+            keys: Mutex::new(Keys { curves: Vec::new(), earlier: Vec::new(), present }),
         });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&authority));
         let service = Service::start(router, options.ports.issuer).await?;
+        authority.issuer.get_or_init(|| match options.issuer.as_str() {
+            "" => format!("http://{}/", service.address()),
+            name => name.to_owned(),
+        });
         Ok(Self { authority, service })
     }
 
@@ -75,6 +81,19 @@ impl Issuer {
         self.authority.mint(members(header), claims)
     }
 
+    /// Returns a token with exactly these claims, signed with one of RS256, RS384, RS512, PS256,
+    /// PS384, PS512, ES256, ES384 and EdDSA.
+    ///
+    /// The RSA key is the present one. The others each have a curve and thus a key of their own,
+    /// which is made and published when first needed, and never rotated.
+    ///
+    /// # Panics
+    /// Panics if the algorithm is none of these.
+    pub fn mint_as(&self, algorithm: &str, claims: &Value) -> String {
+        let token = self.authority.mint_as(algorithm, claims);
+        token.unwrap_or_else(|| panic!("{algorithm} is no algorithm of the issuer's"))
+    }
+
     /// Returns the `kid` of the present key.
     pub fn kid(&self) -> String {
         self.authority.keys.lock().present.kid().to_owned()
@@ -96,7 +115,7 @@ impl Issuer {
         keys.earlier.push(old);
     }
 
-    /// Publishes only the present key from now on.
+    /// Publishes no earlier key from now on.
     pub fn retire(&self) {
         self.authority.keys.lock().earlier.clear();
     }
@@ -114,8 +133,8 @@ impl Issuer {
 
 impl fmt::Debug for Issuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let issuer = &self.authority.issuer;
-        f.debug_struct("Issuer").field("issuer", issuer).field("service", &self.service).finish()
+        let issuer = self.authority.issuer();
+        f.debug_struct("Issuer").field("issuer", &issuer).field("service", &self.service).finish()
     }
 }
 
@@ -136,20 +155,26 @@ impl Order {
 
 struct Authority {
     audience: String,
-    issuer: String,
+    /// It is set before anybody knows the address, on which it may depend.
+    issuer: OnceLock<String>,
     keys: Mutex<Keys>,
 }
 
 struct Keys {
+    curves: Vec<CurveKey>,
     earlier: Vec<Key>,
     present: Key,
 }
 
 impl Authority {
+    fn issuer(&self) -> &str {
+        self.issuer.get().map_or("", String::as_str)
+    }
+
     fn claims(&self) -> Value {
         let now = clock::now();
         json!({
-            "iss": self.issuer,
+            "iss": self.issuer(),
             "aud": self.audience,
             "sub": "kX3Zq0x1bVw9n2T7cRfYhUeP5sLmJgAaDoIiQyWtBvE",
             "oid": "5b2f8c1e-94d3-4c57-8a0b-6e1d7f3a2c90",
@@ -164,10 +189,8 @@ impl Authority {
         })
     }
 
-    /// Finds the tenant where Entra's issuers have it: the path segment that is a GUID.
     fn tenant(&self) -> &str {
-        let mut segments = self.issuer.split('/');
-        segments.find(|segment| Uuid::parse_str(segment).is_ok()).unwrap_or(TENANT)
+        tenant(self.issuer()).unwrap_or(TENANT)
     }
 
     fn mint<'a>(
@@ -176,8 +199,18 @@ impl Authority {
         claims: &Value,
     ) -> String {
         let keys = self.keys.lock();
-        let usual = json!({ "alg": "RS256", "typ": "JWT", "kid": keys.present.kid() });
-        keys.present.sign(&overlay(usual, header), claims)
+        let header = overlay(usual("RS256", keys.present.kid()), header);
+        let token = compact(&header, claims, |input| keys.present.sign("RS256", input));
+        token.expect("RSA keys sign RS256")
+    }
+
+    fn mint_as(&self, algorithm: &str, claims: &Value) -> Option<String> {
+        let mut keys = self.keys.lock();
+        if let Some(key) = keys.on_curve(algorithm) {
+            return compact(&usual(algorithm, key.kid()), claims, |input| Some(key.sign(input)));
+        }
+        let key = &keys.present;
+        compact(&usual(algorithm, key.kid()), claims, |input| key.sign(algorithm, input))
     }
 
     /// Returns the token and the seconds until its `exp`.
@@ -190,14 +223,14 @@ impl Authority {
     /// Returns what OpenID Connect Discovery 1.0, section 3, calls the provider's metadata, with
     /// the public URLs: callers find the issuer by its name, a proxy sends them here.
     fn metadata(&self) -> Value {
-        let (jwks_uri, endpoints) = if let Some(tenant) = self.issuer.strip_suffix("/v2.0") {
+        let (jwks_uri, endpoints) = if let Some(tenant) = self.issuer().strip_suffix("/v2.0") {
             (format!("{tenant}/discovery/v2.0/keys"), format!("{tenant}/oauth2/v2.0"))
         } else {
-            let base = self.issuer.trim_end_matches('/');
+            let base = self.issuer().trim_end_matches('/');
             (format!("{base}/jwks.json"), base.to_owned())
         };
         json!({
-            "issuer": self.issuer,
+            "issuer": self.issuer(),
             "jwks_uri": jwks_uri,
             "authorization_endpoint": format!("{endpoints}/authorize"),
             "token_endpoint": format!("{endpoints}/token"),
@@ -207,11 +240,30 @@ impl Authority {
         })
     }
 
-    fn key_set(&self) -> Value {
+    /// Returns the keys. An Entra that is asked at another tenant's path answers as that tenant,
+    /// with the same keys: that is how Entra does it.
+    fn key_set(&self, path: &str) -> Value {
+        let issuer = match (tenant(self.issuer()), tenant(path)) {
+            (Some(own), Some(asked)) => self.issuer().replace(own, asked),
+            _ => self.issuer().to_owned(),
+        };
         let keys = self.keys.lock();
         // The present key comes last, so that nobody gets away with taking the first.
-        let published = keys.earlier.iter().chain([&keys.present]);
-        json!({ "keys": published.map(|key| key.jwk(&self.issuer)).collect::<Vec<_>>() })
+        let curves = keys.curves.iter().map(|key| key.jwk(&issuer));
+        let published = keys.earlier.iter().chain([&keys.present]).map(|key| key.jwk(&issuer));
+        json!({ "keys": curves.chain(published).collect::<Vec<_>>() })
+    }
+}
+
+impl Keys {
+    /// Returns the key of an algorithm that needs a curve, and makes it if there is none yet.
+    fn on_curve(&mut self, algorithm: &str) -> Option<&CurveKey> {
+        let at = self.curves.iter().position(|key| key.algorithm() == algorithm);
+        let at = at.or_else(|| {
+            self.curves.push(CurveKey::generate(algorithm)?);
+            Some(self.curves.len() - 1)
+        });
+        self.curves.get(at?)
     }
 }
 
@@ -243,7 +295,7 @@ async fn answer(
 ) -> Response {
     match (Endpoint::of(uri.path()), method) {
         (None, _) => StatusCode::NOT_FOUND.into_response(),
-        (Some(Endpoint::Keys), Method::GET) => Json(authority.key_set()).into_response(),
+        (Some(Endpoint::Keys), Method::GET) => Json(authority.key_set(uri.path())).into_response(),
         (Some(Endpoint::Metadata), Method::GET) => Json(authority.metadata()).into_response(),
         (Some(Endpoint::Token), Method::POST) => token(&authority, &body),
         (Some(_), _) => StatusCode::METHOD_NOT_ALLOWED.into_response(),
@@ -267,6 +319,16 @@ fn token(authority: &Authority, body: &[u8]) -> Response {
             (StatusCode::BAD_REQUEST, Json(error)).into_response()
         }
     }
+}
+
+/// Returns the header that a token of this algorithm and key usually has.
+fn usual(algorithm: &str, kid: &str) -> Value {
+    json!({ "alg": algorithm, "typ": "JWT", "kid": kid })
+}
+
+/// Finds the tenant where Entra's URLs have it: the path segment that is a GUID.
+fn tenant(url: &str) -> Option<&str> {
+    url.split('/').find(|segment| Uuid::parse_str(segment).is_ok())
 }
 
 fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {

@@ -73,7 +73,8 @@ impl LocalAzure {
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The `iss` of the tokens that [`Issuer`] mints. One that ends in `/v2.0` makes it look like
-    /// Microsoft Entra ID's second endpoint version.
+    /// Microsoft Entra ID's second endpoint version. An empty one stands for the URL that it
+    /// listens on, `http://127.0.0.1:PORT/`, so that its discovery document leads back to it.
     pub issuer: String,
     /// The `aud` of the tokens that [`Issuer`] mints unless told otherwise.
     pub audience: String,

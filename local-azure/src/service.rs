@@ -17,9 +17,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{self, Body};
+use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -138,8 +139,10 @@ impl Service {
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response, Closed> {
         let (head, body) = request.into_parts();
-        let body = body::to_bytes(Body::new(body), usize::MAX).await.map_err(|_| Closed)?;
-        self.record(Recorded::new(&head, &body));
+        let body = body.collect().await.map_err(|_| Closed)?;
+        let trailers = body.trailers().cloned().unwrap_or_default();
+        let body = body.to_bytes();
+        self.record(Recorded::new(&head, &body, &trailers));
         let fault = self.0.fault.lock().clone();
         match fault {
             None => {}

@@ -1,6 +1,8 @@
 use serde_yaml_ng::Value;
 
-use super::{Blueprint, BlueprintError, SHIPPED, clusters, list, module, plugin};
+use super::{
+    Blueprint, BlueprintError, SHIPPED, clusters, connection_manager, list, module, plugin,
+};
 
 fn local() -> Blueprint {
     ["entra", "imds", "openai"]
@@ -17,10 +19,6 @@ fn derived(blueprint: &Blueprint) -> Value {
 
 fn shipped() -> Value {
     serde_yaml_ng::from_str(SHIPPED).unwrap()
-}
-
-fn connection_manager(bootstrap: &mut Value) -> &mut Value {
-    &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
 }
 
 #[test]
@@ -103,6 +101,15 @@ fn an_edit_of_the_plugin_reaches_its_json() {
     let configuration: serde_json::Value = serde_json::from_str(text).unwrap();
     assert_eq!(configuration["issuers"][0]["name"], "other");
     assert_eq!(configuration["issuers"][0]["jwks"]["cluster"], "entra");
+}
+
+#[test]
+fn capabilities_are_listed_by_name() {
+    let mut bootstrap = derived(&local().capabilities(&["proxy_log", "random_get"]));
+    let allowed = &plugin(&mut bootstrap)["capability_restriction_config"]["allowed_capabilities"];
+    let names: Vec<_> = allowed.as_mapping().unwrap().keys().filter_map(Value::as_str).collect();
+    assert_eq!(names, ["proxy_log", "random_get"]);
+    assert!(allowed["proxy_log"].as_mapping().is_some_and(|options| options.is_empty()));
 }
 
 #[test]

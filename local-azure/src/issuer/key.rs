@@ -5,15 +5,16 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use rsa::pkcs1v15::SigningKey;
 use rsa::pkcs8::{EncodePublicKey, LineEnding};
 use rsa::rand_core::OsRng;
-use rsa::sha2::{Digest, Sha256};
-use rsa::signature::{SignatureEncoding, Signer};
+use rsa::sha2::{Digest, Sha256, Sha384, Sha512};
+use rsa::signature::{RandomizedSigner, SignatureEncoding, Signer};
 use rsa::traits::PublicKeyParts;
-use rsa::{RsaPrivateKey, RsaPublicKey};
+use rsa::{RsaPrivateKey, RsaPublicKey, pss};
 use serde_json::{Value, json};
 
-/// Signs with RS256 under one `kid`.
+/// Signs under one `kid`, with RS256 unless told otherwise.
 pub(super) struct Key {
     kid: String,
+    private: RsaPrivateKey,
     public: RsaPublicKey,
     signing: SigningKey<Sha256>,
 }
@@ -25,7 +26,8 @@ impl Key {
     pub(super) fn generate() -> Self {
         let private = RsaPrivateKey::new(&mut OsRng, 2048).expect("2048 bits make a key");
         let public = private.to_public_key();
-        Self { kid: thumbprint(&public), public, signing: SigningKey::new(private) }
+        let signing = SigningKey::new(private.clone());
+        Self { kid: thumbprint(&public), private, public, signing }
     }
 
     pub(super) fn kid(&self) -> &str {
@@ -50,14 +52,39 @@ impl Key {
         })
     }
 
-    /// Returns the compact serialisation (RFC 7515, section 7.1) with an RS256 signature, whatever
-    /// the header promises.
-    pub(super) fn sign(&self, header: &Value, claims: &Value) -> String {
-        let encode = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
-        let input = format!("{}.{}", encode(header), encode(claims));
-        let signature = self.signing.sign(input.as_bytes()).to_vec();
-        format!("{input}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+    /// Returns the signature of one of the algorithms that RFC 7518, sections 3.3 and 3.5, has for
+    /// RSA, or `None` if it is none of them.
+    pub(super) fn sign(&self, algorithm: &str, input: &[u8]) -> Option<Vec<u8>> {
+        let private = || self.private.clone();
+        let random = &mut OsRng;
+        Some(match algorithm {
+            "RS256" => self.signing.sign(input).to_vec(),
+            "RS384" => SigningKey::<Sha384>::new(private()).sign(input).to_vec(),
+            "RS512" => SigningKey::<Sha512>::new(private()).sign(input).to_vec(),
+            "PS256" => {
+                pss::SigningKey::<Sha256>::new(private()).sign_with_rng(random, input).to_vec()
+            }
+            "PS384" => {
+                pss::SigningKey::<Sha384>::new(private()).sign_with_rng(random, input).to_vec()
+            }
+            "PS512" => {
+                pss::SigningKey::<Sha512>::new(private()).sign_with_rng(random, input).to_vec()
+            }
+            _ => return None,
+        })
     }
+}
+
+/// Returns the compact serialisation (RFC 7515, section 7.1), or `None` if there is no signature.
+pub(super) fn compact(
+    header: &Value,
+    claims: &Value,
+    sign: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
+) -> Option<String> {
+    let encode = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
+    let input = format!("{}.{}", encode(header), encode(claims));
+    let signature = sign(input.as_bytes())?;
+    Some(format!("{input}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature)))
 }
 
 /// Names a key by its own bytes: the JWK thumbprint (RFC 7638), cut to the 20 bytes of the

@@ -145,6 +145,60 @@ async fn the_token_endpoint_refuses_what_it_does_not_understand() {
 }
 
 #[tokio::test]
+async fn discovery_of_an_issuer_named_by_its_address_leads_back_to_it() {
+    let options = Options { issuer: String::new(), ..Options::default() };
+    let issuer = Issuer::start(&options).await.unwrap();
+    let name = format!("http://{}/", issuer.address());
+    let metadata = get(&issuer, "/.well-known/openid-configuration").await;
+    assert_eq!((&metadata["issuer"], &issuer.claims()["iss"]), (&json!(name), &json!(name)));
+    assert_eq!(metadata["jwks_uri"], format!("{name}jwks.json"));
+}
+
+#[tokio::test]
+async fn the_keys_at_another_tenants_path_are_that_tenants() {
+    let issuer = start().await;
+    let other = "11111111-2222-4333-8444-555555555555";
+    let keys = get(&issuer, &format!("/{other}/discovery/v2.0/keys")).await;
+    assert_eq!(keys["keys"][0]["kid"], issuer.kid());
+    let name = format!("https://login.microsoftonline.com/{other}/v2.0");
+    assert_eq!(keys["keys"][0]["issuer"], name);
+}
+
+#[tokio::test]
+async fn keys_on_curves_are_made_when_first_needed_and_outlive_the_others() {
+    let issuer = start().await;
+    for algorithm in ["RS384", "PS512"] {
+        let token = issuer.mint_as(algorithm, &issuer.claims());
+        assert_eq!(header(&token), json!({"alg": algorithm, "typ": "JWT", "kid": issuer.kid()}));
+    }
+    assert_eq!(keys(&issuer).await.len(), 1);
+    for algorithm in ["ES256", "ES384", "EdDSA", "ES256"] {
+        let token = issuer.mint_as(algorithm, &issuer.claims());
+        assert_eq!(header(&token)["alg"], algorithm);
+        let published = keys(&issuer).await;
+        assert!(published.iter().any(|jwk| jwk["kid"] == header(&token)["kid"]), "{published:?}");
+    }
+    issuer.rotate();
+    issuer.retire();
+    let published = keys(&issuer).await;
+    let curves: Vec<_> = published.iter().filter_map(|jwk| jwk["crv"].as_str()).collect();
+    assert_eq!((published.len(), curves), (4, vec!["P-256", "P-384", "Ed25519"]));
+}
+
+#[tokio::test]
+async fn a_token_on_a_curve_verifies_with_the_published_key() {
+    let issuer = start().await;
+    let token = issuer.mint_as("ES256", &issuer.claims());
+    let jwk = keys(&issuer).await.remove(0);
+    let number = |name| decoded(jwk[name].as_str().unwrap());
+    let point = [vec![4], number("x"), number("y")].concat();
+    let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).unwrap();
+    let (input, signature) = token.rsplit_once('.').unwrap();
+    let signature = p256::ecdsa::Signature::from_slice(&decoded(signature)).unwrap();
+    key.verify(input.as_bytes(), &signature).unwrap();
+}
+
+#[tokio::test]
 async fn every_issuer_has_keys_of_its_own() {
     let (one, other) = tokio::join!(start(), start());
     assert!(verify(&one.mint(&one.claims()), &keys(&other).await).is_none());
@@ -176,15 +230,22 @@ fn public_key(jwk: &Value) -> RsaPublicKey {
     RsaPublicKey::new(number("n"), number("e")).unwrap()
 }
 
+fn decoded(part: &str) -> Vec<u8> {
+    BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()
+}
+
+fn header(token: &str) -> Value {
+    serde_json::from_slice(&decoded(token.split('.').next().unwrap())).unwrap()
+}
+
 /// Returns header and claims if any of the keys made the signature.
 fn verify(token: &str, keys: &[Value]) -> Option<(Value, Value)> {
-    let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).unwrap();
     let (input, signature) = token.rsplit_once('.').unwrap();
-    let signature = Signature::try_from(decode(signature).as_slice()).unwrap();
+    let signature = Signature::try_from(decoded(signature).as_slice()).unwrap();
     let made =
         |jwk| VerifyingKey::<Sha256>::new(public_key(jwk)).verify(input.as_bytes(), &signature);
     keys.iter().find(|jwk| made(jwk).is_ok())?;
     let (header, claims) = input.split_once('.').unwrap();
-    let json = |part| serde_json::from_slice(&decode(part)).unwrap();
+    let json = |part| serde_json::from_slice(&decoded(part)).unwrap();
     Some((json(header), json(claims)))
 }

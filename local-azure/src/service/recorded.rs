@@ -1,6 +1,7 @@
 //! A request as it arrived.
 
 use axum::body::Bytes;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
 /// Holds a request as it arrived.
@@ -14,18 +15,18 @@ pub struct Recorded {
     pub headers: Vec<(String, Vec<u8>)>,
     /// The whole body.
     pub body: Vec<u8>,
+    /// The trailers, in the form of the headers.
+    pub trailers: Vec<(String, Vec<u8>)>,
 }
 
 impl Recorded {
-    pub(super) fn new(head: &Parts, body: &Bytes) -> Self {
-        let headers = head.headers.iter();
+    pub(super) fn new(head: &Parts, body: &Bytes, trailers: &HeaderMap) -> Self {
         Self {
             method: head.method.to_string(),
             target: head.uri.path_and_query().map_or("", |target| target.as_str()).to_owned(),
-            headers: headers
-                .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
-                .collect(),
+            headers: fields(&head.headers),
             body: body.to_vec(),
+            trailers: fields(trailers),
         }
     }
 
@@ -43,4 +44,8 @@ impl Recorded {
         let named = self.headers.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value.as_slice())
     }
+}
+
+fn fields(map: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    map.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
 }

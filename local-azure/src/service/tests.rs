@@ -28,6 +28,16 @@ async fn a_request_is_recorded_as_it_arrived() {
 }
 
 #[tokio::test]
+async fn trailers_are_recorded() {
+    let service = echo().await;
+    let request = b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTrailer: X-Sum\r\n\
+        Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: 1\r\n\r\n";
+    assert!(raw(service.address(), request).await.unwrap().starts_with(b"HTTP/1.1 200"));
+    let [recorded] = service.requests().try_into().unwrap();
+    assert_eq!(recorded.trailers, [("x-sum".to_owned(), b"1".to_vec())]);
+}
+
+#[tokio::test]
 async fn a_faulty_service_records_all_the_same_until_it_heals() {
     let service = echo().await;
     service.fault(Fault::Status(503));
@@ -145,6 +155,7 @@ async fn only_the_latest_requests_are_remembered() {
         target,
         headers: Vec::new(),
         body: Vec::new(),
+        trailers: Vec::new(),
     };
     (0..=REMEMBERED).for_each(|n| service.record(request(n.to_string())));
     let requests = service.requests();

@@ -1,0 +1,244 @@
+//! A flood of hostile requests, of which nothing must stay: no memory, no trap, no admission.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::line::Line;
+use crate::world::{CHAT, WORKERS, World};
+
+const REQUESTS: usize = 200_000;
+/// After these, whatever is allocated once has been allocated.
+const WARM: usize = 20_000;
+const CALLERS: usize = 64;
+/// The requests that are sent in one go, before any of them is answered.
+const BATCH: usize = 16;
+/// How much more memory Envoy may hold at the end than when it was warm, in KiB.
+const GROWTH: u64 = 16 * 1024;
+
+/// Says what is wrong with the requests of a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Attack {
+    /// The signature is that of other claims.
+    ChangedClaims,
+    /// The claims are nested thousands of times.
+    DeepJson,
+    FiveParts,
+    /// The headers are longer than Envoy takes, and Envoy closes the connection.
+    HugeHeaders,
+    /// As long as a token may be, with a signature that has to be verified.
+    LargeToken,
+    NotUtf8,
+    RandomBytes,
+    /// A key that the issuer does not have; a few of these are enough to make each worker ask.
+    UnknownKey,
+}
+
+impl Attack {
+    fn of(batch: usize) -> Self {
+        let usual = [
+            Self::ChangedClaims,
+            Self::DeepJson,
+            Self::FiveParts,
+            Self::LargeToken,
+            Self::NotUtf8,
+            Self::RandomBytes,
+        ];
+        match batch {
+            _ if batch % 250 == 249 => Self::UnknownKey,
+            _ if batch % 50 == 0 => Self::HugeHeaders,
+            _ => usual[batch % usual.len()],
+        }
+    }
+
+    /// Connections that end with each reply take no second request.
+    fn batch(self) -> usize {
+        if self == Self::HugeHeaders { 1 } else { BATCH }
+    }
+}
+
+/// The parts of a good token, to be misused.
+struct Parts {
+    header: String,
+    claims: serde_json::Value,
+    signature: String,
+}
+
+impl Parts {
+    fn of(world: &World) -> Self {
+        let claims = world.azure.issuer.claims();
+        let token = world.azure.issuer.mint(&claims);
+        let [header, _, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!() };
+        Self { header: header.to_owned(), claims, signature: signature.to_owned() }
+    }
+
+    /// Returns the request of a number; no other has the same credential.
+    fn request(&self, attack: Attack, number: usize) -> Vec<u8> {
+        let further = match attack {
+            Attack::HugeHeaders => format!("x-huge: {}\r\n", "h".repeat(70_000)),
+            _ => String::new(),
+        };
+        [
+            format!("GET {CHAT} HTTP/1.1\r\nhost: gateway\r\n{further}").as_bytes(),
+            b"authorization: Bearer ",
+            &self.credential(attack, number),
+            b"\r\n\r\n",
+        ]
+        .concat()
+    }
+
+    fn credential(&self, attack: Attack, number: usize) -> Vec<u8> {
+        let Self { header, signature, .. } = self;
+        match attack {
+            Attack::ChangedClaims | Attack::HugeHeaders => self.token("x", number),
+            Attack::LargeToken => self.token(&"x".repeat(11_200), number),
+            Attack::FiveParts => [&self.token("x", number)[..], b".e30.e30"].concat(),
+            Attack::NotUtf8 => [&b"\xff\xfe\xed\xa0\x80"[..], &self.token("x", number)].concat(),
+            Attack::DeepJson => {
+                let deep = URL_SAFE_NO_PAD.encode(format!(r#"{{"{number}":{}"#, "[".repeat(4000)));
+                format!("{header}.{deep}.{signature}").into_bytes()
+            }
+            Attack::UnknownKey => {
+                let header = json!({"alg": "RS256", "typ": "JWT", "kid": format!("k{number}")});
+                let claims = URL_SAFE_NO_PAD.encode(self.claims.to_string());
+                let header = URL_SAFE_NO_PAD.encode(header.to_string());
+                format!("{header}.{claims}.{signature}").into_bytes()
+            }
+            Attack::RandomBytes => random_bytes(number).take(300).collect(),
+        }
+    }
+
+    /// Returns a token of the issuer's key whose claims were changed.
+    fn token(&self, filling: &str, number: usize) -> Vec<u8> {
+        let mut claims = self.claims.clone();
+        claims["uti"] = json!(number);
+        claims["filling"] = json!(filling);
+        let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
+        format!("{}.{claims}.{}", self.header, self.signature).into_bytes()
+    }
+}
+
+/// Bytes of a linear congruential generator (Knuth's MMIX), but for the control characters, which
+/// Envoy itself refuses.
+fn random_bytes(seed: usize) -> impl Iterator<Item = u8> {
+    let mut state = seed as u64;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()[0]
+    })
+    .filter(|byte| *byte >= b' ' && *byte != 0x7f)
+}
+
+/// Counts replies by status; 0 is a connection that ended without a reply.
+type Tally = BTreeMap<u16, usize>;
+
+/// Sends batches until `until` requests were sent by all callers together.
+async fn harass(
+    mut line: Line,
+    world: Arc<World>,
+    parts: Arc<Parts>,
+    sent: Arc<AtomicUsize>,
+    until: usize,
+) -> Tally {
+    let mut tally = Tally::new();
+    let mut last = None;
+    loop {
+        let first = sent.fetch_add(BATCH, Ordering::Relaxed);
+        if first >= until {
+            return tally;
+        }
+        let attack = Attack::of(first / BATCH);
+        for start in (0..BATCH).step_by(attack.batch()) {
+            let numbers = first + start..first + start + attack.batch();
+            let requests: Vec<_> = numbers.map(|number| parts.request(attack, number)).collect();
+            // Envoy may close the connection while huge headers are still on their way.
+            let _ = line.say(&requests.concat()).await;
+            for _ in requests {
+                let Some(reply) = line.hear().await else {
+                    if attack != Attack::HugeHeaders {
+                        let stats = world.gateway.stats().await;
+                        println!("DBG {:?}", stats.as_ref().map(|s| s.iter().filter(|(n,v)| **v>0 && (n.contains("downstream")||n.contains("http1")||n.contains("error"))).collect::<Vec<_>>()));
+                        let log = world.gateway.log();
+                        println!("DBG LOG {}", &log[log.len().saturating_sub(3000)..]);
+                    }
+                    assert_eq!(attack, Attack::HugeHeaders, "no reply after {tally:?} {last:?}");
+                    *tally.entry(0).or_default() += 1;
+                    continue;
+                };
+                assert!((400..500).contains(&reply.status), "{attack:?}: {reply:?}");
+                *tally.entry(reply.status).or_default() += 1;
+                last = Some(reply);
+            }
+            if attack == Attack::HugeHeaders {
+                line = Line::open(world.gateway.address()).await;
+            }
+        }
+    }
+}
+
+/// Sends the requests from the number `sent` up to `until`, over connections to all workers.
+async fn flood(world: &Arc<World>, parts: &Arc<Parts>, sent: usize, until: usize) -> Tally {
+    let sent = Arc::new(AtomicUsize::new(sent));
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let line = Line::open(world.gateway.address()).await;
+        let (world, parts, sent) = (Arc::clone(world), Arc::clone(parts), Arc::clone(&sent));
+        callers.spawn(harass(line, world, parts, sent, until));
+    }
+    let mut total = Tally::new();
+    for (status, count) in callers.join_all().await.into_iter().flatten() {
+        *total.entry(status).or_default() += count;
+    }
+    total
+}
+
+/// Returns the memory that Envoy holds (`VmRSS`, proc(5)), in KiB.
+fn resident(world: &World) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", world.gateway.process_id()));
+    let status = status.unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_flood_leaves_nothing_behind() {
+    let world = World::with(|shipped| {
+        // A refused POST costs a connection, which is Envoy's way; a flood of GETs is faster.
+        shipped.plugin(|plugin| plugin["routes"][0]["match"]["methods"] = json!(["GET", "POST"]))
+    });
+    let world = Arc::new(world.await);
+    world.assert_every_worker_admits().await;
+    let (admitted, parts) = (world.azure.openai.requests().len(), Arc::new(Parts::of(&world)));
+
+    let begun = Instant::now();
+    let mut tally = flood(&world, &parts, 0, WARM).await;
+    let warm = resident(&world);
+    for (status, count) in flood(&world, &parts, WARM, REQUESTS).await {
+        *tally.entry(status).or_default() += count;
+    }
+    let (end, elapsed) = (resident(&world), begun.elapsed());
+    let speed = REQUESTS as f64 / elapsed.as_secs_f64();
+    let fetches = world.key_fetches();
+    println!(
+        "{REQUESTS} requests in {elapsed:.1?}, {speed:.0} a second: {tally:?}; \
+        {warm} KiB when warm, {end} KiB at the end; {fetches} JWKS requests"
+    );
+
+    assert_eq!(tally.values().sum::<usize>(), REQUESTS);
+    assert_eq!(world.azure.openai.requests().len(), admitted, "the backend saw nothing of it");
+    let spans = usize::try_from(elapsed.as_secs() / 30).unwrap() + 1;
+    assert!(fetches <= WORKERS * (1 + spans), "{fetches} JWKS requests");
+    assert!(world.identity_fetches() <= WORKERS, "{} fetches", world.identity_fetches());
+    assert!(end < warm + GROWTH, "from {warm} KiB to {end} KiB");
+    for _ in 0..5 {
+        world.assert_every_worker_admits().await;
+    }
+    world.assert_unharmed().await;
+}

@@ -1,0 +1,39 @@
+//! What users see: the module in a real Envoy on the shipped `envoy.yaml`, between callers and an
+//! Azure that runs on this machine.
+//!
+//! Each test has a [`world::World`] of its own, so that no recording holds another test's requests.
+//! The Envoy and the module are those that the environment variables `ENVOY` and `KEYLESS_WASM`
+//! name; `make e2e` sets them.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    clippy::string_slice,
+    reason = "a test may fail loudly, and its values are made for it"
+)]
+
+mod line;
+mod reply;
+mod world;
+
+mod admission;
+mod bytes;
+mod configuration;
+mod flood;
+mod forgery;
+mod issuers;
+mod outage;
+mod paths;
+mod records;
+mod rollover;
+mod secrets;
+mod signatures;
+mod spoofing;
+mod streaming;
+mod tokens;
+mod trailers;
+mod waiting;

@@ -1,0 +1,122 @@
+//! New signing keys while callers keep coming.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::line::Line;
+use crate::reply::{Refusal, Reply};
+use crate::world::{CHAT, CONNECTIONS, WORKERS, World, chat_body, eventually};
+
+const LASTS: Duration = Duration::from_secs(20);
+const ROTATES_EVERY: Duration = Duration::from_secs(2);
+const CALLERS: usize = 30;
+/// Ten requests a second of each caller.
+const ASKS_EVERY: Duration = Duration::from_millis(100);
+
+/// A token for each caller, all signed with the newest key.
+type Tokens = Arc<[String; CALLERS]>;
+
+fn tokens(world: &World) -> Tokens {
+    Arc::new(std::array::from_fn(|_| world.token()))
+}
+
+async fn rotate(world: &World) {
+    let issuer = world.azure.issuer.clone();
+    tokio::task::spawn_blocking(move || issuer.rotate()).await.unwrap();
+}
+
+async fn world_with(jwks: &[(&str, &str)]) -> World {
+    let change = |plugin: &mut serde_json::Value| {
+        for (name, value) in jwks {
+            plugin["issuers"][0]["jwks"][*name] = json!(value);
+        }
+    };
+    World::with(|shipped| shipped.plugin(change)).await
+}
+
+/// Asks again and again over one connection, always with the newest token, until there are no more
+/// tokens; returns how often. Each reply must be an admission.
+async fn call(mut line: Line, number: usize, tokens: watch::Receiver<Tokens>) -> usize {
+    let body = chat_body(false).to_string();
+    let mut ticks = interval(ASKS_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut count = 0;
+    while tokens.has_changed().is_ok() {
+        ticks.tick().await;
+        let token = tokens.borrow()[number].clone();
+        let request = format!(
+            "POST {CHAT} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {token}\r\n\
+            content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let reply = line.ask(request.as_bytes()).await.expect("a reply");
+        assert_eq!(reply.status, 200, "after {count}: {reply:?}");
+        count += 1;
+    }
+    count
+}
+
+#[tokio::test]
+async fn no_caller_is_refused_while_the_keys_rotate() {
+    let world = world_with(&[("unknown_kid_interval", "1s")]).await;
+    let (newest, receiver) = watch::channel(tokens(&world));
+    let mut callers = JoinSet::new();
+    for number in 0..CALLERS {
+        let line = Line::open(world.gateway.address()).await;
+        callers.spawn(call(line, number, receiver.clone()));
+    }
+    drop(receiver);
+    let begun = Instant::now();
+    let mut rotations = 0;
+    while begun.elapsed() < LASTS {
+        sleep(ROTATES_EVERY).await;
+        rotate(&world).await;
+        newest.send_replace(tokens(&world));
+        rotations += 1;
+    }
+    drop(newest);
+    let requests: usize = callers.join_all().await.into_iter().sum();
+
+    let (fetches, elapsed) = (world.key_fetches(), begun.elapsed());
+    println!(
+        "{requests} requests and {rotations} rotations in {elapsed:.1?}: {fetches} JWKS requests"
+    );
+    let seconds = usize::try_from(elapsed.as_secs()).unwrap() + 1;
+    assert!(fetches > WORKERS && fetches <= WORKERS * (seconds + 1), "{fetches} fetches");
+    assert_eq!(world.azure.openai.requests().len(), requests);
+    assert!(world.identity_fetches() <= WORKERS, "{} fetches", world.identity_fetches());
+    world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_retired_key_is_forgotten_with_the_tokens_that_were_remembered() {
+    let world = world_with(&[("refresh", "1s")]).await;
+    let old = world.token();
+    let requests = || (0..CONNECTIONS).map(|_| world.chat_as(&old));
+    for _ in 0..2 {
+        for reply in Reply::to_each(requests()).await.unwrap() {
+            assert_eq!(reply.status, 200, "{reply:?}");
+        }
+    }
+    world.assert_every_worker_admits().await;
+    let admitted = world.azure.openai.requests().len();
+    rotate(&world).await;
+    world.azure.issuer.retire();
+
+    // Each worker asks about once a second, so none is left out.
+    let enough = world.key_fetches() + 3 * WORKERS;
+    let is_enough = async || (world.key_fetches() >= enough).then_some(());
+    eventually("each worker has asked for the keys", is_enough).await;
+    for reply in Reply::to_each(requests()).await.unwrap() {
+        Refusal::invalid_token("key_unknown").is(&reply);
+    }
+    assert_eq!(world.azure.openai.requests().len(), admitted, "nothing of the old key");
+    world.assert_every_worker_admits().await;
+    assert!(world.identity_fetches() <= WORKERS, "{} fetches", world.identity_fetches());
+    world.assert_unharmed().await;
+}
