@@ -82,7 +82,7 @@ impl Issuer {
     }
 
     /// Returns a token with exactly these claims, signed with one of RS256, RS384, RS512, PS256,
-    /// PS384, PS512, ES256, ES384 and EdDSA.
+    /// PS384, PS512, ES256, ES384 and `EdDSA`.
     ///
     /// The RSA key is the present one. The others each have a curve and thus a key of their own,
     /// which is made and published when first needed, and never rotated.

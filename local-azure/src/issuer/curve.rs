@@ -68,8 +68,12 @@ impl CurveKey {
     pub(super) fn sign(&self, input: &[u8]) -> Vec<u8> {
         match self {
             Self::Ed25519(pair) => pair.sk.sign(input, None).to_vec(),
-            Self::P256(key) => Signer::<p256::ecdsa::Signature>::sign(key, input).to_vec(),
-            Self::P384(key) => Signer::<p384::ecdsa::Signature>::sign(key, input).to_vec(),
+            Self::P256(key) => {
+                Signer::<p256::ecdsa::Signature>::sign(key, input).to_bytes().to_vec()
+            }
+            Self::P384(key) => {
+                Signer::<p384::ecdsa::Signature>::sign(key, input).to_bytes().to_vec()
+            }
         }
     }
 }
