@@ -97,6 +97,10 @@ impl From<Denial> for Stop {
 /// How long a request may wait for keys and an identity token, all in all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a request may wait for a fetch to begin that its unknown key causes; the rest of its
+/// patience is for the answer.
+const HASTE: Duration = Duration::from_secs(5);
+
 /// How many requests of one thread may wait; each is held with its headers.
 const MAX_WAITING: usize = 1024;
 

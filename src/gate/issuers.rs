@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::{
-    ALREADY_TRYING, PATIENCE, Pending, Record, Report, Stop, keys_unavailable, lost_at, settle,
+    ALREADY_TRYING, HASTE, Pending, Record, Report, Stop, keys_unavailable, lost_at, settle,
     wait_for,
 };
 use crate::bearer;
@@ -131,7 +131,7 @@ impl Issuers {
             return wait_for(Fetch::Keys(at), &entry.keys, keys_unavailable, now);
         }
         let interval = remote.unknown_kid_interval;
-        if entry.keys.is_as_new_as(arrived) || !entry.keys.hasten(interval, PATIENCE, now) {
+        if entry.keys.is_as_new_as(arrived) || !entry.keys.hasten(interval, HASTE, now) {
             return Err(Denial::KeyUnknown);
         }
         // If its answer is late, nobody knows whether the key is known.

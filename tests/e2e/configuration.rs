@@ -29,7 +29,7 @@ async fn envoy_does_not_start_with_a_wrong_configuration_and_names_the_place() {
 async fn nothing_passes_where_the_filter_is_left_out() {
     let world = World::with(|shipped| {
         shipped.connection_manager(|manager| {
-            let skipped = &mut manager["route_config"]["virtual_hosts"][0]["routes"][0]
+            let skipped = &mut manager["route_config"]["virtual_hosts"][0]
                 ["typed_per_filter_config"]["envoy.filters.http.wasm"];
             skipped["@type"] = "type.googleapis.com/envoy.config.route.v3.FilterConfig".into();
             skipped["disabled"] = true.into();
