@@ -13,6 +13,7 @@ mod text;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::jwt::Wanted;
 use crate::verdicts::Limits;
 use document::{Document, IdentityEntry, Object, VerdictsEntry};
 pub use issuers::{Issuer, JwksLocation, JwksSource, RemoteJwks, Tenant};
@@ -31,8 +32,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Every header that a caller may not set: credentials, and what any route forwards claims in.
     pub stripped: Vec<HeaderName>,
-    /// The claims that any grant asks for or any route forwards.
-    pub claims: BTreeSet<String>,
+    /// The claims that are worth keeping: any grant asks for them, or any route forwards them.
+    pub claims: Wanted,
     /// How many verified tokens a thread remembers.
     pub verdicts: Limits,
 }
@@ -193,16 +194,16 @@ fn stripped(routes: &[Route]) -> Vec<HeaderName> {
 }
 
 /// Every claim that a route looks at.
-fn claims(routes: &[Route]) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
+fn claims(routes: &[Route]) -> Wanted {
+    let mut names = Vec::new();
     for route in routes {
         if let Access::Granted { grants, forward_claims, .. } = &route.access {
             let asked_for = grants.iter().flat_map(|grant| &grant.claims);
-            names.extend(asked_for.map(|(name, _)| name.clone()));
-            names.extend(forward_claims.iter().map(|(_, name)| name.clone()));
+            names.extend(asked_for.map(|(name, _)| name.as_str()));
+            names.extend(forward_claims.iter().map(|(_, name)| name.as_str()));
         }
     }
-    names
+    Wanted::new(names)
 }
 
 /// Converts each entry of a list, telling it its place, in words and as a number.

@@ -51,8 +51,10 @@ impl Head {
     /// allow, and escapes of `/`, `\`, `;`, `%`, control bytes or of what needs no escape.
     pub fn path(&self) -> Result<&str, Denial> {
         let (path, _) = split_query(self.first(":path"));
-        let path = str::from_utf8(path).map_err(|_| Denial::PathRefused)?;
-        if path.len() <= MAX_PATH && is_plain(path) { Ok(path) } else { Err(Denial::PathRefused) }
+        if path.len() > MAX_PATH || !is_plain(path) {
+            return Err(Denial::PathRefused);
+        }
+        str::from_utf8(path).map_err(|_| Denial::PathRefused)
     }
 
     /// Returns `:path` without the credentials in its query, if there are any.
@@ -101,13 +103,13 @@ fn is_credential(parameter: &[u8]) -> bool {
 }
 
 /// Is this `path-absolute` (RFC 3986 §3.3) in the one form that every reader reads alike?
-fn is_plain(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix('/') else { return false };
-    let mut segments = rest.split('/').peekable();
+fn is_plain(path: &[u8]) -> bool {
+    let Some(rest) = path.strip_prefix(b"/") else { return false };
+    let mut segments = rest.split(|byte| *byte == b'/').peekable();
     while let Some(segment) = segments.next() {
         let is_last = segments.peek().is_none();
-        let is_dots = segment == "." || segment == "..";
-        if is_dots || (segment.is_empty() && !is_last) || !is_plain_segment(segment.as_bytes()) {
+        let is_dots = matches!(segment, b"." | b"..");
+        if is_dots || (segment.is_empty() && !is_last) || !is_plain_segment(segment) {
             return false;
         }
     }

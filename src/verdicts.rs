@@ -13,8 +13,11 @@ use lru::LruCache;
 use crate::jwt::Verified;
 
 /// Holds the tokens that were verified last, within bounds.
+///
+/// A token is found by its end, which is the end of a signature and as good as random, and only
+/// then compared as a whole. Of two good tokens that ended alike, the later one would be kept.
 pub struct Verdicts {
-    entries: LruCache<Box<[u8]>, Remembered, BuildHasherDefault<TailHasher>>,
+    entries: LruCache<Tail, (Box<[u8]>, Remembered), BuildHasherDefault<TailHasher>>,
     limits: Limits,
     weight: usize,
 }
@@ -39,6 +42,9 @@ pub struct Remembered {
     pub keys: u64,
 }
 
+/// The last bytes of a token.
+type Tail = [u8; 16];
+
 /// A token is kept as text and once more as parsed claims, which take about three times as much
 /// (measured with Entra's access tokens).
 const WEIGHT_OF_A_BYTE: usize = 4;
@@ -55,25 +61,33 @@ impl Verdicts {
 
     /// Returns what is remembered of a token, which thereby becomes the last to be forgotten.
     pub fn recall(&mut self, token: &[u8]) -> Option<&mut Remembered> {
-        self.entries.get_mut(token)
+        let (known, remembered) = self.entries.get_mut(token.last_chunk::<16>()?)?;
+        is_same(known, token).then_some(remembered)
     }
 
     /// Remembers a verified token, and forgets as many of the longest unused as the bounds demand.
     pub fn remember(&mut self, token: &[u8], remembered: Remembered) {
-        self.forget(token);
-        self.entries.put(token.into(), remembered);
+        let Some(tail) = token.last_chunk::<16>() else { return };
         self.weight = self.weight.saturating_add(weight(token));
+        let displaced = self.entries.put(*tail, (token.into(), remembered));
+        self.weigh_out(displaced);
         while self.entries.len() > self.limits.entries || self.weight > self.limits.bytes {
-            let Some((oldest, _)) = self.entries.pop_lru() else { break };
-            self.weight = self.weight.saturating_sub(weight(&oldest));
+            let Some((_, oldest)) = self.entries.pop_lru() else { break };
+            self.weigh_out(Some(oldest));
         }
     }
 
     /// Forgets a token that is good no longer.
     pub fn forget(&mut self, token: &[u8]) {
-        if self.entries.pop(token).is_some() {
-            self.weight = self.weight.saturating_sub(weight(token));
+        if self.recall(token).is_some() {
+            let forgotten = token.last_chunk::<16>().and_then(|tail| self.entries.pop(tail));
+            self.weigh_out(forgotten);
         }
+    }
+
+    fn weigh_out(&mut self, gone: Option<(Box<[u8]>, Remembered)>) {
+        let weight = gone.map_or(0, |(token, _)| weight(&token));
+        self.weight = self.weight.saturating_sub(weight);
     }
 
     /// Returns how many tokens are remembered.
@@ -103,10 +117,20 @@ fn weight(token: &[u8]) -> usize {
     token.len().saturating_mul(WEIGHT_OF_A_BYTE)
 }
 
-/// Hashes the end of a token alone: it is the end of a signature, which is as good as random, and
-/// only tokens whose signature was found valid are ever stored. Equality still compares the whole.
+/// Compares by eight bytes; `==` is wasi-libc's `memcmp`, which goes through them one by one.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let ((words, rest), (other_words, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    let is_same_word = |(word, other): (&[u8; 8], &[u8; 8])| {
+        u64::from_ne_bytes(*word) == u64::from_ne_bytes(*other)
+    };
+    one.len() == other.len()
+        && words.iter().zip(other_words).all(is_same_word)
+        && rest == other_rest
+}
+
+/// Hashes a [`Tail`], which is random but for two bits of each character.
 #[derive(Debug, Default)]
-pub struct TailHasher(u64);
+struct TailHasher(u64);
 
 impl Hasher for TailHasher {
     fn finish(&self) -> u64 {
@@ -114,11 +138,11 @@ impl Hasher for TailHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        let Some((_, tail)) = bytes.split_last_chunk::<16>() else { return };
+        let Some(tail) = bytes.first_chunk::<16>() else { return };
         // The product spreads the six good bits of each base64url character over all the others.
         let product = u128::from_le_bytes(*tail).wrapping_mul(SPREAD).to_le_bytes();
         if let (Some(low), Some(high)) = (product.first_chunk(), product.last_chunk()) {
-            self.0 ^= u64::from_le_bytes(*low) ^ u64::from_le_bytes(*high);
+            self.0 = u64::from_le_bytes(*low) ^ u64::from_le_bytes(*high);
         }
     }
 }
@@ -188,8 +212,9 @@ mod tests {
     #[test]
     fn tokens_that_end_alike_but_for_one_character_hash_apart() {
         let hasher = BuildHasherDefault::<TailHasher>::default();
-        let groups: std::collections::HashSet<u64> =
-            (0..1000).map(|number| hasher.hash_one(token(number).as_slice()) >> 57).collect();
+        let groups: std::collections::HashSet<u64> = (0..1000)
+            .map(|number| hasher.hash_one(token(number).last_chunk::<16>().unwrap()) >> 57)
+            .collect();
         assert!(groups.len() > 100, "{} of 128 groups", groups.len());
     }
 }

@@ -1,7 +1,6 @@
 //! The issuers and what their tokens are worth: their keys on the way, and the verdicts remembered.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -15,15 +14,14 @@ use crate::denial::Denial;
 use crate::gate::Fetch;
 use crate::http::{Answer, Call};
 use crate::jwks::{self, KeySet};
-use crate::jwt::{Token, Verified};
+use crate::jwt::{Token, Verified, Wanted};
 use crate::refresh::{Refresh, after, spread};
 use crate::signature::Crypto;
 use crate::verdicts::{Limits, Remembered, Verdicts};
 
 /// Answers for tokens: whose they are, and whether they are good.
 pub(super) struct Issuers {
-    /// The claims that anybody asks for; the others need not be kept.
-    claims: BTreeSet<String>,
+    claims: Wanted,
     crypto: Box<dyn Crypto>,
     entries: Vec<Entry>,
     verdicts: RefCell<Verdicts>,
@@ -46,7 +44,7 @@ enum Step {
 impl Issuers {
     pub(super) fn new(
         issuers: Vec<Issuer>,
-        claims: BTreeSet<String>,
+        claims: Wanted,
         limits: Limits,
         crypto: Box<dyn Crypto>,
     ) -> Self {

@@ -1,0 +1,167 @@
+//! The claims of a token (RFC 7519 §4), and which of them are worth keeping.
+
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Times;
+use crate::denial::Denial;
+use crate::json;
+
+/// Holds the claims of a verified token; they are few, so they are found by looking through them.
+#[derive(Clone)]
+pub struct Claims(Vec<(Rc<str>, Value)>);
+
+/// Lists the claims that somebody looks at; the others need not be kept.
+#[derive(Clone, Debug)]
+pub struct Wanted(Vec<Rc<str>>);
+
+/// The claims that are looked at whatever the configuration says.
+const REGISTERED: [&str; 14] = [
+    "appid",
+    "aud",
+    "azp",
+    "client_id",
+    "exp",
+    "iat",
+    "iss",
+    "jti",
+    "nbf",
+    "roles",
+    "scope",
+    "scp",
+    "sub",
+    "tid",
+];
+
+/// Limits a date: `serde_json` reads greater integers as floats, and no honest clock reaches it.
+const MAX_DATE: f64 = 9_007_199_254_740_992.0;
+
+impl Wanted {
+    /// Makes the list of the claims that every token is checked for, and of these.
+    pub fn new<'a>(others: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut names: Vec<Rc<str>> = Vec::new();
+        for name in REGISTERED.into_iter().chain(others) {
+            if !names.iter().any(|known| **known == *name) {
+                names.push(name.into());
+            }
+        }
+        Self(names)
+    }
+
+    fn named(&self, name: &str) -> Option<Rc<str>> {
+        self.0.iter().find(|known| ***known == *name).cloned()
+    }
+}
+
+impl Claims {
+    pub(super) fn parse(text: &str, wanted: Option<&Wanted>) -> Result<Self, Denial> {
+        let keep = |name: &str| wanted.map_or_else(|| Some(name.into()), |list| list.named(name));
+        let members = json::members(text, keep).map_err(|_| Denial::TokenMalformed)?;
+        let claims = Self(members);
+        claims.text("iss").ok_or(Denial::ClaimsMalformed)?;
+        let is_text = |name| claims.value(name).is_none_or(Value::is_string);
+        if is_text("jti") && is_text("sub") { Ok(claims) } else { Err(Denial::ClaimsMalformed) }
+    }
+
+    /// Returns a claim that is a string.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.value(name)?.as_str()
+    }
+
+    /// Returns the calling application: `azp`, Entra v1's `appid`, or RFC 9068's `client_id`.
+    pub fn client(&self) -> Option<&str> {
+        ["azp", "appid", "client_id"].into_iter().find_map(|name| self.text(name))
+    }
+
+    /// Returns true if the token carries the scope, in `scp` (Entra) or `scope` (RFC 8693 §4.2).
+    pub fn has_scope(&self, scope: &str) -> bool {
+        let names = |list: &str| {
+            list.as_bytes().split(|byte| *byte == b' ').any(|one| one == scope.as_bytes())
+        };
+        ["scp", "scope"].into_iter().filter_map(|name| self.value(name)).any(|value| {
+            match value.as_str() {
+                Some(list) => names(list),
+                None => contains(value, scope),
+            }
+        })
+    }
+
+    /// Returns true if the claim equals `wanted`, or is a list that contains it.
+    pub fn has(&self, name: &str, wanted: &str) -> bool {
+        self.value(name).is_some_and(|value| contains(value, wanted))
+    }
+
+    /// Returns a claim as the value of a header: a string, number or boolean without control
+    /// characters.
+    pub fn printable(&self, name: &str) -> Option<String> {
+        let text = match self.value(name)? {
+            Value::String(text) => text.clone(),
+            Value::Bool(value) => value.to_string(),
+            Value::Number(value) => value.to_string(),
+            Value::Array(_) | Value::Null | Value::Object(_) => return None,
+        };
+        (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
+    }
+
+    /// Checks `aud`: one string or a list of strings (RFC 7519 §4.1.3), compared exactly.
+    pub(super) fn check_audience(&self, audiences: &[String]) -> Result<(), Denial> {
+        let named = |value: &str| audiences.iter().any(|audience| audience == value);
+        let matches = match self.value("aud") {
+            Some(Value::String(audience)) => named(audience),
+            Some(Value::Array(list)) if list.iter().all(Value::is_string) => {
+                list.iter().filter_map(Value::as_str).any(named)
+            }
+            None => false,
+            Some(_) => return Err(Denial::ClaimsMalformed),
+        };
+        if matches { Ok(()) } else { Err(Denial::AudienceMismatch) }
+    }
+
+    pub(super) fn times(&self) -> Result<Times, Denial> {
+        Ok(Times {
+            expires: self.date("exp")?.ok_or(Denial::ClaimsMalformed)?,
+            issued_at: self.date("iat")?,
+            not_before: self.date("nbf")?,
+        })
+    }
+
+    /// A `NumericDate` (RFC 7519 §2); fractions of a second are cut off.
+    fn date(&self, name: &str) -> Result<Option<Duration>, Denial> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let seconds = value.as_f64().ok_or(Denial::ClaimsMalformed)?;
+        if !(0.0..=MAX_DATE).contains(&seconds) {
+            return Err(Denial::ClaimsMalformed);
+        }
+        Ok(Some(Duration::from_secs_f64(seconds.floor())))
+    }
+
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(known, _)| **known == *name).map(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+impl Claims {
+    /// Makes the claims of a token that somebody has vouched for.
+    pub(crate) fn of(members: Value) -> Self {
+        let Value::Object(members) = members else { panic!("not an object") };
+        Self(members.into_iter().map(|(name, value)| (name.into(), value)).collect())
+    }
+}
+
+impl fmt::Debug for Claims {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Claims(…)")
+    }
+}
+
+fn contains(value: &Value, wanted: &str) -> bool {
+    match value {
+        Value::String(text) => text == wanted,
+        Value::Array(list) => list.iter().any(|item| item == wanted),
+        Value::Bool(_) | Value::Null | Value::Number(_) | Value::Object(_) => false,
+    }
+}
