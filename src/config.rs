@@ -6,6 +6,7 @@
 //! to the same.
 
 mod document;
+mod identities;
 mod issuers;
 mod routes;
 mod text;
@@ -15,7 +16,8 @@ use std::fmt;
 
 use crate::jwt::Wanted;
 use crate::verdicts::Limits;
-use document::{Document, IdentityEntry, Object, VerdictsEntry};
+use document::{Document, Object, VerdictsEntry};
+pub use identities::{ClientCredentials, Identity, Selector, Source};
 pub use issuers::{Issuer, JwksLocation, JwksSource, RemoteJwks, Tenant};
 pub use routes::{Access, Grant, Route};
 use text::Count;
@@ -26,7 +28,7 @@ pub use text::{HeaderName, HostPattern, PathPattern, TokenType, Uri};
 pub struct Config {
     /// Who is trusted; at least one, and no two accept the same `iss`.
     pub issuers: Vec<Issuer>,
-    /// The managed identities that routes name by their place in this list.
+    /// The identities that routes name by their place in this list.
     pub identities: Vec<Identity>,
     /// At least one; the first that matches a request decides it.
     pub routes: Vec<Route>,
@@ -36,32 +38,6 @@ pub struct Config {
     pub claims: Wanted,
     /// How many verified tokens a thread remembers.
     pub verdicts: Limits,
-}
-
-/// Describes a managed identity and where its tokens come from.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// The label in logs and metrics, and what routes call it.
-    pub name: String,
-    /// The resource that the token is for.
-    pub resource: String,
-    /// Envoy's cluster that leads to IMDS.
-    pub cluster: String,
-    /// Which of the machine's identities.
-    pub selector: ImdsSelector,
-}
-
-/// Selects one of a machine's identities.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum ImdsSelector {
-    /// A user-assigned one, by its client id.
-    ClientId(String),
-    /// A user-assigned one, by its object id.
-    ObjectId(String),
-    /// A user-assigned one, by its Azure resource id.
-    ResourceId(String),
-    /// The system-assigned one.
-    System,
 }
 
 /// Says what is wrong with a configuration, and where.
@@ -126,29 +102,6 @@ impl TryFrom<Document> for Config {
         let claims = claims(&routes);
         let verdicts = limits(document.verdicts);
         Ok(Self { issuers, identities, routes, stripped, claims, verdicts })
-    }
-}
-
-impl Identity {
-    fn from_entry((name, Object(entry)): (String, Object<IdentityEntry>)) -> Result<Self, Error> {
-        let place = format!("identities.{name}");
-        if !text::is_label(&name) {
-            let problem = format!("found the name {name:?}, wanted {}", text::LABEL);
-            return Err(Error::at(place, problem));
-        }
-        let Object(imds) = entry.imds;
-        let selectors = [
-            imds.client_id.map(|id| ImdsSelector::ClientId(id.0)),
-            imds.object_id.map(|id| ImdsSelector::ObjectId(id.0)),
-            imds.msi_res_id.map(|id| ImdsSelector::ResourceId(id.0)),
-        ];
-        let mut chosen = selectors.into_iter().flatten();
-        let selector = chosen.next().unwrap_or(ImdsSelector::System);
-        if chosen.next().is_some() {
-            let problem = "found several of client_id, object_id, msi_res_id, wanted at most one";
-            return Err(Error::at(format!("{place}.imds"), problem));
-        }
-        Ok(Self { name, resource: entry.resource.0, cluster: imds.cluster.0, selector })
     }
 }
 

@@ -13,10 +13,10 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use crate::bearer;
-use crate::config::{Access, Config, HeaderName, Identity, Route};
+use crate::config::{Access, Config, HeaderName, Route};
 use crate::denial::Denial;
 use crate::http::{Answer, Call, FetchError};
-use crate::identity::{self, AccessToken};
+use crate::identity::{AccessToken, Endpoint};
 use crate::policy;
 use crate::refresh::{Prospect, Refresh, after};
 use crate::request::Head;
@@ -28,7 +28,7 @@ pub use ruling::{Record, Ruling, Verdict};
 /// Decides every request of one thread, and keeps what that takes.
 pub struct Gate {
     issuers: Issuers,
-    identities: Vec<(Identity, Refresh<AccessToken>)>,
+    identities: Vec<(Endpoint, Refresh<AccessToken>)>,
     routes: Vec<Route>,
     stripped: Vec<HeaderName>,
     waiting: Vec<Waiting>,
@@ -111,11 +111,17 @@ const GRACE: Duration = Duration::from_secs(1);
 const ALREADY_TRYING: Duration = Duration::from_secs(1);
 
 impl Gate {
-    /// Makes a gate that holds no keys and no identity token yet.
-    pub fn new(config: Config, crypto: Box<dyn Crypto>) -> Self {
+    /// Makes a gate that holds no keys and no identity token yet; `environment` gives the values of
+    /// environment variables, and is asked here only.
+    pub fn new(
+        config: Config,
+        crypto: Box<dyn Crypto>,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Self {
         let Config { issuers, identities, routes, stripped, claims, verdicts } = config;
         let issuers = Issuers::new(issuers, claims, verdicts, crypto);
-        let identities = identities.into_iter().map(|one| (one, Refresh::new())).collect();
+        let endpoints = identities.into_iter().map(|one| Endpoint::new(one, &environment));
+        let identities = endpoints.map(|endpoint| (endpoint, Refresh::new())).collect();
         Self { issuers, identities, routes, stripped, waiting: Vec::new(), awake: false }
     }
 
@@ -166,9 +172,12 @@ impl Gate {
             return Vec::new();
         }
         let mut calls: Vec<_> = self.issuers.calls(now).collect();
-        for (at, (identity, token)) in self.identities.iter_mut().enumerate() {
-            if token.begin(lost_at(identity::TIMEOUT, now), now) {
-                calls.push((Fetch::Identity(at), identity::call(identity)));
+        for (at, (endpoint, token)) in self.identities.iter_mut().enumerate() {
+            let call = endpoint.call();
+            // A call that cannot be made is lost at once; its endpoint then says why.
+            let deadline = call.map_or(now, |call| lost_at(call.timeout, now));
+            if token.begin(deadline, now) {
+                calls.extend(call.map(|call| (Fetch::Identity(at), call.clone())));
             }
         }
         calls
@@ -186,11 +195,11 @@ impl Gate {
         match fetch {
             Fetch::Keys(at) => self.issuers.answered(at, answer, now),
             Fetch::Identity(at) => {
-                let (identity, token) = self.identities.get_mut(at)?;
-                let fetched = answer.content().and_then(|body| identity::parse(body, now));
+                let (endpoint, token) = self.identities.get_mut(at)?;
+                let fetched = endpoint.read(answer, now);
                 let times = |token: &AccessToken| (token.refresh_at(now), token.unusable_at(now));
-                let outcome = settle(token, fetched, times, now);
-                Some(Report::of("identity", &identity.name, outcome))
+                let outcome = settle(token, fetched, answer.retry_after(), times, now);
+                Some(Report::of("identity", endpoint.name(), outcome))
             }
         }
     }
@@ -324,6 +333,7 @@ impl Report {
 fn settle<T>(
     refresh: &mut Refresh<T>,
     fetched: Result<T, FetchError>,
+    retry_after: Option<Duration>,
     times: impl Fn(&T) -> (SystemTime, SystemTime),
     now: SystemTime,
 ) -> (Result<(), FetchError>, bool) {
@@ -336,8 +346,9 @@ fn settle<T>(
             (Ok(()), was_failing || is_first)
         }
         Err(error) => {
-            refresh.fail(now);
-            (Err(error), !was_failing)
+            let is_news = refresh.failure() != Some(&error);
+            refresh.fail(error.clone(), retry_after, now);
+            (Err(error), is_news)
         }
     }
 }

@@ -20,7 +20,7 @@ use proxy_wasm::types::{Action, BufferType, ContextType, LogLevel, MapType};
 use crate::config::Config;
 use crate::denial::Reply;
 use crate::gate::{Fetch, Forward, Gate, Record, Ruling, StreamId, Verdict};
-use crate::http::{Answer, Call, MAX_BODY};
+use crate::http::{self, Answer, Call, MAX_BODY};
 use crate::request::Head;
 use crate::signature::{Crypto, Sandbox};
 use crypto::Host;
@@ -179,7 +179,7 @@ impl Shared {
             Some(host) => Box::new(host),
             None => Box::new(Sandbox),
         };
-        let gate = Rc::new(RefCell::new(Gate::new(config, crypto)));
+        let gate = Rc::new(RefCell::new(Gate::new(config, crypto, variable)));
         Self { gate, metrics: Rc::new(RefCell::new(metrics)) }
     }
 
@@ -188,7 +188,7 @@ impl Shared {
         let Some(report) = self.gate.borrow_mut().answered(fetch, answer, now()) else { return };
         self.metrics.borrow_mut().count_fetch(&report);
         let (kind, name) = (report.kind, &report.name);
-        match report.result {
+        match &report.result {
             Ok(()) if report.is_news => info!("{kind} {name}: fetched"),
             Err(error) if report.is_news => warn!("{kind} {name}: the fetch failed: {error}"),
             Ok(()) | Err(_) => {}
@@ -210,6 +210,11 @@ impl Shared {
     }
 }
 
+/// Reads an environment variable of the VM, which are fixed when it is made.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name)?.into_string().ok()
+}
+
 fn now() -> SystemTime {
     hostcalls::get_current_time().unwrap_or(SystemTime::UNIX_EPOCH)
 }
@@ -222,9 +227,11 @@ fn answer(headers: usize, body: usize) -> Answer {
     let status = hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, ":status");
     let status = status.ok().flatten().and_then(|bytes| str::from_utf8(&bytes).ok()?.parse().ok());
     let Some(status) = status else { return Answer::Broken };
+    let wait = hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, "retry-after");
+    let retry_after = wait.ok().flatten().and_then(|value| http::retry_after(&value, now()));
     let most = body.min(MAX_BODY.saturating_add(1));
     let body = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, most);
-    Answer::Arrived { status, body: body.ok().flatten().unwrap_or_default() }
+    Answer::Arrived { status, retry_after, body: body.ok().flatten().unwrap_or_default() }
 }
 
 fn dispatch(call: &Call) -> Option<u32> {
@@ -233,8 +240,9 @@ fn dispatch(call: &Call) -> Option<u32> {
         (":authority", call.authority.as_str()),
         (":path", call.path.as_str()),
     ];
-    headers.extend(&call.headers);
-    hostcalls::dispatch_http_call(&call.cluster, headers, None, Vec::new(), call.timeout).ok()
+    headers.extend(call.headers.iter().map(|(name, value)| (*name, value.expose())));
+    let body = call.body.as_ref().map(|body| body.expose().as_bytes());
+    hostcalls::dispatch_http_call(&call.cluster, headers, body, Vec::new(), call.timeout).ok()
 }
 
 /// Writes what operators see to filter state, as `wasm.keyless.…`.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::config::{RemoteJwks, Tenant, Uri};
 use crate::http::{Call, FetchError};
 use crate::json;
+use crate::secret::Secret;
 use crate::signature::{Algorithm, PublicKey};
 
 /// Holds the usable keys of one issuer.
@@ -37,7 +38,8 @@ pub fn call(source: &RemoteJwks, uri: &Uri) -> Call {
         method: "GET",
         authority: uri.authority.clone(),
         path: uri.path.clone(),
-        headers: vec![("accept", "application/json")],
+        headers: vec![("accept", Secret::new("application/json"))],
+        body: None,
         timeout: source.timeout,
     }
 }
@@ -55,8 +57,7 @@ impl KeySet {
     /// Fails if the bytes are not a JSON object with a list `keys`, if the list is too long, or if
     /// no key is left.
     pub fn parse(bytes: &[u8], tenant: Option<&Tenant>) -> Result<Self, FetchError> {
-        let document =
-            json::object(bytes).map_err(|_| FetchError::Malformed("not a JSON object"))?;
+        let document = json::object(bytes)?;
         let Some(Value::Array(keys)) = document.get("keys") else {
             return Err(FetchError::Malformed("no list of keys"));
         };
@@ -155,7 +156,7 @@ fn number(jwk: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
 /// Fails if the document is not of exactly this issuer, or if its `jwks_uri` leads to another host
 /// than the issuer's own, which the cluster would not reach and an attacker might.
 pub fn discovered(bytes: &[u8], issuer: &str) -> Result<Uri, FetchError> {
-    let document = json::object(bytes).map_err(|_| FetchError::Malformed("not a JSON object"))?;
+    let document = json::object(bytes)?;
     let text = |name| document.get(name).and_then(Value::as_str);
     if text("issuer") != Some(issuer) {
         return Err(FetchError::Malformed("the document of another issuer"));

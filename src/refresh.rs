@@ -1,9 +1,15 @@
 //! Decides when a remote value must be fetched again, without fetching it.
 //!
 //! Keys and identity tokens are one problem: somebody else issues a value, it is good for a while,
-//! and it must be replaced in time. This module knows neither HTTP nor JWT, and it has no clock.
+//! and it must be replaced in time. This module knows neither what it fetches nor how, only in which
+//! ways that can fail, and it has no clock.
+
+mod pause;
 
 use std::time::{Duration, SystemTime};
+
+use crate::http::FetchError;
+use pause::{LEISURE, pause};
 
 /// Holds a remote value and says when to replace it and when to stop using it.
 ///
@@ -32,7 +38,8 @@ pub struct Refresh<T> {
     in_flight: bool,
     /// When the last fetch began.
     begun: Option<SystemTime>,
-    failures: u32,
+    /// How the last fetch failed, if it did, and how many had failed before it in a row.
+    failure: Option<(FetchError, u32)>,
     /// When the last fetch began that was brought forward.
     hastened: Option<SystemTime>,
     /// The next fetch was brought forward.
@@ -65,11 +72,6 @@ pub enum Prospect {
     Later(Duration),
 }
 
-/// The first pause after a failure; it doubles with each further one (Microsoft's guidance for
-/// IMDS: exponential, starting at one to two seconds).
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause, and so the longest that service stays away once the other side is back.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The least time between a success and the next fetch, or a zero lifetime would loop.
 const FLOOR: Duration = Duration::from_secs(1);
 /// A little over a hundred years, which every clock can hold.
@@ -89,7 +91,7 @@ impl<T> Refresh<T> {
             next,
             in_flight: false,
             begun: None,
-            failures: 0,
+            failure: None,
             hastened: None,
             is_hastened: false,
             count: 0,
@@ -145,15 +147,18 @@ impl<T> Refresh<T> {
     ) {
         let asked = self.begun.unwrap_or(now);
         self.held = Some(Held { value, version: self.count, asked, expires });
-        self.failures = 0;
+        self.failure = None;
         self.end(refresh_at.max(after(FLOOR, now)), now);
     }
 
-    /// Counts a failed fetch and puts off the next one, longer after each failure in a row.
-    pub fn fail(&mut self, now: SystemTime) {
-        let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures));
-        self.failures = self.failures.saturating_add(1);
-        self.end(after(spread(doubled.min(LONGEST_PAUSE), now), now), now);
+    /// Takes a failed fetch and puts off the next one: by as much as the kind of failure and the
+    /// number of failures in a row demand, and by no less than the other side asked for (`told`).
+    pub fn fail(&mut self, error: FetchError, told: Option<Duration>, now: SystemTime) {
+        let before = self.failure.take().map_or(0, |(_, before)| before.saturating_add(1));
+        let is_held = self.value(after(LEISURE, now)).is_some();
+        let wait = pause(&error, told, before, is_held, now);
+        self.failure = Some((error, before));
+        self.end(after(wait, now), now);
     }
 
     /// Brings the next fetch forward, because the value may be outdated, if that makes it begin
@@ -196,7 +201,12 @@ impl<T> Refresh<T> {
 
     /// Returns true if the last fetch failed.
     pub fn is_failing(&self) -> bool {
-        self.failures > 0
+        self.failure.is_some()
+    }
+
+    /// Returns how the last fetch failed, if it did.
+    pub fn failure(&self) -> Option<&FetchError> {
+        self.failure.as_ref().map(|(error, _)| error)
     }
 
     /// Returns when [`Refresh::begin`] or [`Refresh::is_lost`] is worth asking again.
@@ -236,106 +246,18 @@ pub fn after(wait: Duration, time: SystemTime) -> SystemTime {
 }
 
 /// Shortens a wait by up to a tenth, so that a fleet that started together does not march in step.
+pub fn spread(wait: Duration, now: SystemTime) -> Duration {
+    wait.saturating_sub(share(wait, now))
+}
+
+/// Returns up to a tenth of a wait.
 ///
 /// The nanoseconds of the clock serve as chance: the core has no other source, and needs no better.
-pub fn spread(wait: Duration, now: SystemTime) -> Duration {
+fn share(wait: Duration, now: SystemTime) -> Duration {
     let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let chance = since_epoch.subsec_nanos() % 1000;
-    wait.saturating_sub(wait.checked_div(10_000).unwrap_or_default().saturating_mul(chance))
+    wait.checked_div(10_000).unwrap_or_default().saturating_mul(chance)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
-    }
-
-    fn fetched(refresh_at: u64, expires: u64) -> Refresh<u8> {
-        let mut refresh = Refresh::new();
-        assert!(refresh.begin(at(5), at(0)));
-        refresh.renew(1, at(refresh_at), at(expires), at(0));
-        refresh
-    }
-
-    #[test]
-    fn waits_longer_after_each_failure_up_to_a_limit() {
-        let mut refresh = Refresh::<u8>::new();
-        let mut now = at(0);
-        for pause in [1, 2, 4, 8, 16, 30, 30, 30] {
-            assert!(refresh.begin(now + SOON, now));
-            refresh.fail(now);
-            assert_eq!(refresh.wake_at(), now + Duration::from_secs(pause));
-            assert!(!refresh.begin(now + SOON, refresh.wake_at() - Duration::from_nanos(1)));
-            now = refresh.wake_at();
-        }
-        assert!(refresh.begin(now + SOON, now));
-        refresh.renew(1, now + SOON, now + SOON, now);
-        assert!(!refresh.is_failing(), "a success ends the series");
-    }
-
-    #[test]
-    fn a_failure_does_not_take_the_held_value_away() {
-        let mut refresh = fetched(50, 100);
-        assert!(refresh.begin(at(55), at(50)));
-        refresh.fail(at(55));
-        assert_eq!(refresh.value(at(99)), Some(&1));
-        assert_eq!(refresh.value(at(100)), None);
-    }
-
-    #[test]
-    fn a_fetch_without_an_answer_is_lost_at_its_deadline() {
-        let mut refresh = Refresh::<u8>::new();
-        assert!(refresh.begin(at(5), at(0)));
-        assert!(!refresh.is_lost(at(4)));
-        assert!(refresh.is_lost(at(5)));
-        refresh.fail(at(5));
-        assert!(!refresh.is_lost(at(5)));
-    }
-
-    #[test]
-    fn a_value_that_ends_at_once_is_not_fetched_in_a_loop() {
-        let refresh = fetched(0, 0);
-        assert_eq!(refresh.wake_at(), at(0) + FLOOR);
-    }
-
-    const INTERVAL: Duration = Duration::from_secs(30);
-    const PATIENCE: Duration = Duration::from_secs(10);
-
-    #[test]
-    fn fetches_are_hastened_once_an_interval() {
-        let mut refresh = fetched(3600, 7200);
-        assert!(refresh.hasten(INTERVAL, PATIENCE, at(1)), "the first need not wait");
-        assert!(refresh.begin(at(6), at(1)));
-        assert!(refresh.hasten(INTERVAL, PATIENCE, at(2)), "in flight");
-        refresh.renew(2, at(3600), at(7200), at(2));
-        assert!(!refresh.hasten(INTERVAL, PATIENCE, at(20)), "eleven seconds are too long");
-        assert!(!refresh.begin(at(36), at(31)), "and nothing was brought forward");
-        assert!(refresh.hasten(INTERVAL, PATIENCE, at(21)));
-        assert!(!refresh.begin(at(35), at(30)));
-        assert!(refresh.begin(at(36), at(31)));
-    }
-
-    #[test]
-    fn a_fetch_that_is_due_anyway_is_not_put_off_by_hastening() {
-        let mut refresh = fetched(50, 100);
-        assert!(refresh.hasten(INTERVAL, PATIENCE, at(50)));
-        assert!(refresh.begin(at(55), at(50)));
-    }
-
-    #[test]
-    fn a_clock_that_is_set_back_stops_no_fetch() {
-        let mut refresh = fetched(50, 100);
-        let long_ago = at(0) - Duration::from_hours(24);
-        assert!(refresh.begin(long_ago + SOON, long_ago));
-    }
-
-    #[test]
-    fn a_wait_is_shortened_by_a_tenth_at_most() {
-        let wait = Duration::from_secs(1000);
-        assert_eq!(spread(wait, at(0)), wait);
-        let spread = spread(wait, at(0) + Duration::from_nanos(999));
-        assert!(spread >= Duration::from_mins(15) && spread < Duration::from_secs(901));
-    }
-}
+mod tests;

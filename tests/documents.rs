@@ -255,12 +255,22 @@ fn the_readme_names_all_that_operators_see() {
         assert!(README.contains(&name), "{name}");
     }
     let errors = [
+        FetchError::Expiry(""),
         FetchError::Malformed(""),
+        FetchError::NotBefore,
+        FetchError::NotJson,
+        FetchError::Repeated,
         FetchError::Reset,
-        FetchError::Status(500),
+        FetchError::Resource,
+        FetchError::Status { status: 500, error: None },
+        FetchError::Timeout,
+        FetchError::Token(""),
+        FetchError::TokenType,
         FetchError::TooLarge,
+        FetchError::Truncated,
         FetchError::Unanswered,
         FetchError::Unsent,
+        FetchError::Unset("".into()),
     ];
     for error in errors {
         assert!(README.contains(&format!("`{}`", error.code())), "{error:?}");

@@ -288,7 +288,7 @@ proptest! {
         drop(Token::parse(&String::from_utf8_lossy(&bytes)));
         drop(KeySet::parse(&bytes, None));
         drop(discovered(&bytes, ISSUER));
-        drop(identity::parse(&bytes, now()));
+        drop(identity::parse(&bytes, "https://cognitiveservices.azure.com", now()));
         drop(Config::parse(&bytes));
         drop(head(&bytes).path());
         drop(head(&bytes).cleaned_target());

@@ -1,4 +1,4 @@
-//! An answer of IMDS: an accepted token fits into a header and lives.
+//! An answer of a source of tokens: an accepted token fits into a header and lives.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-    let Ok(token) = parse(bytes, now) else { return };
+    let Ok(token) = parse(bytes, "https://cognitiveservices.azure.com", now) else { return };
     let secret = token.authorization().expose().strip_prefix("Bearer ").unwrap();
     assert!((1..=16 * 1024).contains(&secret.len()));
     assert!(secret.bytes().all(|byte| byte.is_ascii_graphic()));

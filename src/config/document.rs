@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::Error;
 use super::text::{
     CloudName, Count, Host, KeySetUri, Label, Leeway, Method, NonEmpty, Path, Plain, Scope,
-    SignatureAlgorithm, TenantId, Text, Type, Wait,
+    SignatureAlgorithm, TenantId, Text, TokenUri, Type, Variable, Wait,
 };
 use crate::json::Strict;
 
@@ -74,7 +74,9 @@ pub(super) struct JwksEntry {
 #[serde(deny_unknown_fields)]
 pub(super) struct IdentityEntry {
     pub(super) resource: Text<Plain>,
-    pub(super) imds: Object<ImdsEntry>,
+    pub(super) imds: Option<Object<ImdsEntry>>,
+    pub(super) app_service: Option<Object<AppServiceEntry>>,
+    pub(super) client_credentials: Option<Object<ClientCredentialsEntry>>,
 }
 
 #[derive(Deserialize)]
@@ -84,6 +86,25 @@ pub(super) struct ImdsEntry {
     pub(super) client_id: Option<Text<Plain>>,
     pub(super) object_id: Option<Text<Plain>>,
     pub(super) msi_res_id: Option<Text<Plain>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AppServiceEntry {
+    pub(super) cluster: Text<Plain>,
+    pub(super) client_id: Option<Text<Plain>>,
+    pub(super) principal_id: Option<Text<Plain>>,
+    pub(super) mi_res_id: Option<Text<Plain>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClientCredentialsEntry {
+    pub(super) cluster: Text<Plain>,
+    pub(super) token_uri: Text<TokenUri>,
+    pub(super) client_id: Text<Plain>,
+    pub(super) client_secret_env: Variable,
+    pub(super) scope: Option<Text<Plain>>,
 }
 
 #[derive(Deserialize)]

@@ -69,6 +69,23 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
+/// The name of an environment variable. A message never quotes what stands in its place: it may be
+/// the secret that the variable should hold.
+pub(super) struct Variable(pub(super) String);
+
+impl<'de> Deserialize<'de> for Variable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let starts = text.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+        if starts && text.len() <= 128 && text.bytes().all(allowed) {
+            return Ok(Self(text));
+        }
+        let wanted = "the name of an environment variable: up to 128 of A-Z a-z 0-9 _";
+        Err(D::Error::custom(format_args!("found another text, wanted {wanted}")))
+    }
+}
+
 /// Names a header, in lower case.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct HeaderName(Rc<str>);
@@ -222,6 +239,7 @@ word!(Header -> HeaderName, "a header name that is not one of HTTP's own or a cr
     (!RESERVED.contains(&name.as_str())).then(|| HeaderName(name.as_str().into()))
 });
 word!(KeySetUri -> Uri, "a URI such as \"https://idp.example.com/jwks.json\", without user information and not link-local", Uri::parse);
+word!(TokenUri -> Uri, "a URI such as \"https://idp.example.com/token\", without user information and not link-local", Uri::parse);
 word!(TenantId -> String, TENANT, |text| is_guid(text).then(|| text.to_ascii_lowercase()));
 word!(CloudName -> Cloud, "one of \"public\", \"us-government\", \"china\"", |text| match text {
     "china" => Some(Cloud::China),
@@ -315,11 +333,17 @@ impl Uri {
     /// their metadata and the credentials in it.
     pub fn parse(text: &str) -> Option<Self> {
         let uri: ::http::Uri = text.parse().ok()?;
+        uri.host().filter(|host| !is_link_local(host)).and_then(|_| Self::parse_anywhere(text))
+    }
+
+    /// Parses an absolute URI like [`Uri::parse`], and takes a link-local address, too: where the
+    /// platform says so, that is the right one.
+    pub fn parse_anywhere(text: &str) -> Option<Self> {
+        let uri: ::http::Uri = text.parse().ok()?;
         let scheme = uri.scheme_str()?;
         let authority = uri.authority()?;
         let sound = (scheme == "https" || scheme == "http")
             && !authority.as_str().contains('@')
-            && !is_link_local(authority.host())
             && text.is_ascii();
         // `path_and_query` lacks the `/` where the path is empty (RFC 9112 §3.2.1).
         let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));

@@ -234,7 +234,7 @@ impl Entry {
         };
         let times =
             |_: &KeySet| (after(spread(remote.refresh, now), now), after(remote.max_age, now));
-        let outcome = settle(&mut self.keys, fetched, times, now);
+        let outcome = settle(&mut self.keys, fetched, answer.retry_after(), times, now);
         self.step = Step::Fetch;
         Some(Report::of("jwks", &self.issuer.name, outcome))
     }

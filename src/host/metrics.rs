@@ -44,7 +44,7 @@ impl Metrics {
 
     pub(super) fn count_fetch(&mut self, report: &Report) {
         let (kind, name) = (report.kind, &report.name);
-        let result = report.result.map_or_else(FetchError::code, |()| "ok");
+        let result = report.result.as_ref().map_or_else(FetchError::code, |()| "ok");
         let name = format!("keyless_fetches.kind=.={kind};.;name=.={name};.;result=.={result};.;");
         count(self.id(MetricType::Counter, name));
     }

@@ -78,14 +78,19 @@ fn without_a_name_only_a_handful_of_keys_is_tried() {
 
 #[test]
 fn what_is_no_key_set_is_malformed() {
-    for text in ["", "<html>", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#, r#"{"keys":[{}"#] {
-        assert!(
-            matches!(KeySet::parse(text.as_bytes(), None), Err(FetchError::Malformed(_))),
-            "{text}"
-        );
+    for (text, code) in [
+        ("", "truncated"),
+        ("<html>", "not_json"),
+        ("[]", "malformed"),
+        ("{}", "malformed"),
+        (r#"{"keys":{}}"#, "malformed"),
+        (r#"{"keys":[]}"#, "malformed"),
+        (r#"{"keys":[{}"#, "truncated"),
+    ] {
+        assert_eq!(KeySet::parse(text.as_bytes(), None).unwrap_err().code(), code, "{text}");
     }
     let repeated = format!(r#"{{"keys":[{0}],"keys":[{0}]}}"#, jwk(json!({})));
-    assert!(KeySet::parse(repeated.as_bytes(), None).is_err());
+    assert_eq!(KeySet::parse(repeated.as_bytes(), None).err(), Some(FetchError::Repeated));
     let many: Vec<Value> = (0..=MAX_KEYS).map(|_| json!({})).collect();
     assert_eq!(parse(&many).err(), Some(FetchError::Malformed("too many keys")));
 }
@@ -306,17 +311,15 @@ fn what_is_no_document_leads_nowhere() {
             .is_err()
     );
     let uri = "https://idp.example.com/k";
-    for text in [
-        String::new(),
-        "<html>".to_owned(),
-        format!("[{{\"issuer\":{ISSUER:?}}}]"),
-        format!("{{\"issuer\":{ISSUER:?},\"jwks_uri\":{uri:?}"),
-        format!("{{\"issuer\":{ISSUER:?},\"jwks_uri\":{uri:?},\"jwks_uri\":{uri:?}}}"),
-        format!(
-            "{{\"issuer\":\"https://evil.example\",\"issuer\":{ISSUER:?},\"jwks_uri\":{uri:?}}}"
-        ),
+    let object = format!("\"issuer\":{ISSUER:?},\"jwks_uri\":{uri:?}");
+    for (text, code) in [
+        (String::new(), "truncated"),
+        ("<html>".to_owned(), "not_json"),
+        (format!("[{{{object}}}]"), "malformed"),
+        (format!("{{{object}"), "truncated"),
+        (format!("{{{object},\"jwks_uri\":{uri:?}}}"), "repeated"),
+        (format!("{{\"issuer\":\"https://evil.example\",{object}}}"), "repeated"),
     ] {
-        let wrong = FetchError::Malformed("not a JSON object");
-        assert_eq!(discovered(text.as_bytes(), ISSUER).err(), Some(wrong), "{text}");
+        assert_eq!(discovered(text.as_bytes(), ISSUER).unwrap_err().code(), code, "{text}");
     }
 }

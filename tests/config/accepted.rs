@@ -1,11 +1,15 @@
 use std::time::Duration;
 
-use keyless::config::{Access, Config, Grant, HeaderName, HostPattern, ImdsSelector, TokenType};
+use keyless::config::{
+    Access, Config, Grant, HeaderName, HostPattern, Selector, Source, TokenType,
+};
 use keyless::signature::Algorithm;
 use keyless::verdicts::Limits;
 use serde_json::{Value, json};
 
 use super::{accepted, base, grants, known_keys, parse, remote, shown};
+
+const RESOURCE: &str = "https://cognitiveservices.azure.com";
 
 fn stripped(config: &Config) -> Vec<&str> {
     config.stripped.iter().map(HeaderName::as_str).collect()
@@ -91,7 +95,7 @@ fn what_is_said_of_a_route_is_kept() {
     let Access::Granted { grants, identity, forward_claims } = &route.access else {
         panic!("public");
     };
-    assert_eq!(*identity, Some(0));
+    assert_eq!(*identity, Some(1));
     assert_eq!(
         (forward_claims[0].0.as_str(), forward_claims[0].1.as_str()),
         ("x-caller-id", "oid")
@@ -118,22 +122,62 @@ fn a_grant_may_name_an_issuer_that_took_its_name_from_its_host() {
     assert_eq!(grants(&config, 0)[1].issuer, Some(0));
 }
 
+/// The source of an identity that is configured like this, and the cluster that leads to it.
+fn source(kind: &str, entry: Value) -> (String, Source) {
+    let config = accepted("/identities/openai", json!({ "resource": RESOURCE, kind: entry }));
+    let identity = config.identities.iter().find(|one| one.name == "openai").unwrap();
+    assert_eq!((identity.name.as_str(), identity.resource.as_str()), ("openai", RESOURCE));
+    (identity.cluster.clone(), identity.source.clone())
+}
+
 #[test]
-fn an_identity_is_selected_in_one_of_four_ways() {
-    let selector = |imds: Value| {
-        let config = accepted("/identities/openai/imds", imds);
-        let identity = &config.identities[0];
-        assert_eq!((identity.name.as_str(), identity.cluster.as_str()), ("openai", "imds"));
-        assert_eq!(identity.resource, "https://cognitiveservices.azure.com");
-        identity.selector.clone()
-    };
-    assert_eq!(selector(json!({ "cluster": "imds" })), ImdsSelector::System);
+fn an_identity_of_a_machine_is_selected_in_one_of_four_ways() {
+    let imds = |entry| source("imds", entry);
+    let selected = |selector| ("imds".to_owned(), Source::Imds(selector));
+    assert_eq!(imds(json!({ "cluster": "imds" })), selected(Selector::System));
     let client = json!({ "cluster": "imds", "client_id": "c" });
-    assert_eq!(selector(client), ImdsSelector::ClientId("c".to_owned()));
+    assert_eq!(imds(client), selected(Selector::ClientId("c".to_owned())));
     let object = json!({ "cluster": "imds", "object_id": "o" });
-    assert_eq!(selector(object), ImdsSelector::ObjectId("o".to_owned()));
+    assert_eq!(imds(object), selected(Selector::ObjectId("o".to_owned())));
     let resource = json!({ "cluster": "imds", "msi_res_id": "/r" });
-    assert_eq!(selector(resource), ImdsSelector::ResourceId("/r".to_owned()));
+    assert_eq!(imds(resource), selected(Selector::ResourceId("/r".to_owned())));
+}
+
+#[test]
+fn an_identity_of_an_application_is_selected_in_one_of_four_ways() {
+    let app = |entry| source("app_service", entry);
+    let selected = |selector| ("app".to_owned(), Source::AppService(selector));
+    assert_eq!(app(json!({ "cluster": "app" })), selected(Selector::System));
+    let client = json!({ "cluster": "app", "client_id": "c" });
+    assert_eq!(app(client), selected(Selector::ClientId("c".to_owned())));
+    let principal = json!({ "cluster": "app", "principal_id": "o" });
+    assert_eq!(app(principal), selected(Selector::ObjectId("o".to_owned())));
+    let resource = json!({ "cluster": "app", "mi_res_id": "/r" });
+    assert_eq!(app(resource), selected(Selector::ResourceId("/r".to_owned())));
+}
+
+#[test]
+fn an_application_with_a_secret_asks_for_all_that_the_resource_grants() {
+    let mut entry = json!({
+        "cluster": "entra", "token_uri": "https://login.example.com:8443/t/token?v=2",
+        "client_id": "app", "client_secret_env": "APP_SECRET_2"
+    });
+    let (cluster, Source::ClientCredentials(credentials)) =
+        source("client_credentials", entry.clone())
+    else {
+        panic!("another source");
+    };
+    assert_eq!(cluster, "entra");
+    assert_eq!(credentials.token_uri.authority, "login.example.com:8443");
+    assert_eq!(credentials.token_uri.path, "/t/token?v=2");
+    assert_eq!(credentials.client_id, "app");
+    assert_eq!(credentials.client_secret_env, "APP_SECRET_2");
+    assert_eq!(credentials.scope, "https://cognitiveservices.azure.com/.default");
+    entry["scope"] = json!("a b");
+    let (_, Source::ClientCredentials(credentials)) = source("client_credentials", entry) else {
+        panic!("another source");
+    };
+    assert_eq!(credentials.scope, "a b");
 }
 
 #[test]

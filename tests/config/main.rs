@@ -71,6 +71,18 @@ fn base() -> Value {
             "openai": {
                 "resource": "https://cognitiveservices.azure.com",
                 "imds": { "cluster": "imds", "client_id": "00000000-0000-0000-0000-000000000000" }
+            },
+            "container": {
+                "resource": "https://cognitiveservices.azure.us",
+                "app_service": { "cluster": "platform", "mi_res_id": "/subscriptions/s" }
+            },
+            "outside": {
+                "resource": "https://ai.azure.com",
+                "client_credentials": {
+                    "cluster": "login", "token_uri": "https://login.example.com/t/oauth2/v2.0/token",
+                    "client_id": "app", "client_secret_env": "APP_SECRET",
+                    "scope": "https://ai.azure.com/.default"
+                }
             }
         },
         "routes": [

@@ -24,8 +24,8 @@ const KNOWN_ISSUERS: &str =
 #[test]
 fn a_name_must_be_that_of_something_configured() {
     let rows = [
-        ("/routes/0/identity", "search", "openai"),
-        ("/routes/0/identity", "", "openai"),
+        ("/routes/0/identity", "search", "container, openai, outside"),
+        ("/routes/0/identity", "", "container, openai, outside"),
         ("/routes/0/allow/1/issuer", "https://idp.example.com/", KNOWN_ISSUERS),
     ];
     for (pointer, name, known) in rows {
@@ -71,6 +71,53 @@ fn an_identity_has_one_selector_at_most() {
              most one"
         );
     }
+}
+
+#[test]
+fn an_identity_of_an_application_has_one_selector_at_most() {
+    for key in ["client_id", "principal_id"] {
+        assert_eq!(
+            message(&format!("/identities/container/app_service/{key}"), Some(json!("x"))),
+            "identities.container.app_service: found several of client_id, principal_id, \
+             mi_res_id, wanted at most one"
+        );
+    }
+}
+
+#[test]
+fn an_identity_has_exactly_one_source() {
+    assert_eq!(
+        message("/identities/openai/imds", None),
+        "identities.openai: missing field `imds`, or `app_service` or `client_credentials` in its \
+         place"
+    );
+    let several = "found several of imds, app_service, client_credentials, wanted one of them";
+    for name in ["container", "outside"] {
+        let found = message(&format!("/identities/{name}/imds"), Some(json!({ "cluster": "c" })));
+        assert_eq!(found, format!("identities.{name}: {several}"));
+    }
+}
+
+#[test]
+fn a_token_endpoint_has_an_absolute_uri() {
+    let wanted = "a URI such as \"https://idp.example.com/token\", without user information and \
+                  not link-local";
+    let texts = ["", "/token", "ftp://a/token", "https://a:b@c/token", "http://169.254.169.254/t"];
+    assert_texts_refused("/identities/outside/client_credentials/token_uri", wanted, &texts);
+}
+
+#[test]
+fn a_secret_in_place_of_its_variables_name_is_not_quoted() {
+    let pointer = "/identities/outside/client_credentials/client_secret_env";
+    let long = "A".repeat(129);
+    for text in ["", "xUn8Q~.k0Vd", "a b", "1A", "A=B", "\u{c4}", "$APP_SECRET", long.as_str()] {
+        let problem = "found another text, wanted the name of an environment variable: up to 128 \
+                       of A-Z a-z 0-9 _";
+        assert_refused(pointer, json!(text), problem);
+    }
+    let secret =
+        message("/identities/outside/client_credentials/client_secret", Some(json!("xUn8Q")));
+    assert!(secret.contains("unknown field `client_secret`") && !secret.contains("xUn8Q"));
 }
 
 #[test]
@@ -193,6 +240,10 @@ fn a_text_is_not_empty_and_has_no_control_characters() {
         "/identities/openai/resource",
         "/identities/openai/imds/cluster",
         "/identities/openai/imds/client_id",
+        "/identities/container/app_service/cluster",
+        "/identities/container/app_service/mi_res_id",
+        "/identities/outside/client_credentials/client_id",
+        "/identities/outside/client_credentials/scope",
         "/routes/0/allow/1/clients/0",
         "/routes/0/allow/1/roles/0",
         "/routes/0/allow/1/claims/department/0",

@@ -37,7 +37,7 @@ fn a_request_that_comes_after_the_clock_was_set_back_is_served() {
     script.pass_to(late);
     let request = script.chat();
     script.drive(|script, fetch| Some(script.good_answer(fetch)));
-    assert!(script.ask(request).is_none(), "the lost calls are tried again in a second");
+    assert!(script.ask(request).is_none(), "the lost calls are tried again in two seconds");
     let mut released = Vec::new();
     for _ in 0..3 {
         script.pass(SECOND);

@@ -7,7 +7,7 @@ use keyless::http::{Answer, FetchError};
 use serde_json::{Value, json};
 
 use crate::SECOND;
-use crate::scripted::{IDENTITY, ISSUER, KEYS, Script, is_admitted, jwks, reason, status};
+use crate::scripted::{IDENTITY, ISSUER, KEYS, Script, arrived, is_admitted, jwks, reason, status};
 
 const DOCUMENT: &str = "/.well-known/openid-configuration";
 
@@ -54,7 +54,7 @@ fn warm() -> Script {
 /// Waits until the next try, which must begin with the document.
 fn try_again(script: &mut Script) {
     assert!(paths(script).is_empty(), "not at once");
-    script.pass(SECOND);
+    script.pass(2 * SECOND);
     assert_eq!(paths(script), [DOCUMENT]);
 }
 
@@ -90,17 +90,22 @@ fn each_refresh_begins_with_the_document() {
 
 #[test]
 fn a_bad_document_is_a_failed_fetch_and_tried_again() {
-    let arrived =
-        |body: Value| Answer::Arrived { status: 200, body: body.to_string().into_bytes() };
+    let document_of = |body: Value| arrived(200, body.to_string().as_bytes());
     let uri = "https://idp.example.com/k";
     let answers = [
-        (arrived(json!({"issuer": "https://evil.example/", "jwks_uri": uri})), "malformed"),
-        (arrived(json!({"issuer": ISSUER.trim_end_matches('/'), "jwks_uri": uri})), "malformed"),
-        (arrived(json!({"issuer": ISSUER, "jwks_uri": "https://evil.example/k"})), "malformed"),
-        (arrived(json!({"issuer": ISSUER, "jwks_uri": "http://169.254.169.254/k"})), "malformed"),
-        (Answer::Arrived { status: 200, body: jwks(&["k1"]) }, "malformed"),
-        (Answer::Arrived { status: 200, body: b"<html>".to_vec() }, "malformed"),
-        (Answer::Arrived { status: 301, body: Vec::new() }, "status"),
+        (document_of(json!({"issuer": "https://evil.example/", "jwks_uri": uri})), "malformed"),
+        (
+            document_of(json!({"issuer": ISSUER.trim_end_matches('/'), "jwks_uri": uri})),
+            "malformed",
+        ),
+        (document_of(json!({"issuer": ISSUER, "jwks_uri": "https://evil.example/k"})), "malformed"),
+        (
+            document_of(json!({"issuer": ISSUER, "jwks_uri": "http://169.254.169.254/k"})),
+            "malformed",
+        ),
+        (arrived(200, &jwks(&["k1"])), "malformed"),
+        (arrived(200, b"<html>"), "not_json"),
+        (arrived(301, b""), "status"),
         (Answer::Broken, "reset"),
         (Answer::Unsent, "unsent"),
         (Answer::Lost, "unanswered"),
@@ -122,7 +127,7 @@ fn a_bad_document_is_a_failed_fetch_and_tried_again() {
 fn a_document_that_stays_bad_is_our_fault() {
     let mut script = cold();
     let garbage = |_: &Script, fetch| match fetch {
-        Fetch::Keys(_) => Some(Answer::Arrived { status: 200, body: b"<html>".to_vec() }),
+        Fetch::Keys(_) => Some(arrived(200, b"<html>")),
         Fetch::Identity(_) => None,
     };
     for _ in 0..=10 {
@@ -137,7 +142,7 @@ fn a_document_that_stays_bad_is_our_fault() {
 
 #[test]
 fn keys_that_fail_to_come_are_looked_for_from_the_beginning() {
-    let bad = Answer::Arrived { status: 200, body: document().to_string().into_bytes() };
+    let bad = arrived(200, document().to_string().as_bytes());
     for answer in [Answer::Broken, Answer::Unsent, bad] {
         let mut script = cold();
         paths(&mut script);

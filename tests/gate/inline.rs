@@ -43,8 +43,7 @@ fn a_key_that_is_not_inline_is_unknown_at_once() {
 #[test]
 fn an_answer_that_nobody_asked_for_changes_no_inline_keys() {
     let mut script = script();
-    let answer =
-        keyless::http::Answer::Arrived { status: 200, body: crate::scripted::jwks(&["k2"]) };
+    let answer = crate::scripted::arrived(200, &crate::scripted::jwks(&["k2"]));
     assert_eq!(script.gate.answered(crate::scripted::KEYS, &answer, script.now), None);
     let ruling = script.ask(script.chat_signed_by("k2")).unwrap();
     assert_eq!(reason(&ruling), "key_unknown");

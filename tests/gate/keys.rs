@@ -52,7 +52,7 @@ fn an_unknown_key_while_the_issuer_is_down_is_our_fault() {
     let mut script = warm();
     script.pass(Duration::from_mins(1));
     assert!(script.ask(script.chat_signed_by("k2")).is_none());
-    for _ in 0..8 {
+    for _ in 0..5 {
         script.fail_all();
         script.pass(SECOND);
     }

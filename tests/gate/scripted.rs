@@ -54,7 +54,8 @@ impl Script {
         document.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let config = Config::parse(document.to_string().as_bytes()).unwrap();
         let verifications = Rc::default();
-        let gate = Gate::new(config, Box::new(Counting(Rc::clone(&verifications))));
+        let crypto = Box::new(Counting(Rc::clone(&verifications)));
+        let gate = Gate::new(config, crypto, environment);
         Self { gate, now: start(), last_stream: 0, verifications }
     }
 
@@ -111,7 +112,7 @@ impl Script {
     }
 
     pub(crate) fn answer(&mut self, fetch: Fetch, body: &[u8]) {
-        let answer = Answer::Arrived { status: 200, body: body.to_vec() };
+        let answer = arrived(200, body);
         self.answer_with(fetch, &answer).expect("a good answer");
     }
 
@@ -121,7 +122,7 @@ impl Script {
 
     /// Has the first of two calls answered, which ends no fetch.
     pub(crate) fn discover(&mut self, fetch: Fetch, document: &Value) {
-        let answer = Answer::Arrived { status: 200, body: document.to_string().into_bytes() };
+        let answer = arrived(200, document.to_string().as_bytes());
         assert_eq!(self.gate.answered(fetch, &answer, self.now), None);
     }
 
@@ -153,7 +154,7 @@ impl Script {
     }
 
     pub(crate) fn fail(&mut self, fetch: Fetch) {
-        let answer = Answer::Arrived { status: 503, body: Vec::new() };
+        let answer = arrived(503, b"");
         self.answer_with(fetch, &answer).expect_err("a failure");
     }
 
@@ -180,7 +181,7 @@ impl Script {
             Fetch::Keys(_) => jwks(&["k1"]),
             Fetch::Identity(_) => self.token_answer("managed", 86_400),
         };
-        Answer::Arrived { status: 200, body }
+        arrived(200, &body)
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {
@@ -241,6 +242,16 @@ impl Request {
         let (_, value) = self.0.iter().find(|(name, _)| name == "authorization").unwrap();
         String::from_utf8_lossy(value).trim_start_matches("Bearer ").to_owned()
     }
+}
+
+/// An answer that does not ask for a wait.
+pub(crate) fn arrived(status: u16, body: &[u8]) -> Answer {
+    Answer::Arrived { status, retry_after: None, body: body.to_vec() }
+}
+
+/// The environment of every script.
+fn environment(name: &str) -> Option<String> {
+    (name == "PARTNER_SECRET").then(|| "hunter2".to_owned())
 }
 
 pub(crate) fn reason(ruling: &Ruling) -> &'static str {
