@@ -55,7 +55,7 @@ impl Imds {
             .method_not_allowed_fallback(method_not_allowed)
             .fallback(not_found)
             .with_state(Arc::clone(&ledger));
-        let service = Service::start(router, options.ports.imds).await?;
+        let service = Service::start(router, options.at(options.ports.imds)).await?;
         Ok(Self { ledger, service })
     }
 

@@ -49,7 +49,7 @@ impl Issuer {
             keys: Mutex::new(Keys { curves: Vec::new(), earlier: Vec::new(), present }),
         });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&authority));
-        let service = Service::start(router, options.ports.issuer).await?;
+        let service = Service::start(router, options.at(options.ports.issuer)).await?;
         authority.issuer.get_or_init(|| match options.issuer.as_str() {
             "" => format!("http://{}/", service.address()),
             name => name.to_owned(),

@@ -4,8 +4,8 @@
 //! [`Issuer`] is an OIDC provider with rotating keys, [`Imds`] the managed-identity endpoint of a
 //! virtual machine, [`OpenAi`] a few deployments that accept nothing but what [`Imds`] issued.
 //! Each records every request and misbehaves on demand ([`Fault`]). [`LocalAzure`] starts all of
-//! them, and a control server for people with curl. Everything binds 127.0.0.1 only, and runs until
-//! it is stopped or its tokio runtime ends.
+//! them, and a control server for people with curl. Everything binds 127.0.0.1 unless told otherwise
+//! ([`Options::listen`]), and runs until it is stopped or its tokio runtime ends.
 //!
 //! ```
 //! # use local_azure::{LocalAzure, Options};
@@ -27,6 +27,7 @@ mod openai;
 mod service;
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub use imds::Imds;
 pub use issuer::Issuer;
@@ -57,11 +58,11 @@ impl LocalAzure {
         let imds = Imds::start(&options).await?;
         let openai = OpenAi::start(&options, imds.clone()).await?;
         let router = control::router(issuer.clone(), imds.clone(), openai.clone());
-        let control = Service::start(router, options.ports.control).await?;
+        let control = Service::start(router, options.at(options.ports.control)).await?;
         Ok(Self { issuer, imds, openai, control })
     }
 
-    /// Returns the control server's base URL, `http://127.0.0.1:PORT`.
+    /// Returns the control server's base URL, such as `http://127.0.0.1:PORT`.
     ///
     /// `GET /` there lists what it can do.
     pub fn control_url(&self) -> String {
@@ -80,8 +81,18 @@ pub struct Options {
     pub audience: String,
     /// The one resource whose tokens [`OpenAi`] accepts.
     pub resource: String,
-    /// Where the services listen.
+    /// The address that the services listen on: 127.0.0.1, except in a container, whose neighbours
+    /// must reach it.
+    pub listen: IpAddr,
+    /// Where the services listen there.
     pub ports: Ports,
+}
+
+impl Options {
+    /// Returns where the service of that port listens.
+    pub(crate) fn at(&self, port: u16) -> SocketAddr {
+        (self.listen, port).into()
+    }
 }
 
 impl Default for Options {
@@ -91,12 +102,13 @@ impl Default for Options {
                 .into(),
             audience: "api://openai-gateway".into(),
             resource: "https://cognitiveservices.azure.com".into(),
+            listen: Ipv4Addr::LOCALHOST.into(),
             ports: Ports::default(),
         }
     }
 }
 
-/// Names a port on 127.0.0.1 for each service; 0, the default, is any free one.
+/// Names a port for each service; 0, the default, is any free one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ports {
     /// The port of [`Issuer`].

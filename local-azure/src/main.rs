@@ -25,6 +25,7 @@ fn options(mut arguments: lexopt::Parser) -> Result<Option<Options>, lexopt::Err
     let mut options = Options::default();
     while let Some(argument) = arguments.next()? {
         match argument {
+            Long("listen") => options.listen = arguments.value()?.parse()?,
             Long("issuer-port") => options.ports.issuer = arguments.value()?.parse()?,
             Long("imds-port") => options.ports.imds = arguments.value()?.parse()?,
             Long("openai-port") => options.ports.openai = arguments.value()?.parse()?,
@@ -40,9 +41,9 @@ fn options(mut arguments: lexopt::Parser) -> Result<Option<Options>, lexopt::Err
 
 const USAGE: &str = "\
 Usage: local-azure [--issuer-port N] [--imds-port N] [--openai-port N] [--control-port N]
-                   [--issuer ISS] [--resource R]
+                   [--listen ADDRESS] [--issuer ISS] [--resource R]
 
-A port that is not given is any free one.";
+A port that is not given is any free one. The address is 127.0.0.1, or 0.0.0.0 in a container.";
 
 #[cfg(test)]
 mod tests {
@@ -55,16 +56,17 @@ mod tests {
     #[test]
     fn every_option_is_read() {
         let ports = "--issuer-port 1 --imds-port=2 --openai-port 3 --control-port 4";
-        let read = read(&format!("{ports} --issuer https://i --resource https://r"));
-        let Options { issuer, resource, ports, .. } = read.unwrap().unwrap();
+        let read = read(&format!("{ports} --listen ::1 --issuer https://i --resource https://r"));
+        let Options { issuer, resource, listen, ports, .. } = read.unwrap().unwrap();
         assert_eq!((issuer.as_str(), resource.as_str()), ("https://i", "https://r"));
+        assert_eq!(listen.to_string(), "::1");
         assert_eq!((ports.issuer, ports.imds, ports.openai, ports.control), (1, 2, 3, 4));
     }
 
     #[test]
     fn help_stops_the_reading_and_mistakes_are_refused() {
         assert!(read("--help").unwrap().is_none());
-        for line in ["--port 1", "--imds-port", "--imds-port 65536", "stray"] {
+        for line in ["--port 1", "--imds-port", "--imds-port 65536", "--listen here", "stray"] {
             assert!(read(line).is_err(), "{line}");
         }
     }

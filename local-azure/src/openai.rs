@@ -57,7 +57,7 @@ impl OpenAi {
             imds,
             resource: options.resource.clone(),
         });
-        let service = Service::start(router(&backend), options.ports.openai).await?;
+        let service = Service::start(router(&backend), options.at(options.ports.openai)).await?;
         Ok(Self { backend, service })
     }
 

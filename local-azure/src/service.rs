@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::pending;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -35,7 +35,7 @@ use tower::ServiceExt;
 pub use fault::Fault;
 pub use recorded::Recorded;
 
-/// Serves a router over HTTP/1.1 on one loopback port; clones are handles on the same service.
+/// Serves a router over HTTP/1.1 on one port; clones are handles on the same service.
 #[derive(Clone)]
 pub(crate) struct Service(Arc<Inner>);
 
@@ -57,9 +57,9 @@ struct Listening {
 struct Closed;
 
 impl Service {
-    /// Listens on 127.0.0.1 at `port`, or at any free one for 0.
-    pub(crate) async fn start(router: Router, port: u16) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    /// Listens on `address`, at any free port for 0.
+    pub(crate) async fn start(router: Router, address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let service = Self(Arc::new(Inner {
             address: listener.local_addr()?,
             fault: Mutex::default(),
@@ -192,7 +192,7 @@ const REMEMBERED: usize = 10_000;
 macro_rules! serve {
     ($name:ident) => {
         impl $name {
-            /// Returns the loopback address that it listens on, or did until it was stopped.
+            /// Returns the address that it listens on, or did until it was stopped.
             pub fn address(&self) -> std::net::SocketAddr {
                 self.service.address()
             }

@@ -167,7 +167,7 @@ const GREETING: &[u8] = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\
 
 async fn echo() -> Service {
     let router = Router::new().route("/", post(async |body: String| body));
-    Service::start(router, 0).await.unwrap()
+    Service::start(router, ([127, 0, 0, 1], 0).into()).await.unwrap()
 }
 
 async fn send(service: &Service) -> reqwest::Result<reqwest::Response> {
