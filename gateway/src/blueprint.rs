@@ -11,6 +11,7 @@ use std::{
 
 use serde_yaml_ng::{Mapping, Value};
 
+mod containers;
 #[cfg(test)]
 mod tests;
 
@@ -184,11 +185,7 @@ impl Error for BlueprintError {}
 
 /// Swaps a cluster's endpoints and its transport, or says how many endpoints it has.
 fn lead(cluster: &mut Value, addresses: &[SocketAddr]) -> Result<(), usize> {
-    let mut endpoints: Vec<&mut Value> = list(&mut cluster["load_assignment"]["endpoints"])
-        .iter_mut()
-        .flat_map(|locality| list(&mut locality["lb_endpoints"]))
-        .map(|endpoint| &mut endpoint["endpoint"])
-        .collect();
+    let mut endpoints = endpoints(cluster);
     if endpoints.len() != addresses.len() {
         return Err(endpoints.len());
     }
@@ -197,16 +194,32 @@ fn lead(cluster: &mut Value, addresses: &[SocketAddr]) -> Result<(), usize> {
         endpoint["address"]["socket_address"] = socket_address(*address);
     }
     cluster["type"] = "STATIC".into();
+    take_off_tls(cluster);
+    Ok(())
+}
+
+fn endpoints(cluster: &mut Value) -> Vec<&mut Value> {
+    list(&mut cluster["load_assignment"]["endpoints"])
+        .iter_mut()
+        .flat_map(|locality| list(&mut locality["lb_endpoints"]))
+        .map(|endpoint| &mut endpoint["endpoint"])
+        .collect()
+}
+
+fn take_off_tls(cluster: &mut Value) {
     let cluster = table(cluster);
     cluster.remove("transport_socket");
     if let Some(options) = cluster.get_mut("typed_extension_protocol_options") {
         speak_plain_http(&mut options[HTTP_PROTOCOL_OPTIONS]);
     }
-    Ok(())
 }
 
-/// Writes an endpoint's DNS name down as its host name, where `auto_host_rewrite` looks for it.
+/// Writes an endpoint's DNS name down as its host name, where `auto_host_rewrite` looks for it,
+/// unless it has one.
 fn keep_host_name(endpoint: &mut Value) {
+    if endpoint.get("hostname").is_some() {
+        return;
+    }
     let name = endpoint["address"]["socket_address"]["address"].clone();
     if name.as_str().is_some_and(|name| name.parse::<IpAddr>().is_err()) {
         endpoint["hostname"] = name;

@@ -1,7 +1,8 @@
 use serde_yaml_ng::{Mapping, Value};
 
 use super::{
-    Blueprint, BlueprintError, SHIPPED, clusters, connection_manager, list, module, plugin,
+    Blueprint, BlueprintError, SHIPPED, clusters, connection_manager, endpoints, list, module,
+    plugin,
 };
 
 fn local() -> Blueprint {
@@ -131,4 +132,20 @@ fn the_shipped_file_guards_behind_the_filter() {
         ["envoy.filters.http.wasm", "envoy.filters.http.rbac", "envoy.filters.http.router"];
     assert_eq!(names, wanted);
     assert_eq!(plugin(&mut bootstrap)["failure_policy"], "FAIL_RELOAD");
+}
+
+#[test]
+fn containers_find_the_world_by_name_and_in_plain_text() {
+    let mut bootstrap: Value =
+        serde_yaml_ng::from_str(&Blueprint::shipped().for_containers()).unwrap();
+    assert_eq!(module(&mut bootstrap).as_str(), Some("/etc/envoy/keyless.wasm"));
+    for cluster in clusters(&mut bootstrap) {
+        assert_eq!(cluster["type"], "STRICT_DNS");
+        assert!(cluster.get("transport_socket").is_none());
+        for endpoint in endpoints(cluster) {
+            assert_eq!(endpoint["address"]["socket_address"]["address"], "local-azure");
+        }
+    }
+    let listener = &bootstrap["static_resources"]["listeners"][0]["address"]["socket_address"];
+    assert_eq!(listener["address"], "0.0.0.0", "as shipped: a container's port is published");
 }
