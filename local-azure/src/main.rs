@@ -70,4 +70,18 @@ mod tests {
             assert!(read(line).is_err(), "{line}");
         }
     }
+
+    #[test]
+    fn the_command_of_the_compose_file_is_understood() {
+        let compose = include_str!("../../compose.yaml");
+        let command =
+            compose.lines().find_map(|line| line.trim().strip_prefix("command: ")).unwrap();
+        let command: Vec<String> = serde_json::from_str(command).unwrap();
+        let Options { listen, ports, .. } = read(&command.join(" ")).unwrap().unwrap();
+        assert!(listen.is_unspecified(), "its neighbours reach it");
+        assert_eq!(
+            (ports.issuer, ports.imds, ports.openai, ports.control),
+            (8001, 8002, 8003, 8004)
+        );
+    }
 }

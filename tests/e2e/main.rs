@@ -22,10 +22,12 @@ mod world;
 
 mod admission;
 mod bytes;
+mod compose;
 mod configuration;
 mod flood;
 mod forgery;
 mod issuers;
+mod istio;
 mod outage;
 mod paths;
 mod records;

@@ -44,8 +44,13 @@ impl World {
     /// Starts a world with a changed configuration.
     pub(crate) async fn with(change: impl FnOnce(Blueprint) -> Blueprint) -> Self {
         let azure = LocalAzure::start(Options::default()).await.unwrap();
-        let options = StartOptions { workers: 2, ..StartOptions::default() };
         let blueprint = change(shipped(&azure));
+        Self::on(azure, blueprint).await
+    }
+
+    /// Starts a gateway that leads to this Azure.
+    pub(crate) async fn on(azure: LocalAzure, blueprint: Blueprint) -> Self {
+        let options = StartOptions { workers: 2, ..StartOptions::default() };
         let gateway = Gateway::start(blueprint, options).await.unwrap_or_else(|e| panic!("{e}"));
         Self { azure, gateway, client: client().build().unwrap() }
     }
