@@ -52,6 +52,7 @@ impl Imds {
         }));
         let router = Router::new()
             .route(PATH, get(token))
+            .route(&format!("{PATH}/"), get(token)) // as Azure's SDK for Node.js asks a stand-in
             .method_not_allowed_fallback(method_not_allowed)
             .fallback(not_found)
             .with_state(Arc::clone(&ledger));

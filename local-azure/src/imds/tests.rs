@@ -120,6 +120,13 @@ async fn an_identity_may_be_selected_in_one_way() {
 }
 
 #[tokio::test]
+async fn a_slash_at_the_end_of_the_path_makes_no_difference() {
+    let imds = start().await;
+    assert_eq!(get(&imds, &format!("/{GOOD}"), &TRUE).await.status(), 200);
+    assert_eq!(get(&imds, &format!("/{GOOD}"), &[]).await.status(), 400);
+}
+
+#[tokio::test]
 async fn nothing_else_is_served() {
     let imds = start().await;
     let base = format!("http://{}", imds.address());
@@ -127,7 +134,7 @@ async fn nothing_else_is_served() {
     for (method, path, expected) in [
         (Method::POST, "/metadata/identity/oauth2/token", 405),
         (Method::GET, "/metadata/instance", 404),
-        (Method::GET, "/metadata/identity/oauth2/token/", 404),
+        (Method::GET, "/metadata/identity/oauth2/token/x", 404),
     ] {
         let request = client.request(method, format!("{base}{path}{GOOD}"));
         let (status, error) =
