@@ -1,11 +1,10 @@
 //! The OpenAI SDKs call through the gateway, and show their users why they may not.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use gateway::Blueprint;
 use local_azure::Fault;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use crate::program::Program;
 use crate::world::{World, assert_absent, assert_no_key, values};
@@ -261,7 +260,20 @@ async fn the_sdks_come_back_when_they_are_told_to() {
         assert_eq!(first["reason"], "identity_unavailable", "{first}");
         world.azure.imds.heal();
         Call::Chat.assert_answered(&call.await.unwrap());
+        let second = world.gateway.access_log_of(2).await.unwrap().remove(1);
+        let pause = begun(&second).duration_since(ended(&first)).unwrap();
+        // Left to itself an SDK tries again within half a second; keyless says whole seconds.
+        assert!(pause >= Duration::from_secs(1), "{pause:?}");
     }
+}
+
+/// Returns when a request of the access log came.
+fn begun(entry: &Value) -> SystemTime {
+    humantime::parse_rfc3339(entry["time"].as_str().unwrap()).unwrap()
+}
+
+fn ended(entry: &Value) -> SystemTime {
+    begun(entry) + Duration::from_millis(entry["duration_ms"].as_u64().unwrap())
 }
 
 #[tokio::test]
@@ -270,16 +282,16 @@ async fn the_sdks_wait_as_long_as_a_full_backend_says() {
     for sdk in Sdk::BOTH {
         let after = Duration::from_secs(3);
         world.azure.openai.fault(Fault::RetryAfter { status: 429, after });
-        let seen = world.gateway.access_log().len();
-        let call = order(&world, sdk, &world.token());
-        let call = tokio::spawn(call.ask(Call::Chat));
-        let entries = world.gateway.access_log_of(seen + 1).await.unwrap();
-        let begun = Instant::now();
-        assert_eq!(entries.last().unwrap()["status"], 429);
+        let before = world.gateway.access_log().len();
+        let call = tokio::spawn(order(&world, sdk, &world.token()).ask(Call::Chat));
+        world.gateway.access_log_of(before + 1).await.unwrap();
         world.azure.openai.heal();
         Call::Chat.assert_answered(&call.await.unwrap());
-        assert!(begun.elapsed() >= Duration::from_millis(2500), "{:?}", begun.elapsed());
-        assert_eq!(world.gateway.access_log_of(seen + 2).await.unwrap().len(), seen + 2);
+        let entries = world.gateway.access_log_of(before + 2).await.unwrap();
+        let [full, served] = &entries[before..] else { panic!("{entries:?}") };
+        assert_eq!([&full["status"], &served["status"]], [429, 200]);
+        let pause = begun(served).duration_since(ended(full)).unwrap();
+        assert!(pause >= after, "{pause:?}");
     }
 }
 

@@ -2,6 +2,7 @@
 how to get a token from it. It ends when nobody holds its standard input any more."""
 
 import json
+import logging
 import sys
 import threading
 
@@ -50,6 +51,7 @@ class Tokens(JWTBearerTokenGenerator):
         return [ORDER["audience"], client.get_client_id()]
 
 
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
 app = Flask(__name__)
 server = AuthorizationServer(app, query_client=lambda _: Client(), save_token=lambda *_: None)
 server.register_grant(ClientCredentialsGrant)
