@@ -40,7 +40,7 @@ e2e-%: wasm .envoy/%/bin/envoy
 	&& echo "Envoy $*: passed" || { echo "Envoy $*: FAILED"; exit 1; }
 
 interop: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .interop/installed ## programs of others in front of keyless: OIDC servers, OpenAI's and Azure's SDKs
-	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy INTEROP=$(CURDIR)/.interop cargo test --locked --test interop
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy INTEROP=$(CURDIR)/.interop cargo test --locked --test interop $(CASE)
 
 fuzz: ## random bytes against each parser, two at a time, for FUZZ_SECONDS each
 	@rustup run nightly rustc --version >/dev/null 2>&1 || { \

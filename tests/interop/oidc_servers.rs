@@ -49,16 +49,22 @@ impl Maker {
 
     /// Starts a server with new keys on this port, or on any free one for 0.
     async fn start_on(self, port: u16) -> Provider {
+        self.start_with(port, &Value::Null).await
+    }
+
+    /// Starts it as `https://localhost:PORT` if there is a certificate.
+    async fn start_with(self, port: u16, tls: &Value) -> Provider {
         let order = json!({
             "algorithms": self.algorithms,
             "audience": AUDIENCE,
             "client": { "client_id": CLIENT, "client_secret": SECRET },
             "port": port,
             "scopes": "openai.chat openai.embeddings",
+            "tls": tls,
         });
         let server = self.program.serve(&order).await;
-        let issuer = server.said["issuer"].as_str().unwrap();
-        let document = format!("{issuer}/.well-known/openid-configuration");
+        let door = server.said["door"].as_str().unwrap();
+        let document = format!("{door}/.well-known/openid-configuration");
         let metadata = eventually("the server answers", async || {
             reqwest::get(&document).await.ok()?.json().await.ok()
         });
@@ -203,6 +209,50 @@ async fn new_keys_that_no_token_names_are_known_after_a_refresh() {
     .await;
     for reply in from_everywhere(&world, &old).await {
         Refusal::invalid_token("signature_invalid").is(&reply);
+    }
+}
+
+/// Speaks TLS with the server as `envoy.yaml` does with Entra, but trusts this certificate alone.
+fn over_tls(trusting: Blueprint, certificate: &Value, name: &str) -> Blueprint {
+    trusting.edit(|bootstrap| {
+        let clusters = bootstrap["static_resources"]["clusters"].as_sequence_mut().unwrap();
+        let entra = clusters.iter().find(|cluster| cluster["name"] == "entra").unwrap();
+        let mut socket = entra["transport_socket"].clone();
+        let context = &mut socket["typed_config"];
+        context["sni"] = name.into();
+        let validation = &mut context["common_tls_context"]["validation_context"];
+        validation["match_typed_subject_alt_names"][0]["matcher"]["exact"] = name.into();
+        let authority = validation["trusted_ca"].as_mapping_mut().unwrap();
+        authority.remove("filename").expect("the file's own authorities");
+        authority.insert("inline_string".into(), certificate["cert"].as_str().unwrap().into());
+        // A blueprint speaks plain text with all its clusters, except where an endpoint matches.
+        let provider = clusters.iter_mut().find(|cluster| cluster["name"] == "provider").unwrap();
+        let mut matches = provider["none"].clone();
+        matches["name"] = "tls".into();
+        matches["transport_socket"] = socket;
+        provider["transport_socket_matches"] = vec![matches].into();
+    })
+}
+
+#[tokio::test]
+async fn keys_come_over_tls_from_the_name_that_is_expected_and_from_no_other() {
+    let order = json!({ "name": "localhost" });
+    let certificate = Program::Python("certificate.py").run(&[], &order).await;
+    let provider = OIDC_PROVIDER.start_with(0, &certificate).await;
+    let token = provider.token("RS256", "openai.chat").await;
+    for (name, is_expected) in [("localhost", true), ("idp.example.com", false)] {
+        let world = World::with(|shipped| {
+            over_tls(provider.trust(shipped, Keys::Discovery), &certificate, name)
+        });
+        let world = world.await;
+        if is_expected {
+            world.admits(&token, world.chat()).await;
+        } else {
+            let refusal = Refusal::unavailable("keys_unavailable");
+            world.refuses(world.chat_as(&token), refusal).await;
+            let stats = world.gateway.stats().await.unwrap();
+            assert!(stats["cluster.provider.ssl.fail_verify_san"] > 0, "for its name alone");
+        }
     }
 }
 

@@ -4,10 +4,11 @@
 import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 
 import Provider from "oidc-provider";
 
-const { audience, algorithms, client, port, scopes } = JSON.parse(process.argv[2]);
+const { audience, algorithms, client, port, scopes, tls } = JSON.parse(process.argv[2]);
 
 const kinds = {
   RS256: ["rsa", { modulusLength: 2048 }],
@@ -29,10 +30,17 @@ function resourceServer(asked) {
   return { scope: scopes, audience, accessTokenFormat: "jwt", jwt: { sign: { alg } } };
 }
 
-const server = createServer();
-server.listen(port, "127.0.0.1");
-await once(server, "listening");
-const issuer = `http://127.0.0.1:${server.address().port}`;
+async function listen(server, port) {
+  server.listen(port, "127.0.0.1");
+  await once(server, "listening");
+  return server.address().port;
+}
+
+// With a certificate, plain HTTP is a second door, for those who only want a token.
+const plain = createServer();
+const servers = tls ? [plain, createTlsServer(tls)] : [plain];
+const door = `http://127.0.0.1:${await listen(plain, tls ? 0 : port)}`;
+const issuer = tls ? `https://localhost:${await listen(servers[1], port)}` : door;
 const provider = new Provider(issuer, {
   clients: [{ ...client, grant_types: ["client_credentials"], redirect_uris: [], response_types: [] }],
   features: {
@@ -45,8 +53,8 @@ const provider = new Provider(issuer, {
   },
   jwks: { keys: algorithms.map(key) },
 });
-server.on("request", provider.callback());
+for (const server of servers) server.on("request", provider.callback());
 
 const orders = algorithms.map((alg) => [alg, { resource: resource(alg) }]);
-console.log(JSON.stringify({ issuer, orders: Object.fromEntries(orders) }));
+console.log(JSON.stringify({ issuer, door, orders: Object.fromEntries(orders) }));
 process.stdin.resume().on("end", () => process.exit());

@@ -82,6 +82,6 @@ def token():
 
 
 orders = {alg: {"alg": alg} for alg in ORDER["algorithms"]}
-print(json.dumps({"issuer": ISSUER, "orders": orders}), flush=True)
+print(json.dumps({"issuer": ISSUER, "door": ISSUER, "orders": orders}), flush=True)
 threading.Thread(target=listening.serve_forever, daemon=True).start()
 sys.stdin.read()
