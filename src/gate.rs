@@ -8,8 +8,10 @@
 mod forward;
 mod issuers;
 mod ruling;
+mod supply;
 
 use std::fmt;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use crate::bearer;
@@ -17,6 +19,7 @@ use crate::config::{Access, Config, HeaderName, Route};
 use crate::denial::Denial;
 use crate::http::{Answer, Call, FetchError};
 use crate::identity::{AccessToken, Endpoint};
+use crate::lease::SharedData;
 use crate::policy;
 use crate::refresh::{Prospect, Refresh, after};
 use crate::request::Head;
@@ -24,11 +27,12 @@ use crate::signature::Crypto;
 pub use forward::Forward;
 use issuers::Issuers;
 pub use ruling::{Record, Ruling, Verdict};
+use supply::{Fetched, Supply};
 
 /// Decides every request of one thread, and keeps what that takes.
 pub struct Gate {
     issuers: Issuers,
-    identities: Vec<(Endpoint, Refresh<AccessToken>)>,
+    identities: Vec<(Endpoint, Supply<AccessToken>)>,
     routes: Vec<Route>,
     stripped: Vec<HeaderName>,
     waiting: Vec<Waiting>,
@@ -112,16 +116,19 @@ const ALREADY_TRYING: Duration = Duration::from_secs(1);
 
 impl Gate {
     /// Makes a gate that holds no keys and no identity token yet; `environment` gives the values of
-    /// environment variables, and is asked here only.
+    /// environment variables, and is asked here only; `shared` is where the threads of the proxy
+    /// leave notes for each other.
     pub fn new(
         config: Config,
         crypto: Box<dyn Crypto>,
         environment: impl Fn(&str) -> Option<String>,
+        shared: &Rc<dyn SharedData>,
     ) -> Self {
         let Config { issuers, identities, routes, stripped, claims, verdicts } = config;
-        let issuers = Issuers::new(issuers, claims, verdicts, crypto);
+        let issuers = Issuers::new(issuers, claims, verdicts, crypto, shared);
         let endpoints = identities.into_iter().map(|one| Endpoint::new(one, &environment));
-        let identities = endpoints.map(|endpoint| (endpoint, Refresh::new())).collect();
+        let identities = endpoints.map(|endpoint| (token_supply(&endpoint, shared), endpoint));
+        let identities = identities.map(|(supply, endpoint)| (endpoint, supply)).collect();
         Self { issuers, identities, routes, stripped, waiting: Vec::new(), awake: false }
     }
 
@@ -176,7 +183,9 @@ impl Gate {
             let call = endpoint.call();
             // A call that cannot be made is lost at once; its endpoint then says why.
             let deadline = call.map_or(now, |call| lost_at(call.timeout, now));
-            if token.begin(deadline, now) {
+            if token.begin(deadline, now, |body, arrived| {
+                endpoint.parse(body, arrived).map(fetched(arrived))
+            }) {
                 calls.extend(call.map(|call| (Fetch::Identity(at), call.clone())));
             }
         }
@@ -186,7 +195,7 @@ impl Gate {
     /// Returns the calls that were never answered; each is now to be answered with [`Answer::Lost`].
     pub fn lost(&self, now: SystemTime) -> Vec<Fetch> {
         let tokens = self.identities.iter().enumerate();
-        let lost = tokens.filter(|(_, (_, token))| token.is_lost(now));
+        let lost = tokens.filter(|(_, (_, token))| token.refresh.is_lost(now));
         self.issuers.lost(now).chain(lost.map(|(at, _)| Fetch::Identity(at))).collect()
     }
 
@@ -196,9 +205,8 @@ impl Gate {
             Fetch::Keys(at) => self.issuers.answered(at, answer, now),
             Fetch::Identity(at) => {
                 let (endpoint, token) = self.identities.get_mut(at)?;
-                let fetched = endpoint.read(answer, now);
-                let times = |token: &AccessToken| (token.refresh_at(now), token.unusable_at(now));
-                let outcome = settle(token, fetched, answer.retry_after(), times, now);
+                let fetched = endpoint.read(answer, now).map(fetched(now));
+                let outcome = token.settle(fetched, answer, now);
                 Some(Report::of("identity", endpoint.name(), outcome))
             }
         }
@@ -209,9 +217,15 @@ impl Gate {
         if !self.awake {
             return None;
         }
-        let identities = self.identities.iter().map(|(_, token)| token.wake_at());
+        let identities = self.identities.iter().map(|(_, token)| token.refresh.wake_at());
         let deadlines = self.waiting.iter().map(|waiting| after(PATIENCE, waiting.arrived));
         self.issuers.wake_at().chain(identities).chain(deadlines).min()
+    }
+
+    /// Lets other threads take over what this gate is fetching, because its root is going away.
+    pub fn retire(&self) {
+        self.issuers.retire();
+        self.identities.iter().for_each(|(_, token)| token.retire());
     }
 
     /// Returns the headers that no caller may set, so that trailers can be rid of them too.
@@ -265,7 +279,7 @@ impl Gate {
 
     fn access_token(&self, at: usize, now: SystemTime) -> Result<&AccessToken, Stop> {
         let (_, token) = self.identities.get(at).ok_or(Stop::TokenMissing(at))?;
-        token.value(now).ok_or(Stop::TokenMissing(at))
+        token.refresh.value(now).ok_or(Stop::TokenMissing(at))
     }
 
     /// Says what to wait for, or that waiting does not help.
@@ -284,14 +298,16 @@ impl Gate {
                 let Some((_, token)) = self.identities.get(at) else {
                     return Err(unavailable(ALREADY_TRYING));
                 };
-                wait_for(Fetch::Identity(at), token, unavailable, now)
+                wait_for(Fetch::Identity(at), &token.refresh, unavailable, now)
             }
         }
     }
 
     fn count(&self, fetch: Fetch) -> u64 {
         match fetch {
-            Fetch::Identity(at) => self.identities.get(at).map_or(0, |(_, token)| token.count()),
+            Fetch::Identity(at) => {
+                self.identities.get(at).map_or(0, |(_, token)| token.refresh.count())
+            }
             Fetch::Keys(at) => self.issuers.count(at),
         }
     }
@@ -329,27 +345,16 @@ impl Report {
     }
 }
 
-/// Renews or fails a refresh; says also whether the fetch before ended otherwise.
-fn settle<T>(
-    refresh: &mut Refresh<T>,
-    fetched: Result<T, FetchError>,
-    retry_after: Option<Duration>,
-    times: impl Fn(&T) -> (SystemTime, SystemTime),
-    now: SystemTime,
-) -> (Result<(), FetchError>, bool) {
-    let was_failing = refresh.is_failing();
-    let is_first = refresh.count() == 0;
-    match fetched {
-        Ok(value) => {
-            let (refresh_at, expires) = times(&value);
-            refresh.renew(value, refresh_at, expires, now);
-            (Ok(()), was_failing || is_first)
-        }
-        Err(error) => {
-            let is_news = refresh.failure() != Some(&error);
-            refresh.fail(error.clone(), retry_after, now);
-            (Err(error), is_news)
-        }
+fn token_supply(endpoint: &Endpoint, shared: &Rc<dyn SharedData>) -> Supply<AccessToken> {
+    endpoint.call().map_or_else(Supply::own, |call| Supply::leased(shared, "identity", call))
+}
+
+/// Gives a token that arrived then the times that it is good for.
+fn fetched(arrived: SystemTime) -> impl Fn(AccessToken) -> Fetched<AccessToken> {
+    move |token| Fetched {
+        refresh_at: token.refresh_at(arrived),
+        expires: token.unusable_at(arrived),
+        value: token,
     }
 }
 

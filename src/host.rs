@@ -6,6 +6,7 @@
 
 mod crypto;
 mod metrics;
+mod notes;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,10 +22,12 @@ use crate::config::Config;
 use crate::denial::Reply;
 use crate::gate::{Fetch, Forward, Gate, Record, Ruling, StreamId, Verdict};
 use crate::http::{self, Answer, Call, MAX_BODY};
+use crate::lease::SharedData;
 use crate::request::Head;
 use crate::signature::{Crypto, Sandbox};
 use crypto::Host;
 use metrics::Metrics;
+use notes::Notes;
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
@@ -64,6 +67,13 @@ impl Context for Root {
             shared.settle(fetch, &answer(headers, body));
             self.drive(&shared);
         }
+    }
+
+    fn on_done(&mut self) -> bool {
+        if let Some(shared) = &self.shared {
+            shared.gate.borrow().retire();
+        }
+        true
     }
 }
 
@@ -179,7 +189,8 @@ impl Shared {
             Some(host) => Box::new(host),
             None => Box::new(Sandbox),
         };
-        let gate = Rc::new(RefCell::new(Gate::new(config, crypto, variable)));
+        let shared: Rc<dyn SharedData> = Rc::new(Notes::of_this_vm());
+        let gate = Rc::new(RefCell::new(Gate::new(config, crypto, variable, &shared)));
         Self { gate, metrics: Rc::new(RefCell::new(metrics)) }
     }
 

@@ -112,9 +112,18 @@ impl Endpoint {
                 Err(FetchError::Status { status: *status, error: answer::error(body) })
             }
             Answer::Arrived { .. } | Answer::Broken | Answer::Lost | Answer::Unsent => {
-                parse(answer.content()?, &self.resource, now)
+                self.parse(answer.content()?, now)
             }
         }
+    }
+
+    /// Reads the body of a good answer that arrived then.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`parse`].
+    pub fn parse(&self, body: &[u8], arrived: SystemTime) -> Result<AccessToken, FetchError> {
+        parse(body, &self.resource, arrived)
     }
 }
 

@@ -12,9 +12,10 @@
 //! 6. [`identity`] asks Azure for the token that takes the place of the caller's.
 //!
 //! [`gate`] joins them: events go in with the time, decisions and calls to make come out.
-//! [`refresh`] decides when keys and identity tokens are fetched, [`denial`] turns each reason into
-//! a reply, [`config`] makes the whole from the plugin's configuration. None of them knows a proxy,
-//! a clock or a socket; on wasm32 the `host` module translates between them and Envoy.
+//! [`refresh`] decides when keys and identity tokens are fetched, [`lease`] by which thread of the
+//! proxy, [`denial`] turns each reason into a reply, [`config`] makes the whole from the plugin's
+//! configuration. None of them knows a proxy, a clock or a socket; on wasm32 the `host` module
+//! translates between them and Envoy.
 
 #![cfg_attr(
     test,
@@ -34,6 +35,7 @@ pub mod identity;
 mod json;
 pub mod jwks;
 pub mod jwt;
+pub mod lease;
 pub mod policy;
 pub mod refresh;
 pub mod request;

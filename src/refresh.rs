@@ -36,10 +36,12 @@ pub struct Refresh<T> {
     /// When the next fetch is due; while one is in flight, when it counts as lost.
     next: Alarm,
     in_flight: bool,
-    /// When the last fetch began.
+    /// When the last fetch of this thread began.
     begun: Option<SystemTime>,
     /// How the last fetch failed, if it did, and how many had failed before it in a row.
     failure: Option<(FetchError, u32)>,
+    /// The last fetch of another thread failed.
+    is_failing_elsewhere: bool,
     /// When the last fetch began that was brought forward.
     hastened: Option<SystemTime>,
     /// The next fetch was brought forward.
@@ -92,6 +94,7 @@ impl<T> Refresh<T> {
             in_flight: false,
             begun: None,
             failure: None,
+            is_failing_elsewhere: false,
             hastened: None,
             is_hastened: false,
             count: 0,
@@ -110,10 +113,15 @@ impl<T> Refresh<T> {
         self.held.as_ref().filter(|held| now < held.expires).map(|held| &held.value)
     }
 
+    /// Returns true if it is time for a fetch, and none is in flight.
+    pub fn is_due(&self, now: SystemTime) -> bool {
+        !self.in_flight && self.next.has_rung(now)
+    }
+
     /// Returns true if the caller must fetch now, and counts that fetch as in flight; it counts as
     /// lost at `deadline`, so that an answer that never comes stops nothing.
     pub fn begin(&mut self, deadline: SystemTime, now: SystemTime) -> bool {
-        let begin = !self.in_flight && self.next.has_rung(now);
+        let begin = self.is_due(now);
         if begin {
             self.in_flight = true;
             self.begun = Some(now);
@@ -145,10 +153,35 @@ impl<T> Refresh<T> {
         expires: SystemTime,
         now: SystemTime,
     ) {
-        let asked = self.begun.unwrap_or(now);
-        self.held = Some(Held { value, version: self.count, asked, expires });
-        self.failure = None;
-        self.end(refresh_at.max(after(FLOOR, now)), now);
+        self.hold(value, self.begun.unwrap_or(now), refresh_at, expires, now);
+    }
+
+    /// Takes a value that another thread asked for at `asked`, because it was brought forward or
+    /// not, with the same times.
+    pub fn adopt(
+        &mut self,
+        value: T,
+        (asked, is_hastened): (SystemTime, bool),
+        refresh_at: SystemTime,
+        expires: SystemTime,
+        now: SystemTime,
+    ) {
+        self.is_hastened = false;
+        if is_hastened {
+            self.hastened = Some(asked);
+        }
+        self.hold(value, asked, refresh_at, expires, now);
+    }
+
+    /// Leaves the fetch that is due to another thread, until there may be something to see.
+    pub fn put_off(&mut self, until: SystemTime, now: SystemTime) {
+        self.next = Alarm { set: now, rings: until };
+    }
+
+    /// Takes it that another thread's fetch failed and that it will try again at `next`.
+    pub fn fail_elsewhere(&mut self, next: SystemTime, now: SystemTime) {
+        self.is_failing_elsewhere = true;
+        self.end(next, now);
     }
 
     /// Takes a failed fetch and puts off the next one: by as much as the kind of failure and the
@@ -157,7 +190,7 @@ impl<T> Refresh<T> {
         let before = self.failure.take().map_or(0, |(_, before)| before.saturating_add(1));
         let is_held = self.value(after(LEISURE, now)).is_some();
         let wait = pause(&error, told, before, is_held, now);
-        self.failure = Some((error, before));
+        (self.failure, self.is_failing_elsewhere) = (Some((error, before)), false);
         self.end(after(wait, now), now);
     }
 
@@ -189,9 +222,19 @@ impl<T> Refresh<T> {
         self.held.as_ref().map_or(u64::MAX, |held| held.version)
     }
 
+    /// Returns when the held value was asked for.
+    pub fn asked(&self) -> Option<SystemTime> {
+        self.held.as_ref().map(|held| held.asked)
+    }
+
+    /// Returns when the last fetch of this thread began, and if it was brought forward.
+    pub fn begun(&self) -> Option<(SystemTime, bool)> {
+        self.begun.map(|begun| (begun, self.hastened == self.begun))
+    }
+
     /// Returns true if the held value was asked for at `time` or later.
     pub fn is_as_new_as(&self, time: SystemTime) -> bool {
-        self.held.as_ref().is_some_and(|held| held.asked >= time)
+        self.asked().is_some_and(|asked| asked >= time)
     }
 
     /// Returns how many fetches have ended; it changes when there is something new to see.
@@ -201,7 +244,7 @@ impl<T> Refresh<T> {
 
     /// Returns true if the last fetch failed.
     pub fn is_failing(&self) -> bool {
-        self.failure.is_some()
+        self.failure.is_some() || self.is_failing_elsewhere
     }
 
     /// Returns how the last fetch failed, if it did.
@@ -212,6 +255,19 @@ impl<T> Refresh<T> {
     /// Returns when [`Refresh::begin`] or [`Refresh::is_lost`] is worth asking again.
     pub fn wake_at(&self) -> SystemTime {
         self.next.rings
+    }
+
+    fn hold(
+        &mut self,
+        value: T,
+        asked: SystemTime,
+        refresh_at: SystemTime,
+        expires: SystemTime,
+        now: SystemTime,
+    ) {
+        self.held = Some(Held { value, version: self.count, asked, expires });
+        (self.failure, self.is_failing_elsewhere) = (None, false);
+        self.end(refresh_at.max(after(FLOOR, now)), now);
     }
 
     fn end(&mut self, next: SystemTime, now: SystemTime) {

@@ -4,18 +4,19 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::SystemTime;
 
+use super::supply::{Fetched, Supply};
 use super::{
-    ALREADY_TRYING, HASTE, Pending, Record, Report, Stop, keys_unavailable, lost_at, settle,
-    wait_for,
+    ALREADY_TRYING, HASTE, Pending, Record, Report, Stop, keys_unavailable, lost_at, wait_for,
 };
 use crate::bearer;
-use crate::config::{Issuer, JwksLocation, JwksSource, Uri};
+use crate::config::{Issuer, JwksLocation, JwksSource, RemoteJwks, Uri};
 use crate::denial::Denial;
 use crate::gate::Fetch;
-use crate::http::{Answer, Call};
+use crate::http::{Answer, Call, FetchError};
 use crate::jwks::{self, KeySet};
 use crate::jwt::{Token, Verified, Wanted};
-use crate::refresh::{Refresh, after, spread};
+use crate::lease::SharedData;
+use crate::refresh::{after, spread};
 use crate::signature::Crypto;
 use crate::verdicts::{Limits, Remembered, Verdicts};
 
@@ -30,7 +31,7 @@ pub(super) struct Issuers {
 /// One issuer and its keys.
 struct Entry {
     issuer: Issuer,
-    keys: Refresh<KeySet>,
+    keys: Supply<KeySet>,
     step: Step,
 }
 
@@ -47,8 +48,9 @@ impl Issuers {
         claims: Wanted,
         limits: Limits,
         crypto: Box<dyn Crypto>,
+        shared: &Rc<dyn SharedData>,
     ) -> Self {
-        let entries = issuers.into_iter().map(Entry::new).collect();
+        let entries = issuers.into_iter().map(|issuer| Entry::new(issuer, shared)).collect();
         Self { claims, crypto, entries, verdicts: RefCell::new(Verdicts::new(limits)) }
     }
 
@@ -82,7 +84,9 @@ impl Issuers {
 
     pub(super) fn lost(&self, now: SystemTime) -> impl Iterator<Item = Fetch> {
         let entries = self.entries.iter().enumerate();
-        entries.filter(move |(_, entry)| entry.keys.is_lost(now)).map(|(at, _)| Fetch::Keys(at))
+        entries
+            .filter(move |(_, entry)| entry.keys.refresh.is_lost(now))
+            .map(|(at, _)| Fetch::Keys(at))
     }
 
     /// Takes the answer to a call; a fetch by discovery ends with its second one only.
@@ -98,19 +102,24 @@ impl Issuers {
     pub(super) fn wake_at(&self) -> impl Iterator<Item = SystemTime> {
         self.entries.iter().map(|entry| match entry.step {
             Step::Found(_) => SystemTime::UNIX_EPOCH,
-            Step::Discover | Step::Fetch => entry.keys.wake_at(),
+            Step::Discover | Step::Fetch => entry.keys.refresh.wake_at(),
         })
+    }
+
+    /// Lets other threads take over what is being fetched.
+    pub(super) fn retire(&self) {
+        self.entries.iter().for_each(|entry| entry.keys.retire());
     }
 
     /// Returns how many fetches of an issuer's keys have ended.
     pub(super) fn count(&self, at: usize) -> u64 {
-        self.entries.get(at).map_or(0, |entry| entry.keys.count())
+        self.entries.get(at).map_or(0, |entry| entry.keys.refresh.count())
     }
 
     /// Says whether to wait for keys that are not there.
     pub(super) fn pending_keys(&self, at: usize, now: SystemTime) -> Result<Pending, Denial> {
         let entry = self.entries.get(at).ok_or(Denial::IssuerUnknown)?;
-        wait_for(Fetch::Keys(at), &entry.keys, keys_unavailable, now)
+        wait_for(Fetch::Keys(at), &entry.keys.refresh, keys_unavailable, now)
     }
 
     /// Says whether to wait for a key that the issuer did not have when last asked: it may be a new
@@ -125,16 +134,17 @@ impl Issuers {
         let JwksSource::Remote(remote) = &entry.issuer.jwks else {
             return Err(Denial::KeyUnknown);
         };
-        if entry.keys.is_failing() {
-            return wait_for(Fetch::Keys(at), &entry.keys, keys_unavailable, now);
+        let keys = &mut entry.keys.refresh;
+        if keys.is_failing() {
+            return wait_for(Fetch::Keys(at), keys, keys_unavailable, now);
         }
         let interval = remote.unknown_kid_interval;
-        if entry.keys.is_as_new_as(arrived) || !entry.keys.hasten(interval, HASTE, now) {
+        if keys.is_as_new_as(arrived) || !keys.hasten(interval, HASTE, now) {
             return Err(Denial::KeyUnknown);
         }
         // If its answer is late, nobody knows whether the key is known.
         let otherwise = keys_unavailable(ALREADY_TRYING);
-        Ok(Pending::of(Fetch::Keys(at), &entry.keys, otherwise).doubtful())
+        Ok(Pending::of(Fetch::Keys(at), keys, otherwise).doubtful())
     }
 
     /// A verdict is as good as new while its token is in time and would be verified with the same
@@ -142,7 +152,8 @@ impl Issuers {
     fn recall(&self, token: &[u8], now: SystemTime) -> Option<Remembered> {
         let mut verdicts = self.verdicts.borrow_mut();
         let verdict = verdicts.recall(token)?;
-        let Entry { issuer, keys, .. } = self.entries.get(verdict.issuer)?;
+        let Entry { issuer, keys: Supply { refresh: keys, .. }, .. } =
+            self.entries.get(verdict.issuer)?;
         let is_trusted = keys.value(now).is_some_and(|held| {
             keys.version() == verdict.keys || verdict.verified.is_signed_by(held)
         });
@@ -171,7 +182,8 @@ impl Issuers {
         let token = self.parse(credential)?;
         let named = |entry: &Entry| entry.issuer.accepted.iter().any(|iss| iss == token.issuer());
         let at = self.entries.iter().position(named).ok_or(Denial::IssuerUnknown)?;
-        let Entry { issuer, keys, .. } = self.entries.get(at).ok_or(Denial::IssuerUnknown)?;
+        let Entry { issuer, keys: Supply { refresh: keys, .. }, .. } =
+            self.entries.get(at).ok_or(Denial::IssuerUnknown)?;
         record.issuer = Some(issuer.name.clone());
         token.check(issuer, now)?;
         let held = keys.value(now).ok_or(Stop::KeysMissing(at))?;
@@ -185,10 +197,15 @@ impl Issuers {
 }
 
 impl Entry {
-    fn new(issuer: Issuer) -> Self {
+    fn new(issuer: Issuer, shared: &Rc<dyn SharedData>) -> Self {
         let keys = match &issuer.jwks {
-            JwksSource::Inline(keys) => Refresh::fixed(keys.clone()),
-            JwksSource::Remote(_) => Refresh::new(),
+            JwksSource::Inline(keys) => Supply::fixed(keys.clone()),
+            JwksSource::Remote(remote) if shared.is_private() => {
+                let (_, kind, uri) = first_step(remote);
+                Supply::leased(shared, kind, &jwks::call(remote, uri))
+            }
+            // Others could put in keys of their own, and an issuer bears one question from each.
+            JwksSource::Remote(_) => Supply::own(),
         };
         Self { issuer, keys, step: Step::Fetch }
     }
@@ -200,16 +217,14 @@ impl Entry {
         if let Step::Found(uri) = &self.step {
             let call = jwks::call(remote, uri);
             self.step = Step::Fetch;
-            self.keys.prolong(lost_at, now);
+            self.keys.refresh.prolong(lost_at, now);
             return Some(call);
         }
-        if !self.keys.begin(lost_at, now) {
+        let read = |body: &[u8], arrived| keys(&self.issuer, remote, body, arrived);
+        if !self.keys.begin(lost_at, now, read) {
             return None;
         }
-        let (step, uri) = match &remote.location {
-            JwksLocation::Discovery(uri) => (Step::Discover, uri),
-            JwksLocation::Known(uri) => (Step::Fetch, uri),
-        };
+        let (step, _, uri) = first_step(remote);
         self.step = step;
         Some(jwks::call(remote, uri))
     }
@@ -228,14 +243,33 @@ impl Entry {
                 }
             }
             Step::Fetch | Step::Found(_) => {
-                let tenant = self.issuer.tenant.as_ref();
-                answer.content().and_then(|body| KeySet::parse(body, tenant))
+                answer.content().and_then(|body| keys(&self.issuer, remote, body, now))
             }
         };
-        let times =
-            |_: &KeySet| (after(spread(remote.refresh, now), now), after(remote.max_age, now));
-        let outcome = settle(&mut self.keys, fetched, answer.retry_after(), times, now);
+        let outcome = self.keys.settle(fetched, answer, now);
         self.step = Step::Fetch;
         Some(Report::of("jwks", &self.issuer.name, outcome))
     }
+}
+
+/// Where a fetch begins, and what it is called: keys that are found and keys that are known.
+fn first_step(remote: &RemoteJwks) -> (Step, &'static str, &Uri) {
+    match &remote.location {
+        JwksLocation::Discovery(uri) => (Step::Discover, "discovery", uri),
+        JwksLocation::Known(uri) => (Step::Fetch, "jwks", uri),
+    }
+}
+
+/// Reads a key set that arrived then, and gives it the times that it is good for.
+fn keys(
+    issuer: &Issuer,
+    remote: &RemoteJwks,
+    body: &[u8],
+    arrived: SystemTime,
+) -> Result<Fetched<KeySet>, FetchError> {
+    Ok(Fetched {
+        value: KeySet::parse(body, issuer.tenant.as_ref())?,
+        refresh_at: after(spread(remote.refresh, arrived), arrived),
+        expires: after(remote.max_age, arrived),
+    })
 }

@@ -20,6 +20,7 @@ mod inline;
 mod keys;
 mod memory;
 mod scripted;
+mod sharing;
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! The script of a scenario: a gate, the time, and what the outside world answers.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyless::config::Config;
 use keyless::gate::{Fetch, Gate, Ruling, StreamId, Verdict};
 use keyless::http::{Answer, Call, FetchError};
+use keyless::lease::SharedData;
 use keyless::request::Head;
 use keyless::signature::{Algorithm, Crypto, PublicKey, Sandbox};
 use rsa::pkcs1v15::SigningKey;
@@ -35,6 +37,17 @@ pub(crate) struct Script {
 /// The sandbox, and how often it was asked.
 struct Counting(Rc<Cell<usize>>);
 
+/// What the threads of a proxy share, as one of them sees it: Envoy's shared data.
+#[derive(Clone)]
+pub(crate) struct Notes {
+    board: Rc<RefCell<Board>>,
+    holder: u64,
+    is_private: bool,
+}
+
+/// The notes and their versions.
+type Board = HashMap<String, (Vec<u8>, u32)>;
+
 /// A request that a scenario changes before it is sent.
 #[derive(Clone)]
 pub(crate) struct Request(Vec<(String, Vec<u8>)>);
@@ -50,12 +63,18 @@ impl Script {
 
     /// A gate whose configuration has some of its top-level members replaced.
     pub(crate) fn of(changes: Value) -> Self {
+        Self::on(&Notes::new(false), changes)
+    }
+
+    /// One of several threads, with a gate like that.
+    pub(crate) fn on(notes: &Notes, changes: Value) -> Self {
         let mut document = document();
         document.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let config = Config::parse(document.to_string().as_bytes()).unwrap();
         let verifications = Rc::default();
         let crypto = Box::new(Counting(Rc::clone(&verifications)));
-        let gate = Gate::new(config, crypto, environment);
+        let shared: Rc<dyn SharedData> = Rc::new(notes.clone());
+        let gate = Gate::new(config, crypto, environment, &shared);
         Self { gate, now: start(), last_stream: 0, verifications }
     }
 
@@ -194,6 +213,46 @@ impl Script {
 
     pub(crate) fn unix(&self) -> u64 {
         self.now.duration_since(UNIX_EPOCH).unwrap().as_secs()
+    }
+}
+
+impl Notes {
+    pub(crate) fn new(is_private: bool) -> Self {
+        Self { board: Rc::default(), holder: 1, is_private }
+    }
+
+    /// The same, as the thread of this number sees it.
+    pub(crate) fn of_thread(&self, number: usize) -> Self {
+        Self { holder: number as u64 + 1, ..self.clone() }
+    }
+
+    /// Everything that was ever left there.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.board.borrow().values().flat_map(|(note, _)| note.clone()).collect()
+    }
+}
+
+impl SharedData for Notes {
+    fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        self.board.borrow().get(key).cloned()
+    }
+
+    fn replace(&self, key: &str, version: Option<u32>, note: &[u8]) -> bool {
+        let mut notes = self.board.borrow_mut();
+        let present = notes.get(key).map(|(_, version)| *version);
+        let is_current = present.is_none() || present == version;
+        if is_current {
+            notes.insert(key.to_owned(), (note.to_vec(), present.unwrap_or(0) + 1));
+        }
+        is_current
+    }
+
+    fn is_private(&self) -> bool {
+        self.is_private
+    }
+
+    fn holder(&self) -> u64 {
+        self.holder
     }
 }
 
