@@ -28,6 +28,8 @@ pub enum Denial {
     DeploymentForbidden,
     /// The token's header has `crit` (RFC 7515 §4.1.11: what is not understood is refused).
     ExtensionUnsupported,
+    /// Our side: the backend refused the gateway's identity token.
+    IdentityRejected,
     /// Our side: no managed-identity token could be had.
     IdentityUnavailable {
         /// Until the next try.
@@ -103,6 +105,8 @@ enum Kind<'a> {
     Forbidden(&'a [String]),
     /// 404.
     NotFound,
+    /// 502: it is between the gateway and the backend.
+    BadGateway,
     /// 503: it is our fault, and over in a while.
     Unavailable(Duration),
 }
@@ -128,8 +132,8 @@ impl Denial {
     /// The table of all reasons: code, message, kind.
     fn entry(&self) -> (&'static str, &'static str, Kind<'_>) {
         use Kind::{
-            BadRequest, Forbidden, InvalidRequest, InvalidToken, NotFound, Unauthenticated,
-            Unavailable,
+            BadGateway, BadRequest, Forbidden, InvalidRequest, InvalidToken, NotFound,
+            Unauthenticated, Unavailable,
         };
         match self {
             Self::AlgorithmForbidden => {
@@ -166,6 +170,11 @@ impl Denial {
                 "extension_unsupported",
                 "The token demands an extension that is not supported.",
                 InvalidToken,
+            ),
+            Self::IdentityRejected => (
+                "identity_rejected",
+                "The backend did not accept the gateway's identity; your own token was good.",
+                BadGateway,
             ),
             Self::IdentityUnavailable { retry_after } => (
                 "identity_unavailable",
@@ -232,6 +241,7 @@ impl Kind<'_> {
             Self::InvalidToken | Self::Unauthenticated => (401, "authentication_error"),
             Self::Forbidden(_) => (403, "permission_error"),
             Self::NotFound => (404, "invalid_request_error"),
+            Self::BadGateway => (502, "server_error"),
             Self::Unavailable(_) => (503, "server_error"),
         }
     }
@@ -244,7 +254,7 @@ impl Kind<'_> {
             Some(format!("{bearer}, error=\"{error}\", error_description=\"{message}\""))
         };
         match self {
-            Self::BadRequest | Self::NotFound | Self::Unavailable(_) => None,
+            Self::BadGateway | Self::BadRequest | Self::NotFound | Self::Unavailable(_) => None,
             Self::Unauthenticated => Some(bearer),
             Self::InvalidRequest => with("invalid_request"),
             Self::InvalidToken => with("invalid_token"),
@@ -261,7 +271,8 @@ impl Kind<'_> {
                 let begun = u64::from(wait.subsec_nanos() > 0);
                 Some(wait.as_secs().saturating_add(begun).max(1).to_string())
             }
-            Self::BadRequest
+            Self::BadGateway
+            | Self::BadRequest
             | Self::Forbidden(_)
             | Self::InvalidRequest
             | Self::InvalidToken

@@ -6,6 +6,7 @@
 //! there is one way to an admission, however often it is walked.
 
 mod forward;
+mod identities;
 mod issuers;
 mod ruling;
 mod supply;
@@ -16,23 +17,23 @@ use std::time::{Duration, SystemTime};
 
 use crate::bearer;
 use crate::config::{Access, Config, HeaderName, Route};
-use crate::denial::Denial;
+use crate::denial::{Denial, Reply};
 use crate::http::{Answer, Call, FetchError};
-use crate::identity::{AccessToken, Endpoint};
+use crate::identity;
 use crate::lease::SharedData;
 use crate::policy;
 use crate::refresh::{Prospect, Refresh, after};
 use crate::request::Head;
 use crate::signature::Crypto;
 pub use forward::Forward;
+use identities::Identities;
 use issuers::Issuers;
 pub use ruling::{Record, Ruling, Verdict};
-use supply::{Fetched, Supply};
 
 /// Decides every request of one thread, and keeps what that takes.
 pub struct Gate {
     issuers: Issuers,
-    identities: Vec<(Endpoint, Supply<AccessToken>)>,
+    identities: Identities,
     routes: Vec<Route>,
     stripped: Vec<HeaderName>,
     waiting: Vec<Waiting>,
@@ -62,6 +63,21 @@ pub struct Report {
     /// What came of it.
     pub result: Result<(), FetchError>,
     /// True if the one before ended otherwise: worth a line in the log.
+    pub is_news: bool,
+}
+
+/// Tells what came of a request whose backend refused the identity token.
+#[derive(Debug)]
+pub struct Rejection {
+    /// What the caller gets in place of the backend's answer.
+    pub reply: Reply,
+    /// The code that the reply carries.
+    pub reason: &'static str,
+    /// The name of the identity.
+    pub identity: String,
+    /// What the backend said, if it said it in a way that can be logged.
+    pub explanation: Option<String>,
+    /// True if it was not told a short while ago.
     pub is_news: bool,
 }
 
@@ -126,9 +142,7 @@ impl Gate {
     ) -> Self {
         let Config { issuers, identities, routes, stripped, claims, verdicts } = config;
         let issuers = Issuers::new(issuers, claims, verdicts, crypto, shared);
-        let endpoints = identities.into_iter().map(|one| Endpoint::new(one, &environment));
-        let identities = endpoints.map(|endpoint| (token_supply(&endpoint, shared), endpoint));
-        let identities = identities.map(|(supply, endpoint)| (endpoint, supply)).collect();
+        let identities = Identities::new(identities, &environment, shared);
         Self { issuers, identities, routes, stripped, waiting: Vec::new(), awake: false }
     }
 
@@ -178,37 +192,19 @@ impl Gate {
         if !self.awake {
             return Vec::new();
         }
-        let mut calls: Vec<_> = self.issuers.calls(now).collect();
-        for (at, (endpoint, token)) in self.identities.iter_mut().enumerate() {
-            let call = endpoint.call();
-            // A call that cannot be made is lost at once; its endpoint then says why.
-            let deadline = call.map_or(now, |call| lost_at(call.timeout, now));
-            if token.begin(deadline, now, |body, arrived| {
-                endpoint.parse(body, arrived).map(fetched(arrived))
-            }) {
-                calls.extend(call.map(|call| (Fetch::Identity(at), call.clone())));
-            }
-        }
-        calls
+        self.issuers.calls(now).chain(self.identities.calls(now)).collect()
     }
 
     /// Returns the calls that were never answered; each is now to be answered with [`Answer::Lost`].
     pub fn lost(&self, now: SystemTime) -> Vec<Fetch> {
-        let tokens = self.identities.iter().enumerate();
-        let lost = tokens.filter(|(_, (_, token))| token.refresh.is_lost(now));
-        self.issuers.lost(now).chain(lost.map(|(at, _)| Fetch::Identity(at))).collect()
+        self.issuers.lost(now).chain(self.identities.lost(now)).collect()
     }
 
     /// Takes the answer to a call and says what came of the fetch, if that is over.
     pub fn answered(&mut self, fetch: Fetch, answer: &Answer, now: SystemTime) -> Option<Report> {
         match fetch {
             Fetch::Keys(at) => self.issuers.answered(at, answer, now),
-            Fetch::Identity(at) => {
-                let (endpoint, token) = self.identities.get_mut(at)?;
-                let fetched = endpoint.read(answer, now).map(fetched(now));
-                let outcome = token.settle(fetched, answer, now);
-                Some(Report::of("identity", endpoint.name(), outcome))
-            }
+            Fetch::Identity(at) => self.identities.answered(at, answer, now),
         }
     }
 
@@ -217,15 +213,38 @@ impl Gate {
         if !self.awake {
             return None;
         }
-        let identities = self.identities.iter().map(|(_, token)| token.refresh.wake_at());
         let deadlines = self.waiting.iter().map(|waiting| after(PATIENCE, waiting.arrived));
-        self.issuers.wake_at().chain(identities).chain(deadlines).min()
+        self.issuers.wake_at().chain(self.identities.wake_at()).chain(deadlines).min()
+    }
+
+    /// Returns true if requests of this route carry an identity token: then a backend's 401 is about
+    /// that one, and [`Gate::rejected`] says what to do.
+    pub fn is_identified(&self, route: &str) -> bool {
+        self.identity_of(route).is_some()
+    }
+
+    /// Takes the body of a backend's 401, as far as it has come, to a request of this route. The
+    /// caller must not take it for a word about its own token, so it gets another reply.
+    pub fn rejected(&mut self, route: &str, body: &[u8], now: SystemTime) -> Option<Rejection> {
+        let at = self.identity_of(route)?;
+        let (identity, is_news) = self.identities.rejected(at, now)?;
+        let (identity, explanation) = (identity.to_owned(), identity::explanation(body));
+        let denial = Denial::IdentityRejected;
+        let (reply, reason) = (denial.reply(), denial.code());
+        Some(Rejection { reply, reason, identity, explanation, is_news })
+    }
+
+    fn identity_of(&self, name: &str) -> Option<usize> {
+        match &self.routes.iter().find(|route| *route.name == *name)?.access {
+            Access::Granted { identity, .. } => *identity,
+            Access::Public => None,
+        }
     }
 
     /// Lets other threads take over what this gate is fetching, because its root is going away.
     pub fn retire(&self) {
         self.issuers.retire();
-        self.identities.iter().for_each(|(_, token)| token.retire());
+        self.identities.retire();
     }
 
     /// Returns the headers that no caller may set, so that trailers can be rid of them too.
@@ -273,13 +292,8 @@ impl Gate {
         policy::admit(grants, issuer, found.deployment, claims)?;
         record.deployment = found.deployment.map(str::to_owned);
         record.reason = "ok";
-        let token = identity.map(|at| self.access_token(at, now)).transpose()?;
+        let token = identity.map(|at| self.identities.token(at, now)).transpose()?;
         Ok(Forward::new(head, stripped, token, forward::values(forward_claims, claims)))
-    }
-
-    fn access_token(&self, at: usize, now: SystemTime) -> Result<&AccessToken, Stop> {
-        let (_, token) = self.identities.get(at).ok_or(Stop::TokenMissing(at))?;
-        token.refresh.value(now).ok_or(Stop::TokenMissing(at))
     }
 
     /// Says what to wait for, or that waiting does not help.
@@ -293,21 +307,13 @@ impl Gate {
             Stop::Deny(denial) => Err(denial),
             Stop::KeyUnknown(at) => self.issuers.pending_key(at, arrived, now),
             Stop::KeysMissing(at) => self.issuers.pending_keys(at, now),
-            Stop::TokenMissing(at) => {
-                let unavailable = |retry_after| Denial::IdentityUnavailable { retry_after };
-                let Some((_, token)) = self.identities.get(at) else {
-                    return Err(unavailable(ALREADY_TRYING));
-                };
-                wait_for(Fetch::Identity(at), &token.refresh, unavailable, now)
-            }
+            Stop::TokenMissing(at) => self.identities.pending(at, now),
         }
     }
 
     fn count(&self, fetch: Fetch) -> u64 {
         match fetch {
-            Fetch::Identity(at) => {
-                self.identities.get(at).map_or(0, |(_, token)| token.refresh.count())
-            }
+            Fetch::Identity(at) => self.identities.count(at),
             Fetch::Keys(at) => self.issuers.count(at),
         }
     }
@@ -342,19 +348,6 @@ impl Report {
         (result, is_news): (Result<(), FetchError>, bool),
     ) -> Self {
         Self { kind, name: name.to_owned(), result, is_news }
-    }
-}
-
-fn token_supply(endpoint: &Endpoint, shared: &Rc<dyn SharedData>) -> Supply<AccessToken> {
-    endpoint.call().map_or_else(Supply::own, |call| Supply::leased(shared, "identity", call))
-}
-
-/// Gives a token that arrived then the times that it is good for.
-fn fetched(arrived: SystemTime) -> impl Fn(AccessToken) -> Fetched<AccessToken> {
-    move |token| Fetched {
-        refresh_at: token.refresh_at(arrived),
-        expires: token.unusable_at(arrived),
-        value: token,
     }
 }
 

@@ -20,7 +20,7 @@ use proxy_wasm::types::{Action, BufferType, ContextType, LogLevel, MapType};
 
 use crate::config::Config;
 use crate::denial::Reply;
-use crate::gate::{Fetch, Forward, Gate, Record, Ruling, StreamId, Verdict};
+use crate::gate::{Fetch, Forward, Gate, Record, Rejection, Ruling, StreamId, Verdict};
 use crate::http::{self, Answer, Call, MAX_BODY};
 use crate::lease::SharedData;
 use crate::request::Head;
@@ -52,10 +52,15 @@ struct Shared {
 struct Stream {
     id: StreamId,
     shared: Option<Shared>,
+    /// The route of a request whose backend refused the identity token, until its caller is told.
+    rejected: Option<String>,
 }
 
 /// How soon the root looks after a stream that waits; the least that Envoy knows.
 const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// How much of a backend's refusal is read, in bytes.
+const MAX_REFUSAL: usize = 4096;
 
 /// The longest tick, in case the clock jumps.
 const LONGEST_TICK: Duration = Duration::from_hours(1);
@@ -100,7 +105,7 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream { id, shared: self.shared.clone() }))
+        Some(Box::new(Stream { id, shared: self.shared.clone(), rejected: None }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -150,6 +155,28 @@ impl Context for Stream {
 }
 
 impl HttpContext for Stream {
+    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        let Some(shared) = &self.shared else { return Action::Continue };
+        if !is_refused_by_backend() {
+            return Action::Continue;
+        }
+        self.rejected =
+            text_of("keyless.route").filter(|route| shared.gate.borrow().is_identified(route));
+        match self.rejected {
+            None => Action::Continue,
+            Some(_) if end_of_stream => self.reject(&[]),
+            Some(_) => Action::Pause,
+        }
+    }
+
+    fn on_http_response_body(&mut self, size: usize, _: bool) -> Action {
+        if self.rejected.is_none() {
+            return Action::Continue;
+        }
+        let body = hostcalls::get_buffer(BufferType::HttpResponseBody, 0, size.min(MAX_REFUSAL));
+        self.reject(&body.ok().flatten().unwrap_or_default())
+    }
+
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
         let Some(shared) = &self.shared else {
             // Envoy serves nobody with a plugin that refused its configuration.
@@ -173,6 +200,17 @@ impl HttpContext for Stream {
             }
         }
         Action::Continue
+    }
+}
+
+impl Stream {
+    /// Gives the caller another answer than the backend's, whose body has come as far as it is
+    /// worth reading.
+    fn reject(&mut self, body: &[u8]) -> Action {
+        match (self.rejected.take(), &self.shared) {
+            (Some(route), Some(shared)) => shared.reject(&route, body),
+            _ => Action::Continue,
+        }
     }
 }
 
@@ -206,6 +244,22 @@ impl Shared {
         }
     }
 
+    /// Tells the caller, the operator and the gate that a backend refused the identity token.
+    fn reject(&self, route: &str, body: &[u8]) -> Action {
+        let Some(rejection) = self.gate.borrow_mut().rejected(route, body, now()) else {
+            return Action::Continue;
+        };
+        let Rejection { reply, reason, identity, explanation, is_news } = rejection;
+        self.metrics.borrow_mut().count_rejection(&identity);
+        if is_news {
+            let explanation = explanation.unwrap_or_else(|| "it does not say why".to_owned());
+            warn!("identity {identity}: a backend refused the token: {explanation}");
+        }
+        _ = hostcalls::set_property(vec!["keyless.reason"], Some(reason.as_bytes()));
+        _ = hostcalls::set_tick_period(AT_ONCE);
+        send(&reply)
+    }
+
     /// Carries out a ruling on the stream of the effective context.
     fn apply(&self, ruling: Ruling) -> Action {
         let verdict = match ruling.verdict {
@@ -219,6 +273,19 @@ impl Shared {
             Verdict::Forward(forward) => edit(&forward),
         }
     }
+}
+
+/// Returns true if the backend, and no filter in its place, answered 401.
+fn is_refused_by_backend() -> bool {
+    let status = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status");
+    let details = || hostcalls::get_property(vec!["response", "code_details"]);
+    status.is_ok_and(|status| status.as_deref() == Some(b"401"))
+        && details().is_ok_and(|details| details.as_deref() == Some(b"via_upstream"))
+}
+
+/// Reads back what [`record`] wrote.
+fn text_of(name: &str) -> Option<String> {
+    String::from_utf8(hostcalls::get_property(vec![name]).ok()??).ok()
 }
 
 /// Reads an environment variable of the VM, which are fixed when it is made.

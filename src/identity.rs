@@ -13,7 +13,7 @@ use crate::config::{Identity, Selector, Source};
 use crate::http::{Answer, Call, FetchError};
 use crate::refresh::{after, spread};
 use crate::secret::Secret;
-pub use answer::parse;
+pub use answer::{explanation, parse};
 
 /// Holds an access token of an identity and the times that it is good for.
 #[derive(Clone, Debug)]

@@ -16,6 +16,7 @@ fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
         (ClientForbidden, 403, "client_forbidden", Some("insufficient_scope")),
         (DeploymentForbidden, 403, "deployment_forbidden", Some("insufficient_scope")),
         (ExtensionUnsupported, 401, "extension_unsupported", Some("invalid_token")),
+        (IdentityRejected, 502, "identity_rejected", None),
         (IdentityUnavailable { retry_after: WAIT }, 503, "identity_unavailable", None),
         (IssuerForbidden, 403, "issuer_forbidden", Some("insufficient_scope")),
         (IssuerUnknown, 401, "issuer_unknown", Some("invalid_token")),

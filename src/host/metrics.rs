@@ -49,6 +49,11 @@ impl Metrics {
         count(self.id(MetricType::Counter, name));
     }
 
+    pub(super) fn count_rejection(&mut self, identity: &str) {
+        let name = format!("keyless_rejections.identity=.={identity};.;");
+        count(self.id(MetricType::Counter, name));
+    }
+
     pub(super) fn gauge(&mut self, name: &str, value: u64) {
         if let Some(id) = self.id(MetricType::Gauge, name.to_owned()) {
             _ = hostcalls::record_metric(id, value);

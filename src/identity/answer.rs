@@ -17,6 +17,11 @@ const SHORTEST_LIFE: Duration = Duration::from_secs(2);
 /// How far the clocks of the two sides may differ when it comes to `not_before`.
 const CLOCK_SKEW: Duration = Duration::from_mins(5);
 
+/// Limits what is logged of a backend's explanation, in bytes.
+const MAX_EXPLANATION: usize = 400;
+/// Resource URIs are shorter and tokens are longer than this, in bytes.
+const MAX_WORD: usize = 80;
+
 /// Reads the answer of a source: a JSON object whose numbers may be strings.
 ///
 /// # Errors
@@ -55,6 +60,17 @@ pub(super) fn error(body: &[u8]) -> Option<Box<str>> {
     let word = answer.get("error")?.as_str()?;
     let is_plain = |byte: u8| byte == b'_' || byte.is_ascii_lowercase();
     ((1..=40).contains(&word.len()) && word.bytes().all(is_plain)).then(|| word.into())
+}
+
+/// Returns what a backend says about a token that it refuses (Azure OpenAI's `error.message`), if
+/// that is one short line, and never if there could be a token in it.
+pub fn explanation(body: &[u8]) -> Option<String> {
+    let answer = json::object(body).ok()?;
+    let message = answer.get("error")?.get("message")?.as_str()?;
+    let is_line = message.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let longest_word = message.split(' ').map(str::len).max().unwrap_or_default();
+    let is_plain = is_line && message.len() <= MAX_EXPLANATION && longest_word <= MAX_WORD;
+    (is_plain && !message.is_empty()).then(|| message.to_owned())
 }
 
 fn token(text: &str) -> Result<&str, FetchError> {

@@ -318,3 +318,18 @@ fn a_refusal_may_say_why_in_one_plain_word() {
     assert_eq!(refused(500, r#"{"error":"server_error"}"#), "status 500");
     assert_eq!(refused(504, ""), "status 504, it took too long");
 }
+
+#[test]
+fn a_backends_explanation_is_one_line_without_anything_like_a_token() {
+    let azures = "Access token is missing, invalid, audience is incorrect \
+                  (https://cognitiveservices.azure.com), or have expired.";
+    let body = |message: &str| json!({"error": {"code": "401", "message": message}}).to_string();
+    assert_eq!(explanation(body(azures).as_bytes()).as_deref(), Some(azures));
+    let token = format!("The token {} is no good.", "eyJ0".repeat(30));
+    for message in ["", "two\nlines", "t\u{f6}ken", &token, &"word ".repeat(100)] {
+        assert_eq!(explanation(body(message).as_bytes()), None, "{message}");
+    }
+    for body in ["", "<html>", "[]", "{\"error\":\"x\"}", "{\"error\":{\"message\":1}}"] {
+        assert_eq!(explanation(body.as_bytes()), None, "{body}");
+    }
+}
