@@ -16,34 +16,39 @@ use serde_json::{Map, Value, json};
 
 use crate::issuer::Order;
 use crate::service::Service;
-use crate::{Fault, Imds, Issuer, OpenAi, Recorded};
+use crate::{AppService, Fault, Imds, Issuer, OAuth, OpenAi, Recorded};
 
 /// Serves the commands that [`HELP`] lists.
-pub(crate) fn router(issuer: Issuer, imds: Imds, openai: OpenAi) -> Router {
+pub(crate) fn router(control: Control) -> Router {
     Router::new()
         .route("/", get(async || HELP))
         .route("/issuer/token", post(token))
         .route("/issuer/rotate", post(rotate))
         .route("/issuer/retire", post(retire))
-        .route("/imds/lifetime", post(lifetime))
+        .route("/{service}/lifetime", post(lifetime))
         .route("/{service}/requests", get(requests))
         .route("/{service}/fault", post(fault))
         .route("/{service}/heal", post(heal))
-        .with_state(Control { issuer, imds, openai })
+        .with_state(control)
 }
 
+/// Holds handles on all services.
 #[derive(Clone)]
-struct Control {
-    issuer: Issuer,
-    imds: Imds,
-    openai: OpenAi,
+pub(crate) struct Control {
+    pub(crate) issuer: Issuer,
+    pub(crate) imds: Imds,
+    pub(crate) app_service: AppService,
+    pub(crate) oauth: OAuth,
+    pub(crate) openai: OpenAi,
 }
 
 impl Control {
     fn service(&self, name: Name) -> &Service {
         match name {
+            Name::AppService => self.app_service.service(),
             Name::Imds => self.imds.service(),
             Name::Issuer => self.issuer.service(),
+            Name::OAuth => self.oauth.service(),
             Name::OpenAi => self.openai.service(),
         }
     }
@@ -52,8 +57,10 @@ impl Control {
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Name {
+    AppService,
     Imds,
     Issuer,
+    OAuth,
     OpenAi,
 }
 
@@ -61,24 +68,30 @@ enum Name {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "lowercase", tag = "kind")]
 enum Wanted {
+    Changed { members: Map<String, Value> },
     Close,
     Delay { millis: u64 },
     Garbage,
+    Giant { bytes: usize },
     Hang,
     Status { status: u16, retry_after: Option<u64> },
+    Truncated,
 }
 
 impl From<Wanted> for Fault {
     fn from(wanted: Wanted) -> Self {
         match wanted {
+            Wanted::Changed { members } => Self::Changed(members),
             Wanted::Close => Self::Close,
             Wanted::Delay { millis } => Self::Delay(Duration::from_millis(millis)),
             Wanted::Garbage => Self::Garbage,
+            Wanted::Giant { bytes } => Self::Giant(bytes),
             Wanted::Hang => Self::Hang,
             Wanted::Status { status, retry_after: None } => Self::Status(status),
             Wanted::Status { status, retry_after: Some(seconds) } => {
                 Self::RetryAfter { status, after: Duration::from_secs(seconds) }
             }
+            Wanted::Truncated => Self::Truncated,
         }
     }
 }
@@ -108,9 +121,22 @@ async fn retire(State(Control { issuer, .. }): State<Control>) -> String {
     format!("publishing only {}\n", issuer.kid())
 }
 
-async fn lifetime(State(control): State<Control>, body: Bytes) -> Result<&'static str, Refusal> {
+async fn lifetime(
+    State(control): State<Control>,
+    Path(name): Path<Name>,
+    body: Bytes,
+) -> Result<&'static str, Refusal> {
     let Lifetime { seconds } = parse(&body)?;
-    control.imds.set_lifetime(Duration::from_secs(seconds.into()));
+    let lifetime = Duration::from_secs(seconds.into());
+    match name {
+        Name::AppService => control.app_service.set_lifetime(lifetime),
+        Name::Imds => control.imds.set_lifetime(lifetime),
+        Name::OAuth => control.oauth.set_lifetime(lifetime),
+        Name::Issuer | Name::OpenAi => {
+            let text = "this service issues no tokens to the gateway\n";
+            return Err((StatusCode::BAD_REQUEST, text.to_owned()));
+        }
+    }
     Ok("set\n")
 }
 
@@ -167,21 +193,25 @@ fn shown(name: &str, value: &str) -> String {
 }
 
 /// The headers whose values are shortened.
-const CREDENTIALS: [&str; 3] = ["api-key", "authorization", "ocp-apim-subscription-key"];
+const CREDENTIALS: [&str; 4] =
+    ["api-key", "authorization", "ocp-apim-subscription-key", "x-identity-header"];
 
-const HELP: &str = r#"Local Azure. {service} is one of issuer, imds, openai.
+const HELP: &str = r#"Local Azure. {service} is one of issuer, imds, appservice, oauth, openai.
 
 POST /issuer/token        a caller's token, as text; optional body:
                           {"claims": {"scp": null, "roles": ["ChatUser"]}, "header": {"typ": "at+jwt"}}
 POST /issuer/rotate       signs with a new key; the old one stays published
 POST /issuer/retire       publishes only the present key
-POST /imds/lifetime       {"seconds": 600}: of the tokens issued from now on
+POST /{service}/lifetime  {"seconds": 600}: of the tokens that imds, appservice or oauth issues from now on
 GET  /{service}/requests  what arrived, credentials shortened
 POST /{service}/fault     until healed, one of:
                           {"kind": "status", "status": 503}
                           {"kind": "status", "status": 429, "retry_after": 10}
                           {"kind": "delay", "millis": 2000}
+                          {"kind": "changed", "members": {"token_type": "pop", "expires_on": null}}
                           {"kind": "garbage"}
+                          {"kind": "giant", "bytes": 2000000}
+                          {"kind": "truncated"}
                           {"kind": "hang"}
                           {"kind": "close"}
 POST /{service}/heal      answers honestly again

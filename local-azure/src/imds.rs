@@ -10,34 +10,32 @@ mod tests;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
+use crate::Options;
+use crate::mint::{Mint, issues};
 use crate::service::{Service, serve};
-use crate::{Options, clock};
 use request::TokenRequest;
 
 /// Plays the managed-identity endpoint of a virtual machine; clones are handles on the same one.
 ///
 /// Unlike the real one it issues a new token for every request, so that fetches can be told apart.
+/// Tokens are good for 24 h unless told otherwise.
 #[derive(Clone)]
 pub struct Imds {
-    ledger: Arc<Mutex<Ledger>>,
+    mint: Mint,
     service: Service,
 }
 
 serve!(Imds);
+issues!(Imds);
 
 impl Imds {
     /// Starts an IMDS on `options.ports.imds`.
@@ -45,45 +43,26 @@ impl Imds {
     /// # Errors
     /// Fails when the port cannot be bound.
     pub async fn start(options: &Options) -> io::Result<Self> {
-        let ledger = Arc::new(Mutex::new(Ledger {
-            issued: Vec::new(),
-            lifetime: LIFETIME,
-            refresh_in: None,
-        }));
+        let mint = Mint::new("imds", LIFETIME);
         let router = Router::new()
             .route(PATH, get(token))
             .route(&format!("{PATH}/"), get(token)) // as Azure's SDK for Node.js asks a stand-in
             .method_not_allowed_fallback(method_not_allowed)
             .fallback(not_found)
-            .with_state(Arc::clone(&ledger));
+            .with_state(mint.clone());
         let service = Service::start(router, options.at(options.ports.imds)).await?;
-        Ok(Self { ledger, service })
+        Ok(Self { mint, service })
     }
 
-    /// Sets how long tokens issued from now on are good for. Answers name it in whole seconds.
-    /// Default: 24 h.
-    pub fn set_lifetime(&self, lifetime: Duration) {
-        self.ledger.lock().lifetime = lifetime;
-    }
-
-    /// Sets the `refresh_in` of tokens issued from now on, in whole seconds. Default: none.
-    pub fn set_refresh_in(&self, refresh_in: Option<Duration>) {
-        self.ledger.lock().refresh_in = refresh_in;
-    }
-
-    /// Returns the access tokens that it has issued, oldest first.
-    pub fn issued(&self) -> Vec<String> {
-        self.ledger.lock().issued.iter().map(|issued| issued.token.clone()).collect()
-    }
-
-    /// Returns true if it issued `token` for exactly this `resource`, and the token has not
-    /// expired.
+    /// Returns true if it, or a service that was started beside it, issued `token` for exactly this
+    /// `resource`, and the token has not expired.
     pub fn accepts(&self, token: &str, resource: &str) -> bool {
-        let now = SystemTime::now();
-        let ledger = self.ledger.lock();
-        // Newest first: that is the one in use.
-        let issued = ledger.issued.iter().rev().find(|issued| issued.token == token);
-        issued.is_some_and(|issued| issued.resource == resource && now < issued.expires)
+        self.mint.accepts(token, resource)
+    }
+
+    /// Returns its mint, for services beside it.
+    pub(crate) fn mint(&self) -> &Mint {
+        &self.mint
     }
 
     /// Returns the service itself, for the control server.
@@ -98,52 +77,23 @@ impl fmt::Debug for Imds {
     }
 }
 
-struct Ledger {
-    issued: Vec<Issued>,
-    lifetime: Duration,
-    refresh_in: Option<Duration>,
-}
-
-struct Issued {
-    expires: SystemTime,
-    resource: String,
-    token: String,
-}
-
-impl Ledger {
-    /// Issues a token and returns the answer that carries it; every member is a string.
-    fn issue(&mut self, request: TokenRequest) -> Value {
-        let now = SystemTime::now();
-        let expires = now + self.lifetime;
-        let (not_before, expires_on) = (clock::seconds(now), clock::seconds(expires));
-        let token = access_token(&request.resource, not_before, expires_on);
-        let mut answer = json!({
-            "access_token": token,
-            "client_id": request.client_id,
-            "expires_in": self.lifetime.as_secs().to_string(),
-            "expires_on": expires_on.to_string(),
-            "not_before": not_before.to_string(),
-            "refresh_token": "",
-            "resource": request.resource,
-            "token_type": "Bearer",
-        });
-        if let Some(refresh_in) = self.refresh_in {
-            answer["refresh_in"] = refresh_in.as_secs().to_string().into();
-        }
-        self.issued.push(Issued { expires, resource: request.resource, token });
-        answer
+/// Issues a token and returns the answer that carries it; every member is a string.
+fn answer(mint: &Mint, request: &TokenRequest) -> Value {
+    let issued = mint.issue(&request.resource);
+    let mut answer = json!({
+        "access_token": issued.token,
+        "client_id": request.client_id,
+        "expires_in": issued.lifetime.as_secs().to_string(),
+        "expires_on": issued.expires_on.to_string(),
+        "not_before": issued.not_before.to_string(),
+        "refresh_token": "",
+        "resource": request.resource,
+        "token_type": "Bearer",
+    });
+    if let Some(refresh_in) = issued.refresh_in {
+        answer["refresh_in"] = refresh_in.as_secs().to_string().into();
     }
-}
-
-/// Makes what looks like a token of Entra. Nobody can verify it, and nobody should: to the gateway
-/// the backend's token is opaque.
-fn access_token(resource: &str, not_before: u64, expires_on: u64) -> String {
-    let uti = Uuid::new_v4().to_string();
-    let claims = json!({ "aud": resource, "nbf": not_before, "exp": expires_on, "uti": uti });
-    let claims = claims.to_string();
-    let signature: [u8; 256] = rand::random();
-    let parts = [HEADER.as_bytes(), claims.as_bytes(), &signature];
-    parts.map(|part| BASE64_URL_SAFE_NO_PAD.encode(part)).join(".")
+    answer
 }
 
 /// Refuses a request as IMDS does: `{"error": …, "error_description": …}`.
@@ -162,12 +112,12 @@ impl IntoResponse for Refusal {
 }
 
 async fn token(
-    State(ledger): State<Arc<Mutex<Ledger>>>,
+    State(mint): State<Mint>,
     headers: HeaderMap,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, Refusal> {
     let request = TokenRequest::parse(&headers, query)?;
-    Ok(Json(ledger.lock().issue(request)))
+    Ok(Json(answer(&mint, &request)))
 }
 
 async fn method_not_allowed() -> Refusal {
@@ -188,8 +138,5 @@ async fn not_found() -> Refusal {
 
 /// What Azure gives a managed identity.
 const LIFETIME: Duration = Duration::from_hours(24);
-
-/// The header of an unmistakable token: it begins with `eyJ0eXAi`.
-const HEADER: &str = r#"{"typ":"JWT","alg":"RS256"}"#;
 
 const PATH: &str = "/metadata/identity/oauth2/token";

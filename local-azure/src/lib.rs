@@ -1,8 +1,9 @@
 //! A loopback stand-in for the outside world: who issues callers' tokens, who issues the gateway's
 //! own, and what lies behind it.
 //!
-//! [`Issuer`] is an OIDC provider with rotating keys, [`Imds`] the managed-identity endpoint of a
-//! virtual machine, [`OpenAi`] a few deployments that accept nothing but what [`Imds`] issued.
+//! [`Issuer`] is an OIDC provider with rotating keys. [`Imds`] is the managed-identity endpoint of a
+//! virtual machine, [`AppService`] that of an application, [`OAuth`] a token endpoint for a client
+//! with a secret. [`OpenAi`] has a few deployments that accept nothing but what these three issued.
 //! Each records every request and misbehaves on demand ([`Fault`]). [`LocalAzure`] starts all of
 //! them, and a control server for people with curl. Everything binds 127.0.0.1 unless told otherwise
 //! ([`Options::listen`]), and runs until it is stopped or its tokio runtime ends.
@@ -19,18 +20,23 @@
 //! # Ok(()) }
 //! ```
 
+mod app_service;
 mod clock;
 mod control;
 mod imds;
 mod issuer;
+mod mint;
+mod oauth;
 mod openai;
 mod service;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+pub use app_service::AppService;
 pub use imds::Imds;
 pub use issuer::Issuer;
+pub use oauth::OAuth;
 pub use openai::OpenAi;
 pub use service::{Fault, Recorded};
 
@@ -41,9 +47,13 @@ use service::Service;
 pub struct LocalAzure {
     /// Issues callers' tokens.
     pub issuer: Issuer,
-    /// Issues the gateway's tokens.
+    /// Issues the gateway's tokens to a virtual machine.
     pub imds: Imds,
-    /// Serves whom [`Self::imds`] gave a token.
+    /// Issues the gateway's tokens to an application of App Service.
+    pub app_service: AppService,
+    /// Issues the gateway's tokens for a secret.
+    pub oauth: OAuth,
+    /// Serves whom one of these three gave a token.
     pub openai: OpenAi,
     control: Service,
 }
@@ -56,10 +66,19 @@ impl LocalAzure {
     pub async fn start(options: Options) -> io::Result<Self> {
         let issuer = Issuer::start(&options).await?;
         let imds = Imds::start(&options).await?;
+        let app_service = AppService::start(&options, &imds).await?;
+        let oauth = OAuth::start(&options, &imds).await?;
         let openai = OpenAi::start(&options, imds.clone()).await?;
-        let router = control::router(issuer.clone(), imds.clone(), openai.clone());
-        let control = Service::start(router, options.at(options.ports.control)).await?;
-        Ok(Self { issuer, imds, openai, control })
+        let control = control::Control {
+            issuer: issuer.clone(),
+            imds: imds.clone(),
+            app_service: app_service.clone(),
+            oauth: oauth.clone(),
+            openai: openai.clone(),
+        };
+        let control =
+            Service::start(control::router(control), options.at(options.ports.control)).await?;
+        Ok(Self { issuer, imds, app_service, oauth, openai, control })
     }
 
     /// Returns the control server's base URL, such as `http://127.0.0.1:PORT`.
@@ -81,6 +100,12 @@ pub struct Options {
     pub audience: String,
     /// The one resource whose tokens [`OpenAi`] accepts.
     pub resource: String,
+    /// What a request to [`AppService`] must carry as `X-IDENTITY-HEADER`.
+    pub identity_header: String,
+    /// The `client_id` of the application that [`OAuth`] knows.
+    pub client_id: String,
+    /// That application's secret.
+    pub client_secret: String,
     /// The address that the services listen on: 127.0.0.1, except in a container, whose neighbours
     /// must reach it.
     pub listen: IpAddr,
@@ -102,6 +127,10 @@ impl Default for Options {
                 .into(),
             audience: "api://openai-gateway".into(),
             resource: "https://cognitiveservices.azure.com".into(),
+            identity_header: "853b9a84-5bfa-4b22-a3f3-0b9a43d9ad8a".into(),
+            client_id: "6731de76-14a6-49ae-97bc-6eba6914391e".into(),
+            // Characters as in those of Entra, and some that a form must escape.
+            client_secret: "xUn8Q~.k0Vd+R7 s&4=%tZ-w_1".into(),
             listen: Ipv4Addr::LOCALHOST.into(),
             ports: Ports::default(),
         }
@@ -115,6 +144,10 @@ pub struct Ports {
     pub issuer: u16,
     /// The port of [`Imds`].
     pub imds: u16,
+    /// The port of [`AppService`].
+    pub app_service: u16,
+    /// The port of [`OAuth`].
+    pub oauth: u16,
     /// The port of [`OpenAi`].
     pub openai: u16,
     /// The port of the control server.

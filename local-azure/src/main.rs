@@ -14,6 +14,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let azure = LocalAzure::start(options).await?;
     println!("issuer  http://{}", azure.issuer.address());
     println!("imds    http://{}", azure.imds.address());
+    println!("app     {}", azure.app_service.endpoint());
+    println!("oauth   http://{}", azure.oauth.address());
     println!("openai  http://{}", azure.openai.address());
     println!("control {}", azure.control_url());
     tokio::signal::ctrl_c().await?;
@@ -28,6 +30,11 @@ fn options(mut arguments: lexopt::Parser) -> Result<Option<Options>, lexopt::Err
             Long("listen") => options.listen = arguments.value()?.parse()?,
             Long("issuer-port") => options.ports.issuer = arguments.value()?.parse()?,
             Long("imds-port") => options.ports.imds = arguments.value()?.parse()?,
+            Long("app-service-port") => options.ports.app_service = arguments.value()?.parse()?,
+            Long("oauth-port") => options.ports.oauth = arguments.value()?.parse()?,
+            Long("identity-header") => options.identity_header = arguments.value()?.string()?,
+            Long("client-id") => options.client_id = arguments.value()?.string()?,
+            Long("client-secret") => options.client_secret = arguments.value()?.string()?,
             Long("openai-port") => options.ports.openai = arguments.value()?.parse()?,
             Long("control-port") => options.ports.control = arguments.value()?.parse()?,
             Long("issuer") => options.issuer = arguments.value()?.string()?,
@@ -40,8 +47,9 @@ fn options(mut arguments: lexopt::Parser) -> Result<Option<Options>, lexopt::Err
 }
 
 const USAGE: &str = "\
-Usage: local-azure [--issuer-port N] [--imds-port N] [--openai-port N] [--control-port N]
-                   [--listen ADDRESS] [--issuer ISS] [--resource R]
+Usage: local-azure [--issuer-port N] [--imds-port N] [--app-service-port N] [--oauth-port N]
+                   [--openai-port N] [--control-port N] [--issuer ISS] [--resource R]
+                   [--listen ADDRESS] [--identity-header H] [--client-id ID] [--client-secret S]
 
 A port that is not given is any free one. The address is 127.0.0.1, or 0.0.0.0 in a container.";
 
@@ -55,12 +63,23 @@ mod tests {
 
     #[test]
     fn every_option_is_read() {
-        let ports = "--issuer-port 1 --imds-port=2 --openai-port 3 --control-port 4";
-        let read = read(&format!("{ports} --listen ::1 --issuer https://i --resource https://r"));
-        let Options { issuer, resource, listen, ports, .. } = read.unwrap().unwrap();
-        assert_eq!((issuer.as_str(), resource.as_str()), ("https://i", "https://r"));
-        assert_eq!(listen.to_string(), "::1");
+        let ports = "--issuer-port 1 --imds-port=2 --openai-port 3 --control-port 4 \
+                     --app-service-port 5 --oauth-port 6";
+        let credentials = "--identity-header h --client-id c --client-secret s";
+        let read = read(&format!(
+            "{ports} --listen ::1 --issuer https://i --resource https://r {credentials}"
+        ));
+        let options = read.unwrap().unwrap();
+        assert_eq!(
+            (options.issuer.as_str(), options.resource.as_str()),
+            ("https://i", "https://r")
+        );
+        let credentials = [options.identity_header, options.client_id, options.client_secret];
+        assert_eq!(credentials, ["h", "c", "s"]);
+        assert_eq!(options.listen.to_string(), "::1");
+        let ports = options.ports;
         assert_eq!((ports.issuer, ports.imds, ports.openai, ports.control), (1, 2, 3, 4));
+        assert_eq!((ports.app_service, ports.oauth), (5, 6));
     }
 
     #[test]

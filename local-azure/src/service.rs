@@ -17,8 +17,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::response::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -54,7 +55,7 @@ struct Listening {
 
 /// Ends a connection without an answer.
 #[derive(Debug)]
-struct Closed;
+pub(crate) struct Closed;
 
 impl Service {
     /// Listens on `address`, at any free port for 0.
@@ -146,20 +147,31 @@ impl Service {
         let fault = self.0.fault.lock().clone();
         match fault {
             None => {}
-            Some(Fault::Delay(delay)) => sleep(delay).await,
-            Some(Fault::Close) => return Err(Closed),
-            Some(Fault::Hang) => pending().await,
             Some(Fault::Body { status, content_type, body }) => {
                 return Ok(fault::exactly(status, &content_type, body));
             }
+            Some(Fault::Changed(members)) => {
+                return fault::changed(self.honestly(head, body).await, members).await;
+            }
+            Some(Fault::Close) => return Err(Closed),
+            Some(Fault::Delay(delay)) => sleep(delay).await,
             Some(Fault::Garbage) => return Ok(fault::garbage()),
+            Some(Fault::Giant(bytes)) => return Ok(fault::giant(bytes)),
+            Some(Fault::Hang) => pending().await,
             Some(Fault::RetryAfter { status, after }) => {
                 return Ok(fault::retry_after(status, after));
             }
             Some(Fault::Status(status)) => return Ok(fault::empty(status)),
+            Some(Fault::Truncated) => {
+                return fault::truncated(self.honestly(head, body).await).await;
+            }
         }
+        Ok(self.honestly(head, body).await)
+    }
+
+    async fn honestly(&self, head: Parts, body: Bytes) -> Response {
         let request = Request::from_parts(head, Body::from(body));
-        Ok(self.0.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}))
+        self.0.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
     }
 
     fn record(&self, request: Recorded) {

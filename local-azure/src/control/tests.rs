@@ -64,6 +64,9 @@ async fn any_service_breaks_and_heals() {
         (r#"{"kind": "status", "status": 429, "retry_after": 1}"#, Some(429)),
         (r#"{"kind": "delay", "millis": 1}"#, Some(200)),
         (r#"{"kind": "garbage"}"#, Some(200)),
+        (r#"{"kind": "giant", "bytes": 100}"#, Some(200)),
+        (r#"{"kind": "truncated"}"#, Some(200)),
+        (r#"{"kind": "changed", "members": {"keys": []}}"#, Some(200)),
         (r#"{"kind": "close"}"#, None),
     ] {
         assert_eq!(post(&azure, "/issuer/fault", fault).await.0, 200, "{fault}");
@@ -72,7 +75,7 @@ async fn any_service_breaks_and_heals() {
     assert_eq!(post(&azure, "/issuer/heal", "").await.0, 200);
     assert_eq!(status().await, Some(200));
 
-    for service in ["imds", "openai"] {
+    for service in ["imds", "appservice", "oauth", "openai"] {
         assert_eq!(post(&azure, &format!("/{service}/fault"), r#"{"kind": "hang"}"#).await.0, 200);
         assert_eq!(post(&azure, &format!("/{service}/heal"), "").await.0, 200);
     }
@@ -86,7 +89,9 @@ async fn a_command_that_is_not_understood_changes_nothing() {
         ("/issuer/fault", r#"{"kind": "fire"}"#, 400),
         ("/issuer/fault", r#"{"kind": "status"}"#, 400),
         ("/issuer/fault", r#"{"kind": "delay", "seconds": 1}"#, 400),
+        ("/issuer/fault", r#"{"kind": "changed", "members": 1}"#, 400),
         ("/imds/lifetime", r#"{"seconds": -1}"#, 400),
+        ("/issuer/lifetime", r#"{"seconds": 1}"#, 400),
         ("/elsewhere", "", 404),
     ] {
         assert_eq!(post(&azure, path, body).await.0, expected, "{path} {body}");
@@ -98,7 +103,10 @@ async fn a_command_that_is_not_understood_changes_nothing() {
 #[tokio::test]
 async fn the_lifetime_of_identity_tokens_is_set() {
     let azure = start().await;
-    assert_eq!(post(&azure, "/imds/lifetime", r#"{"seconds": 7}"#).await.0, 200);
+    for service in ["imds", "appservice", "oauth"] {
+        let path = format!("/{service}/lifetime");
+        assert_eq!(post(&azure, &path, r#"{"seconds": 7}"#).await.0, 200, "{service}");
+    }
     let query = "?api-version=2018-02-01&resource=r";
     let url = format!("http://{}/metadata/identity/oauth2/token{query}", azure.imds.address());
     let request = reqwest::Client::new().get(url).header("metadata", "true");

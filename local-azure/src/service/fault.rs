@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
+use serde_json::{Map, Value};
+
+use super::Closed;
 
 /// Says how a service misbehaves, to every request alike.
 ///
@@ -21,12 +25,17 @@ pub enum Fault {
         /// The body.
         body: Vec<u8>,
     },
+    /// Answers honestly, but with these members of the JSON object in place of its own; null takes
+    /// one away.
+    Changed(Map<String, Value>),
     /// Takes the request, then closes the connection without an answer.
     Close,
     /// Waits, then answers honestly.
     Delay(Duration),
     /// Answers 200 with bytes that are neither JSON nor UTF-8, as `application/json`.
     Garbage,
+    /// Answers 200 with that many bytes of JSON.
+    Giant(usize),
     /// Takes the request and never answers.
     Hang,
     /// Answers the status with `retry-after` (in seconds, rounded up) and `retry-after-ms`, as
@@ -39,6 +48,8 @@ pub enum Fault {
     },
     /// Answers the status with an empty body.
     Status(u16),
+    /// Answers honestly, but with the first half of the body only, as if that were all.
+    Truncated,
 }
 
 pub(super) fn empty(status: u16) -> Response {
@@ -55,6 +66,39 @@ pub(super) fn exactly(status: u16, content_type: &str, body: impl Into<Body>) ->
 
 pub(super) fn garbage() -> Response {
     exactly(200, "application/json", b"\xff\xfe{\"access_token\": }".as_slice())
+}
+
+pub(super) fn giant(bytes: usize) -> Response {
+    let spaces = " ".repeat(bytes.saturating_sub(2));
+    exactly(200, "application/json", format!("{{{spaces}}}"))
+}
+
+pub(super) async fn changed(
+    honest: Response,
+    members: Map<String, Value>,
+) -> Result<Response, Closed> {
+    edited(honest, |body| {
+        let Ok(Value::Object(mut object)) = serde_json::from_slice(body) else {
+            // What is no object has no members to change.
+            return body.to_vec();
+        };
+        object.extend(members);
+        object.retain(|_, value| !value.is_null());
+        Value::Object(object).to_string().into_bytes()
+    })
+    .await
+}
+
+pub(super) async fn truncated(honest: Response) -> Result<Response, Closed> {
+    edited(honest, |body| body[..body.len() / 2].to_vec()).await
+}
+
+/// Replaces the body of an answer, and what its head says of the length.
+async fn edited(honest: Response, edit: impl FnOnce(&[u8]) -> Vec<u8>) -> Result<Response, Closed> {
+    let (mut head, body) = honest.into_parts();
+    let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
+    head.headers.remove(CONTENT_LENGTH);
+    Ok(Response::from_parts(head, Body::from(edit(&body))))
 }
 
 pub(super) fn retry_after(status: u16, after: Duration) -> Response {

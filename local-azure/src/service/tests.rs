@@ -88,6 +88,41 @@ async fn garbage_comes_with_200_and_is_no_json() {
 }
 
 #[tokio::test]
+async fn a_truncated_answer_is_the_first_half_and_a_whole_message() {
+    let service = echo().await;
+    service.fault(Fault::Truncated);
+    let request =
+        b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
+    let answer = String::from_utf8(raw(service.address(), request).await.unwrap()).unwrap();
+    assert!(answer.contains("content-length: 2\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nhe"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_giant_answer_is_json_of_that_size() {
+    let service = echo().await;
+    service.fault(Fault::Giant(2_000_000));
+    let body = send(&service).await.unwrap().bytes().await.unwrap();
+    assert_eq!(body.len(), 2_000_000);
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap(), serde_json::json!({}));
+}
+
+#[tokio::test]
+async fn an_answer_is_changed_in_some_members_if_it_is_an_object() {
+    let object = async || axum::Json(serde_json::json!({"a": 1, "b": 2, "c": 3}));
+    let router = Router::new().route("/", post(object));
+    let service = Service::start(router, ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let members = serde_json::json!({"b": "two", "c": null, "d": [4]});
+    service.fault(Fault::Changed(members.as_object().unwrap().clone()));
+    let answer: serde_json::Value = send(&service).await.unwrap().json().await.unwrap();
+    assert_eq!(answer, serde_json::json!({"a": 1, "b": "two", "d": [4]}));
+
+    let service = echo().await;
+    service.fault(Fault::Changed(serde_json::Map::new()));
+    assert_eq!(send(&service).await.unwrap().text().await.unwrap(), "hello");
+}
+
+#[tokio::test]
 async fn a_delayed_answer_is_the_honest_one() {
     let service = echo().await;
     service.fault(Fault::Delay(Duration::from_millis(80)));

@@ -1,0 +1,86 @@
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::OAuth;
+use crate::{Imds, Options};
+
+const RESOURCE: &str = "https://cognitiveservices.azure.com";
+const FORM: &str = "application/x-www-form-urlencoded";
+const GOOD: &str = "grant_type=client_credentials&client_id=6731de76-14a6-49ae-97bc-6eba6914391e\
+                    &client_secret=xUn8Q~.k0Vd%2BR7%20s%264%3D%25tZ-w_1\
+                    &scope=https%3A%2F%2Fcognitiveservices.azure.com%2F.default";
+
+struct Entra {
+    imds: Imds,
+    oauth: OAuth,
+}
+
+impl Entra {
+    async fn start() -> Self {
+        let options = Options::default();
+        let imds = Imds::start(&options).await.unwrap();
+        let oauth = OAuth::start(&options, &imds).await.unwrap();
+        Self { imds, oauth }
+    }
+
+    async fn post(&self, content_type: &str, body: &str) -> (u16, Value) {
+        let url = format!("http://{}/tenant/oauth2/v2.0/token", self.oauth.address());
+        let request = reqwest::Client::new().post(url).header("content-type", content_type);
+        let answer = request.body(body.to_owned()).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+}
+
+#[tokio::test]
+async fn an_answer_has_the_documented_members() {
+    let entra = Entra::start().await;
+    let (status, answer) = entra.post(FORM, GOOD).await;
+    let issued = entra.oauth.issued();
+    let wanted = json!({
+        "token_type": "Bearer", "expires_in": 3600, "ext_expires_in": 3600, "access_token": issued[0]
+    });
+    assert_eq!((status, answer), (200, wanted));
+    assert!(entra.imds.accepts(&issued[0], RESOURCE) && entra.imds.issued().is_empty());
+    entra.oauth.set_lifetime(Duration::from_secs(7));
+    entra.oauth.set_refresh_in(Some(Duration::from_secs(3)));
+    let (_, answer) = entra.post(FORM, GOOD).await;
+    assert_eq!((&answer["expires_in"], &answer["refresh_in"]), (&json!(7), &json!(3)));
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_right_in_every_part_is_refused_with_the_documented_error() {
+    let entra = Entra::start().await;
+    let changed = |from: &str, to: &str| {
+        assert!(GOOD.contains(from), "{from}");
+        (FORM, GOOD.replace(from, to))
+    };
+    let rows = [
+        ((FORM, String::new()), 400, "invalid_request"),
+        (("application/json", "{}".to_owned()), 400, "invalid_request"),
+        ((FORM, format!("{GOOD}&scope=x")), 400, "invalid_request"),
+        ((FORM, format!("{GOOD}&resource=x")), 400, "invalid_request"),
+        (changed("&client_secret=", "&client_secret=&x="), 400, "invalid_request"),
+        (changed("xUn8Q~.k0Vd%2BR7%20s%264%3D%25tZ-w_1", ""), 400, "invalid_request"),
+        (changed("client_credentials", "password"), 400, "unsupported_grant_type"),
+        (changed("6731de76", "00000000"), 400, "unauthorized_client"),
+        (changed("xUn8Q", "xUn8q"), 401, "invalid_client"),
+        (changed("%2BR7", "+R7"), 401, "invalid_client"),
+        (changed("%2F.default", ""), 400, "invalid_scope"),
+    ];
+    for ((content_type, body), status, error) in rows {
+        let answer = entra.post(content_type, &body).await;
+        assert_eq!((answer.0, answer.1["error"].as_str()), (status, Some(error)), "{body}");
+        assert!(answer.1["error_description"].as_str().unwrap().starts_with("AADSTS"));
+    }
+    assert!(entra.oauth.issued().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_else_is_served() {
+    let entra = Entra::start().await;
+    let base = format!("http://{}", entra.oauth.address());
+    let status = async |path: &str| reqwest::get(format!("{base}{path}")).await.unwrap().status();
+    assert_eq!(status("/tenant/oauth2/v2.0/token").await, 405);
+    assert_eq!(status("/tenant/oauth2/token").await, 404);
+}
