@@ -120,6 +120,15 @@ impl Blueprint {
         self.edit(|bootstrap| plugin(bootstrap)["capability_restriction_config"] = restriction)
     }
 
+    /// Lets the module see these variables of Envoy's own environment, where they are set; their
+    /// values are no part of the configuration.
+    #[must_use]
+    pub fn host_environment(self, names: &[&str]) -> Self {
+        let variables = serde_json::json!({ "host_env_keys": names });
+        let variables = serde_yaml_ng::to_value(variables).expect("JSON is YAML");
+        self.edit(|bootstrap| plugin(bootstrap)["vm_config"]["environment_variables"] = variables)
+    }
+
     /// Edits what speaks HTTP with callers, the `HttpConnectionManager`.
     #[must_use]
     pub fn connection_manager(self, edit: impl FnOnce(&mut Value)) -> Self {

@@ -41,6 +41,8 @@ pub struct StartOptions {
     /// The level of Envoy's own log (`--log-level`), `warning` by default; the module's own lines
     /// come from `debug` on whatever this is.
     pub log_level: String,
+    /// Variables that Envoy has in its environment besides those of this process; none by default.
+    pub environment: Vec<(String, String)>,
     /// How long Envoy may take until it serves, a minute by default: it compiles the module first.
     pub ready_within: Duration,
 }
@@ -254,7 +256,7 @@ impl Drop for Gateway {
 impl Default for StartOptions {
     fn default() -> Self {
         let ready_within = Duration::from_mins(1);
-        Self { workers: 2, log_level: "warning".to_owned(), ready_within }
+        Self { workers: 2, log_level: "warning".to_owned(), environment: Vec::new(), ready_within }
     }
 }
 
@@ -269,6 +271,7 @@ fn command(envoy: &Path, folder: &Path, options: &StartOptions) -> io::Result<Co
     let mut command = Command::new(envoy);
     command
         .current_dir(folder)
+        .envs(options.environment.iter().map(|(name, value)| (name, value)))
         .args(["--config-path", "envoy.yaml", "--admin-address-path", "admin.address"])
         .args(["--use-dynamic-base-id", "--base-id-path", "base.id"])
         .args(["--concurrency", &options.workers.to_string()])

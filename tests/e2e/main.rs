@@ -34,6 +34,7 @@ mod records;
 mod rollover;
 mod secrets;
 mod signatures;
+mod sources;
 mod spoofing;
 mod streaming;
 mod tokens;

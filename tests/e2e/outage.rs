@@ -6,7 +6,7 @@ use crate::reply::{Refusal, Reply};
 use crate::world::{CONNECTIONS, World, eventually, with_partner};
 
 const KEYS: Refusal = Refusal::unavailable("keys_unavailable");
-const IDENTITY: Refusal = Refusal::unavailable("identity_unavailable");
+pub(crate) const IDENTITY: Refusal = Refusal::unavailable("identity_unavailable");
 
 #[tokio::test]
 async fn an_issuer_that_closes_the_connection_is_got_over() {
