@@ -67,19 +67,42 @@ fn examples() -> Vec<Value> {
     values.filter(|value: &Value| value.get("issuers").is_some()).collect()
 }
 
+/// The first example, with the identities of all the README's others in place of its own.
+fn example() -> Value {
+    let mut example = examples().swap_remove(0);
+    let blocks = blocks(README, "json").into_iter();
+    let values = blocks.map(|block| serde_json::from_str::<Value>(block).expect("JSON"));
+    for value in values.filter(|value| value.get("issuers").is_none()) {
+        let identities = value["identities"].as_object().expect("identities").clone();
+        example["identities"].as_object_mut().unwrap().extend(identities);
+    }
+    example
+}
+
 fn parse(document: &Value) -> Result<Config, String> {
     Config::parse(document.to_string().as_bytes()).map_err(|error| error.to_string())
 }
 
-/// The value at a path such as `issuers[].jwks`: the first item of a list, the first member for `*`.
+/// The value at a path such as `issuers[].jwks`: the first item of a list, and for `*` the first
+/// member that has the key which follows, or else the first.
 fn at<'a>(document: &'a mut Value, path: &str) -> &'a mut Value {
-    path.split('.').filter(|step| !step.is_empty()).fold(document, |place, step| {
-        match step.strip_suffix("[]") {
+    let mut steps = path.split('.').filter(|step| !step.is_empty()).peekable();
+    let mut place = document;
+    while let Some(step) = steps.next() {
+        place = match step.strip_suffix("[]") {
             Some(list) => &mut place[list][0],
-            None if step == "*" => place.as_object_mut().unwrap().values_mut().next().unwrap(),
+            None if step == "*" => {
+                let members = place.as_object().unwrap();
+                let next = steps.peek().copied();
+                let has_next = |member: &Value| next.is_none_or(|key| member.get(key).is_some());
+                let name = members.iter().find(|(_, member)| has_next(member));
+                let name = name.or_else(|| members.iter().next()).unwrap().0.clone();
+                &mut place[name]
+            }
             None => &mut place[step],
-        }
-    })
+        };
+    }
+    place
 }
 
 /// The keys of the object at a path, which the parser lists when it is given one that it does not
@@ -129,7 +152,7 @@ fn denials() -> BTreeMap<&'static str, &'static str> {
 #[test]
 fn every_example_of_a_configuration_parses() {
     assert!(!examples().is_empty());
-    for example in examples() {
+    for example in examples().into_iter().chain([example()]) {
         parse(&example).unwrap_or_else(|error| panic!("{error}"));
     }
 }
@@ -178,7 +201,7 @@ fn to_say_a_default_of_the_readme_changes_nothing() {
 #[test]
 fn what_the_readme_calls_required_is_required() {
     for row in rows(README, KEYS).into_iter().filter(|row| row[2] == "required") {
-        let (mut document, path) = (examples()[0].clone(), code(row[0]).unwrap());
+        let (mut document, path) = (example(), code(row[0]).unwrap());
         let (object, key) = path.rsplit_once('.').unwrap_or(("", path));
         let removed = at(&mut document, object).as_object_mut().unwrap().remove(key);
         assert!(removed.is_some(), "the example has no {path}");

@@ -123,7 +123,7 @@ fn a_grant_may_name_an_issuer_that_took_its_name_from_its_host() {
 }
 
 /// The source of an identity that is configured like this, and the cluster that leads to it.
-fn source(kind: &str, entry: Value) -> (String, Source) {
+fn source(kind: &str, entry: &Value) -> (String, Source) {
     let config = accepted("/identities/openai", json!({ "resource": RESOURCE, kind: entry }));
     let identity = config.identities.iter().find(|one| one.name == "openai").unwrap();
     assert_eq!((identity.name.as_str(), identity.resource.as_str()), ("openai", RESOURCE));
@@ -132,7 +132,7 @@ fn source(kind: &str, entry: Value) -> (String, Source) {
 
 #[test]
 fn an_identity_of_a_machine_is_selected_in_one_of_four_ways() {
-    let imds = |entry| source("imds", entry);
+    let imds = |entry: Value| source("imds", &entry);
     let selected = |selector| ("imds".to_owned(), Source::Imds(selector));
     assert_eq!(imds(json!({ "cluster": "imds" })), selected(Selector::System));
     let client = json!({ "cluster": "imds", "client_id": "c" });
@@ -145,7 +145,7 @@ fn an_identity_of_a_machine_is_selected_in_one_of_four_ways() {
 
 #[test]
 fn an_identity_of_an_application_is_selected_in_one_of_four_ways() {
-    let app = |entry| source("app_service", entry);
+    let app = |entry: Value| source("app_service", &entry);
     let selected = |selector| ("app".to_owned(), Source::AppService(selector));
     assert_eq!(app(json!({ "cluster": "app" })), selected(Selector::System));
     let client = json!({ "cluster": "app", "client_id": "c" });
@@ -162,8 +162,7 @@ fn an_application_with_a_secret_asks_for_all_that_the_resource_grants() {
         "cluster": "entra", "token_uri": "https://login.example.com:8443/t/token?v=2",
         "client_id": "app", "client_secret_env": "APP_SECRET_2"
     });
-    let (cluster, Source::ClientCredentials(credentials)) =
-        source("client_credentials", entry.clone())
+    let (cluster, Source::ClientCredentials(credentials)) = source("client_credentials", &entry)
     else {
         panic!("another source");
     };
@@ -174,7 +173,7 @@ fn an_application_with_a_secret_asks_for_all_that_the_resource_grants() {
     assert_eq!(credentials.client_secret_env, "APP_SECRET_2");
     assert_eq!(credentials.scope, "https://cognitiveservices.azure.com/.default");
     entry["scope"] = json!("a b");
-    let (_, Source::ClientCredentials(credentials)) = source("client_credentials", entry) else {
+    let (_, Source::ClientCredentials(credentials)) = source("client_credentials", &entry) else {
         panic!("another source");
     };
     assert_eq!(credentials.scope, "a b");

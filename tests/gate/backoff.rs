@@ -171,7 +171,7 @@ fn service_is_back_within_half_a_minute_of_the_repair() {
 #[test]
 fn a_token_that_is_about_to_end_is_asked_for_as_if_there_were_none() {
     let mut script = warm();
-    let end = script.now + Duration::from_secs(86_400 - 60);
+    let end = script.now + Duration::from_mins(24 * 60 - 1);
     script.pass_to(end - 10 * MINUTE);
     let asked = asked(&mut script, IDENTITY, &Answer::Unsent, 15 * MINUTE);
     let pauses: Vec<_> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
