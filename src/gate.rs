@@ -29,6 +29,7 @@ pub use forward::Forward;
 use identities::Identities;
 use issuers::Issuers;
 pub use ruling::{Record, Ruling, Verdict};
+use supply::{Settled, Supply};
 
 /// Decides every request of one thread, and keeps what that takes.
 pub struct Gate {
@@ -62,6 +63,8 @@ pub struct Report {
     pub name: String,
     /// What came of it.
     pub result: Result<(), FetchError>,
+    /// When the value that is held now was asked for and when it must no longer be used, if one is.
+    pub held: Option<(SystemTime, SystemTime)>,
     /// True if the one before ended otherwise: worth a line in the log.
     pub is_news: bool,
 }
@@ -103,7 +106,8 @@ struct Pending {
 /// Why a request cannot go on now; the places are those of the configuration.
 enum Stop {
     Deny(Denial),
-    KeyUnknown(usize),
+    /// The signature is of none of the keys, which may not be all; or else it is this.
+    KeyUnknown(usize, Denial),
     KeysMissing(usize),
     TokenMissing(usize),
 }
@@ -305,7 +309,7 @@ impl Gate {
     ) -> Result<Pending, Denial> {
         match stop {
             Stop::Deny(denial) => Err(denial),
-            Stop::KeyUnknown(at) => self.issuers.pending_key(at, arrived, now),
+            Stop::KeyUnknown(at, denial) => self.issuers.pending_key(at, denial, arrived, now),
             Stop::KeysMissing(at) => self.issuers.pending_keys(at, now),
             Stop::TokenMissing(at) => self.identities.pending(at, now),
         }
@@ -342,12 +346,9 @@ impl Pending {
 }
 
 impl Report {
-    fn of(
-        kind: &'static str,
-        name: &str,
-        (result, is_news): (Result<(), FetchError>, bool),
-    ) -> Self {
-        Self { kind, name: name.to_owned(), result, is_news }
+    fn of<T>(kind: &'static str, name: &str, settled: Settled, supply: &Supply<T>) -> Self {
+        let (result, is_news) = settled;
+        Self { kind, name: name.to_owned(), result, held: supply.refresh.held(), is_news }
     }
 }
 

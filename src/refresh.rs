@@ -222,6 +222,11 @@ impl<T> Refresh<T> {
         self.held.as_ref().map_or(u64::MAX, |held| held.version)
     }
 
+    /// Returns when the held value was asked for and when it expires.
+    pub fn held(&self) -> Option<(SystemTime, SystemTime)> {
+        self.held.as_ref().map(|held| (held.asked, held.expires))
+    }
+
     /// Returns when the held value was asked for.
     pub fn asked(&self) -> Option<SystemTime> {
         self.held.as_ref().map(|held| held.asked)

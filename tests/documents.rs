@@ -227,6 +227,7 @@ fn the_readme_lists_every_code_with_its_status_and_challenge() {
     let retry_after = Duration::from_secs(1);
     let samples = [
         Denial::AuthorizationAmbiguous,
+        Denial::IdentityRejected,
         Denial::KeysUnavailable { retry_after },
         Denial::PathRefused,
         Denial::RouteUnknown,

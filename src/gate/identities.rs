@@ -72,7 +72,7 @@ impl Identities {
         let Entry { endpoint, token, .. } = self.0.get_mut(at)?;
         let read = endpoint.read(answer, now).map(|token| fetched(token, now));
         let outcome = token.settle(read, answer, now);
-        Some(Report::of("identity", endpoint.name(), outcome))
+        Some(Report::of("identity", endpoint.name(), outcome, token))
     }
 
     /// Has the token asked for anew that a backend refused, and gives the name of its identity, and

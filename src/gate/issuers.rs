@@ -123,16 +123,17 @@ impl Issuers {
     }
 
     /// Says whether to wait for a key that the issuer did not have when last asked: it may be a new
-    /// one. Keys that were asked for after the request came settle it.
+    /// one. Keys that were asked for after the request came settle it, and then `denial` holds.
     pub(super) fn pending_key(
         &mut self,
         at: usize,
+        denial: Denial,
         arrived: SystemTime,
         now: SystemTime,
     ) -> Result<Pending, Denial> {
         let entry = self.entries.get_mut(at).ok_or(Denial::IssuerUnknown)?;
         let JwksSource::Remote(remote) = &entry.issuer.jwks else {
-            return Err(Denial::KeyUnknown);
+            return Err(denial);
         };
         let keys = &mut entry.keys.refresh;
         if keys.is_failing() {
@@ -140,7 +141,7 @@ impl Issuers {
         }
         let interval = remote.unknown_kid_interval;
         if keys.is_as_new_as(arrived) || !keys.hasten(interval, HASTE, now) {
-            return Err(Denial::KeyUnknown);
+            return Err(denial);
         }
         // If its answer is late, nobody knows whether the key is known.
         let otherwise = keys_unavailable(ALREADY_TRYING);
@@ -187,8 +188,13 @@ impl Issuers {
         record.issuer = Some(issuer.name.clone());
         token.check(issuer, now)?;
         let held = keys.value(now).ok_or(Stop::KeysMissing(at))?;
+        let names_key = token.kid().is_some();
+        // Without a `kid`, a new key shows only in that no other one fits.
+        let may_be_new = |denial: &Denial| {
+            *denial == Denial::KeyUnknown || (*denial == Denial::SignatureInvalid && !names_key)
+        };
         let verified = token.verify(held, &*self.crypto).map_err(|denial| {
-            if denial == Denial::KeyUnknown { Stop::KeyUnknown(at) } else { Stop::Deny(denial) }
+            if may_be_new(&denial) { Stop::KeyUnknown(at, denial) } else { Stop::Deny(denial) }
         })?;
         let verdict = Remembered { issuer: at, verified: Rc::new(verified), keys: keys.version() };
         self.verdicts.borrow_mut().remember(credential, verdict.clone());
@@ -248,7 +254,7 @@ impl Entry {
         };
         let outcome = self.keys.settle(fetched, answer, now);
         self.step = Step::Fetch;
-        Some(Report::of("jwks", &self.issuer.name, outcome))
+        Some(Report::of("jwks", &self.issuer.name, outcome, &self.keys))
     }
 }
 

@@ -22,6 +22,9 @@ pub(super) struct Fetched<T> {
     pub(super) expires: SystemTime,
 }
 
+/// What came of a fetch, and whether that is news.
+pub(super) type Settled = (Result<(), FetchError>, bool);
+
 impl<T> Supply<T> {
     /// Makes one that each thread fetches for itself, whenever it is due.
     pub(super) fn own() -> Self {
@@ -76,7 +79,7 @@ impl<T> Supply<T> {
         fetched: Result<Fetched<T>, FetchError>,
         answer: &Answer,
         now: SystemTime,
-    ) -> (Result<(), FetchError>, bool) {
+    ) -> Settled {
         let was_failing = self.refresh.is_failing();
         let is_first = self.refresh.count() == 0;
         match fetched {

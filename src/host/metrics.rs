@@ -1,9 +1,10 @@
-//! Counters, with their labels in the name as Istio's bootstrap reads them: `.label=.=value;.;`.
+//! Counters and gauges, with their labels in the name as Istio's bootstrap reads them: `.label=.=value;.;`.
 //!
 //! Labels come from the configuration and from fixed lists, so their number is bounded.
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
@@ -45,12 +46,17 @@ impl Metrics {
     pub(super) fn count_fetch(&mut self, report: &Report) {
         let (kind, name) = (report.kind, &report.name);
         let result = report.result.as_ref().map_or_else(FetchError::code, |()| "ok");
-        let name = format!("keyless_fetches.kind=.={kind};.;name=.={name};.;result=.={result};.;");
-        count(self.id(MetricType::Counter, name));
+        let labels = format!("kind=.={kind};.;name=.={name};.;");
+        let fetches = format!("keyless_fetches.{labels}result=.={result};.;");
+        count(self.id(MetricType::Counter, fetches));
+        if let Some((asked, expires)) = report.held {
+            self.gauge(&format!("keyless_asked_at.{labels}"), seconds(asked));
+            self.gauge(&format!("keyless_good_until.{labels}"), seconds(expires));
+        }
     }
 
     pub(super) fn count_rejection(&mut self, identity: &str) {
-        let name = format!("keyless_rejections.identity=.={identity};.;");
+        let name = format!("keyless_rejections.name=.={identity};.;");
         count(self.id(MetricType::Counter, name));
     }
 
@@ -79,6 +85,11 @@ impl RequestLabels {
             "keyless_requests.issuer=.={issuer};.;route=.={route};.;verdict=.={verdict};.;reason=.={reason};.;"
         )
     }
+}
+
+/// Unix time, as Prometheus compares it with `time()`.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn define(kind: MetricType, name: &str) -> Option<u32> {

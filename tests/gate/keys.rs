@@ -6,7 +6,9 @@ use keyless::gate::{Fetch, Verdict};
 use keyless::http::Answer;
 use serde_json::json;
 
-use crate::scripted::{IDENTITY, ISSUER, KEYS, Script, is_admitted, issuer, jwks, reason, status};
+use crate::scripted::{
+    IDENTITY, ISSUER, KEYS, Request, Script, is_admitted, issuer, jwks, reason, sign, status,
+};
 use crate::{SECOND, warm};
 
 #[test]
@@ -24,6 +26,37 @@ fn an_unknown_key_is_fetched_once_and_the_new_token_passes() {
     assert!(released.iter().all(|(_, ruling)| matches!(ruling.verdict, Verdict::Forward(_))));
     let old = script.ask(script.chat()).unwrap();
     assert_eq!(reason(&old), "key_unknown", "a key that left the set is accepted no longer");
+}
+
+#[test]
+fn a_new_key_that_no_token_names_is_fetched_once_and_the_new_token_passes() {
+    let mut script = warm();
+    script.pass(Duration::from_mins(1));
+    let unnamed = Request::chat(&sign(None, "k2", &script.claims(json!({}))));
+    for _ in 0..5 {
+        assert!(script.ask(unnamed.clone()).is_none(), "it may be signed by a new key");
+    }
+    assert_eq!(script.calls().len(), 1);
+    script.answer(KEYS, &jwks(&["k1", "k2"]));
+    let released = script.released();
+    assert_eq!(released.len(), 5);
+    assert!(released.iter().all(|(_, ruling)| matches!(ruling.verdict, Verdict::Forward(_))));
+}
+
+#[test]
+fn a_forged_token_without_a_key_name_causes_one_fetch_an_interval() {
+    let mut script = warm();
+    script.pass(Duration::from_mins(1));
+    let forged = Request::chat(&sign(None, "k9", &script.claims(json!({}))));
+    assert!(script.ask(forged.clone()).is_none());
+    assert_eq!(script.calls().len(), 1);
+    script.answer(KEYS, &jwks(&["k1"]));
+    let (_, ruling) = script.released().pop().expect("a decision");
+    assert_eq!((status(&ruling), reason(&ruling)), (401, "signature_invalid"));
+    script.pass(SECOND);
+    let again = script.ask(forged).expect("a decision at once");
+    assert_eq!(reason(&again), "signature_invalid");
+    assert!(script.calls().is_empty());
 }
 
 #[test]
