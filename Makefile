@@ -11,7 +11,7 @@ NATIVE_TESTS := $(filter-out e2e interop,$(patsubst tests/%.rs,%,$(subst /main.r
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint unit e2e matrix interop fuzz wasm size fmt clean toolchain
+.PHONY: help demo test lint unit e2e matrix interop fuzz wasm size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs
 .PRECIOUS: .envoy/%/bin/envoy
 
 help: ## lists these targets
@@ -56,6 +56,26 @@ fuzz-%:
 	-print_final_stats=1 > fuzz/artifacts/$*.log 2>&1 \
 	&& echo "fuzz $*: passed, $$(sed -n 's/^Done //p' fuzz/artifacts/$*.log)" \
 	|| { tail -n 40 fuzz/artifacts/$*.log; echo "fuzz $*: FAILED, see fuzz/artifacts/"; exit 1; }
+
+bench: bench-programs ## measures keyless beside its rivals, writes BENCHMARKS.md; BENCH_ROUNDS, BENCH_SECONDS, BENCH_ONLY=name,…
+	@$(HARNESS)
+
+bench-quick: bench-programs ## a few cases once, in about two minutes; writes target/bench/BENCHMARKS.md
+	@BENCH_ROUNDS=$${BENCH_ROUNDS:-3} BENCH_ONLY=$${BENCH_ONLY:-$(QUICK)} $(HARNESS)
+
+bench-long: bench-programs ## the same as bench, with more rounds and ten million requests for the memory
+	@BENCH_ROUNDS=$${BENCH_ROUNDS:-9} BENCH_REQUESTS=10000000 $(HARNESS)
+
+bench-report: ## writes BENCHMARKS.md again, from the last figures and benches/notes.md
+	@PYTHONPATH=benches python3 -m harness report
+
+HARNESS = ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy PYTHONPATH=benches PYTHONDONTWRITEBYTECODE=1 python3 -m harness
+QUICK := noop,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
+
+bench-programs: wasm .envoy/$(ENVOY_VERSION)/bin/envoy
+	@command -v wrk >/dev/null || { echo "installing wrk, the load generator, with apt-get"; apt-get install --yes --quiet wrk; }
+	cargo build --locked --release --manifest-path benches/Cargo.toml -p helpers
+	cargo build --locked --release --manifest-path benches/Cargo.toml --target wasm32-wasip1 -p noop
 
 wasm: toolchain ## builds the module, target/wasm32-wasip1/release/keyless.wasm
 	cargo build --locked --release --target wasm32-wasip1 -p keyless --lib

@@ -1,0 +1,186 @@
+"""The contenders: what stands in Envoy's filter chain. Everything else is the same for all.
+
+Each chain that is compared with keyless does as much of keyless's job as it can, in the way that
+costs it least: keys inline, no clock to watch, one rule, no log.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .world import AUDIENCE, IDENTITY, ISSUER, SCOPE
+
+TYPE = "type.googleapis.com/"
+HTTP = TYPE + "envoy.extensions.filters.http."
+PATH = "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21"
+ALGORITHMS = ["RS256", "ES256", "PS256", "EdDSA"]
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Files:
+    """What was built and minted."""
+
+    keyless: Path
+    noop: Path
+    authz: Path
+    drip: Path
+    jwks: Path
+    identity: Path
+
+
+@dataclass(frozen=True)
+class Service:
+    """An ext_authz service beside Envoy."""
+
+    protocol: str
+    remember: int
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What a contender puts before the router, and how one sees that it did its job."""
+
+    filters: Callable[[Files], list[Json]]
+    witnesses: tuple[str, ...] = ()
+    """Counters of Envoy, as regular expressions, each of which every admitted request moves."""
+    verifies: bool = True
+    scopes: bool = True
+    swaps: bool = True
+    service: Service | None = None
+    secrets: list[Json] = field(default_factory=list)
+
+
+def named(name: str, settings: Json) -> Json:
+    """Returns an HTTP filter with its settings; `name` is like `rbac.v3.RBAC`."""
+    return {
+        "name": "envoy.filters.http." + name.split(".")[0],
+        "typed_config": {"@type": HTTP + name, **settings},
+    }
+
+
+def wasm(module: Path, configuration: Json) -> Json:
+    """Returns a wasm filter, with the settings of the shipped `envoy.yaml`."""
+    name = module.stem
+    value = {"@type": TYPE + "google.protobuf.StringValue", "value": json.dumps(configuration)}
+    code = {"local": {"filename": str(module)}}
+    machine = {"vm_id": name, "runtime": "envoy.wasm.runtime.v8", "code": code}
+    plugin = {"name": name, "root_id": name, "failure_policy": "FAIL_RELOAD", "vm_config": machine}
+    return named("wasm.v3.Wasm", {"config": {**plugin, "configuration": value}})
+
+
+def configuration(**changes: object) -> Json:
+    """Returns keyless's configuration: one issuer, one route, one scope, one identity."""
+    issuer = {
+        "name": "entra",
+        "issuer": ISSUER,
+        "audiences": [AUDIENCE],
+        "algorithms": ALGORITHMS,
+        "jwks": {"cluster": "world", "uri": "https://login.microsoftonline.com/keys"},
+    }
+    imds = {"cluster": "world"}
+    identity = {"resource": "https://cognitiveservices.azure.com", "imds": imds}
+    path = "/openai/deployments/{deployment}/chat/completions"
+    route = {
+        "name": "chat",
+        "match": {"methods": ["GET", "POST"], "path": path},
+        "allow": [{"scopes": [SCOPE]}],
+        "identity": "openai",
+    }
+    whole: Json = {"issuers": [issuer], "identities": {"openai": identity}, "routes": [route]}
+    return {**whole, **changes}
+
+
+def guard() -> Json:
+    """Returns the RBAC filter that must stand behind keyless: it wants keyless's verdict."""
+    verdict = {"key": "wasm.keyless.verdict", "string_match": {"exact": "admitted"}}
+    policy = {"permissions": [{"any": True}], "principals": [{"filter_state": verdict}]}
+    return named("rbac.v3.RBAC", {"rules": {"action": "ALLOW", "policies": {"admitted": policy}}})
+
+
+def keyless(files: Files, **changes: object) -> list[Json]:
+    """Returns keyless as the README says to attach it, the guard included."""
+    return [wasm(files.keyless, configuration(**changes)), guard()]
+
+
+def jwt_authn(files: Files, cache: int = 0, metadata: bool = False) -> Json:
+    """Returns Envoy's own filter with inline keys; it removes the caller's token."""
+    provider: Json = {
+        "issuer": ISSUER,
+        "audiences": [AUDIENCE],
+        "local_jwks": {"inline_string": files.jwks.read_text()},
+        "forward": False,
+    }
+    if cache:
+        provider["jwt_cache_config"] = {"jwt_cache_size": cache}
+    if metadata:
+        provider["payload_in_metadata"] = "jwt"
+        provider["normalize_payload_in_metadata"] = {"space_delimited_claims": ["scp"]}
+    rule = {"match": {"prefix": "/"}, "requires": {"provider_name": "entra"}}
+    settings: Json = {"providers": {"entra": provider}, "rules": [rule]}
+    return named("jwt_authn.v3.JwtAuthentication", settings)
+
+
+def native(files: Files, cache: int = 0) -> list[Json]:
+    """Returns the nearest that Envoy's own filters come: the scope by RBAC, the swap by a secret."""
+    scope = {"list_match": {"one_of": {"string_match": {"exact": SCOPE}}}}
+    keys = [{"key": "jwt"}, {"key": "scp"}]
+    claim = {"filter": "envoy.filters.http.jwt_authn", "path": keys, "value": scope}
+    has_scope = {"sourced_metadata": {"metadata_matcher": claim}}
+    policy = {"permissions": [{"any": True}], "principals": [has_scope]}
+    rbac = named("rbac.v3.RBAC", {"rules": {"action": "ALLOW", "policies": {"scope": policy}}})
+    generic = {
+        "@type": TYPE + "envoy.extensions.http.injected_credentials.generic.v3.Generic",
+        "credential": {"name": "identity"},
+        "header": "authorization",
+    }
+    credential = {"name": "envoy.http.injected_credentials.generic", "typed_config": generic}
+    injector = named(
+        "credential_injector.v3.CredentialInjector", {"overwrite": True, "credential": credential}
+    )
+    return [jwt_authn(files, cache, metadata=True), rbac, injector]
+
+
+def ext_authz(service: Service) -> list[Json]:
+    """Returns the filter that asks the service; the cluster `authz` leads there."""
+    if service.protocol == "grpc":
+        target: Json = {"grpc_service": {"envoy_grpc": {"cluster_name": "authz"}, "timeout": "1s"}}
+    else:
+        replaced = {"allowed_upstream_headers": {"patterns": [{"exact": "authorization"}]}}
+        uri = {"uri": "http://authz", "cluster": "authz", "timeout": "1s"}
+        target = {"http_service": {"server_uri": uri, "authorization_response": replaced}}
+    return [named("ext_authz.v3.ExtAuthz", {**target, "transport_api_version": "V3"})]
+
+
+SECRET: Json = {
+    "name": "identity",
+    "generic_secret": {"secret": {"inline_string": f"Bearer {IDENTITY}"}},
+}
+ALLOWED = r"http\.bench\.jwt_authn\.allowed"
+NATIVE = (ALLOWED, r"http\.bench\.rbac\.allowed", r"http\.bench\.credential_injector\.injected")
+ADMITTED = (r".*keyless_requests.*admitted.*", r"http\.bench\.rbac\.allowed")
+
+
+def authz(protocol: str, remember: int = 0) -> Chain:
+    """Returns ext_authz with a service that remembers so many tokens."""
+    service = Service(protocol, remember)
+    return Chain(lambda _: ext_authz(service), (r".*\bext_authz\.ok",), service=service)
+
+
+CHAINS: dict[str, Chain] = {
+    "none": Chain(lambda _: [], verifies=False, scopes=False, swaps=False),
+    "noop": Chain(lambda f: [wasm(f.noop, {})], verifies=False, scopes=False, swaps=False),
+    "jwt": Chain(lambda f: [jwt_authn(f)], (ALLOWED,), scopes=False, swaps=False),
+    "jwt+cache": Chain(lambda f: [jwt_authn(f, 100)], (ALLOWED,), scopes=False, swaps=False),
+    "jwt+cache4096": Chain(lambda f: [jwt_authn(f, 4096)], (ALLOWED,), scopes=False, swaps=False),
+    "native": Chain(native, NATIVE, secrets=[SECRET]),
+    "native+cache": Chain(lambda f: native(f, 100), NATIVE, secrets=[SECRET]),
+    "authz-http": authz("http"),
+    "authz-grpc": authz("grpc"),
+    "authz-http+cache": authz("http", 4096),
+    "authz-grpc+cache": authz("grpc", 4096),
+    "keyless": Chain(keyless, ADMITTED),
+    "keyless-unguarded": Chain(lambda f: keyless(f)[:1], ADMITTED[:1]),
+}

@@ -1,0 +1,196 @@
+"""Envoy processes: one for each contender, alike in everything but the filters."""
+
+import json
+import re
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import machine
+from .chains import CHAINS, TYPE, Chain, Files, Json
+from .machine import CORES
+from .world import IDENTITY, World
+
+PROBE = "probe"
+"""The virtual host that tells, in a response header, which `Authorization` the router sees."""
+SEEN = "x-seen"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where everything is."""
+
+    envoy: Path
+    work: Path
+    files: Files
+
+
+def free_port() -> int:
+    """Returns a port on 127.0.0.1 that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def cluster(name: str, port: int, http2: bool = False) -> Json:
+    """Returns a cluster of one host on loopback."""
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    hosts = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+    made: Json = {"name": name, "type": "STATIC"}
+    made["load_assignment"] = {"cluster_name": name, "endpoints": hosts}
+    if http2:
+        options = TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        protocol = {"@type": options, "explicit_http_config": {"http2_protocol_options": {}}}
+        made["typed_extension_protocol_options"] = {options.removeprefix(TYPE): protocol}
+    return made
+
+
+def bootstrap(filters: list[Json], clusters: list[Json], secrets: list[Json], port: int) -> Json:
+    """Returns Envoy's configuration. With a cluster `backend` requests go there; otherwise Envoy
+    answers by itself, which leaves nobody else's time in the measurement."""
+    router = {"@type": TYPE + "envoy.extensions.filters.http.router.v3.Router"}
+    filters = [*filters, {"name": "envoy.filters.http.router", "typed_config": router}]
+    answer: Json = {"direct_response": {"status": 200}}
+    seen = {"header": {"key": SEEN, "value": "%REQ(authorization)%"}}
+    probe = {"match": {"prefix": "/"}, **answer, "response_headers_to_add": [seen]}
+    if any(each["name"] == "backend" for each in clusters):
+        answer = {"route": {"cluster": "backend", "timeout": "0s"}}
+    hosts = [
+        {"name": "probe", "domains": [PROBE], "routes": [probe]},
+        {"name": "bench", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **answer}]},
+    ]
+    manager = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    settings: Json = {"@type": TYPE + manager, "stat_prefix": "bench", "http_filters": filters}
+    settings["route_config"] = {"virtual_hosts": hosts}
+    chain = {"filters": [{"name": "http", "typed_config": settings}]}
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    admin = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
+    listener = {"name": "bench", "address": address, "filter_chains": [chain]}
+    resources: Json = {"listeners": [listener], "clusters": clusters, "secrets": secrets}
+    return {"admin": {"address": admin}, "static_resources": resources}
+
+
+class Rival(AbstractContextManager["Rival"]):
+    """The process of an ext_authz service, on its own core if there are three."""
+
+    def __init__(self, bench: Bench, chain: Chain) -> None:
+        assert chain.service
+        self.port = free_port()
+        files, service = bench.files, chain.service
+        command = ["taskset", "-c", str(CORES.service), files.authz]
+        command += ["--protocol", service.protocol, "--port", str(self.port)]
+        command += ["--jwks", files.jwks, "--identity", files.identity]
+        command += ["--remember", str(service.remember)]
+        self.process = subprocess.Popen(command)
+        wait_for_port(self.port, self.process)
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Envoy(AbstractContextManager["Envoy"]):
+    """A running Envoy with one chain, and what belongs to it."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        name: str,
+        world: World,
+        *,
+        filters: list[Json] | None = None,
+        workers: int = 1,
+        backend: int | None = None,
+        core: int = CORES.envoy,
+        options: tuple[str, ...] = (),
+        wait: bool = True,
+    ) -> None:
+        self.chain = CHAINS[name]
+        self.port = free_port()
+        self.rival = Rival(bench, self.chain) if self.chain.service else None
+        clusters = [cluster("world", world.port)]
+        if backend:
+            clusters.append(cluster("backend", backend))
+        if self.rival and self.chain.service:
+            grpc = self.chain.service.protocol == "grpc"
+            clusters.append(cluster("authz", self.rival.port, http2=grpc))
+        filters = self.chain.filters(bench.files) if filters is None else filters
+        config = bootstrap(filters, clusters, self.chain.secrets, self.port)
+        folder = bench.work / f"envoy-{name}-{self.port}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "envoy.json").write_text(json.dumps(config, indent=1))
+        self.log = folder / "envoy.log"
+        self._admin = folder / "admin"
+        command = ["taskset", "-c", str(core), bench.envoy, "-c", folder / "envoy.json"]
+        command += ["--concurrency", str(workers), "--use-dynamic-base-id", "-l", "warning"]
+        command += ["--admin-address-path", self._admin, "--log-path", self.log, *options]
+        self.process = subprocess.Popen(
+            [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Waits until the workers accept connections."""
+        deadline = time.monotonic() + 60
+        while True:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                log = self.log.read_text()[-3000:] if self.log.exists() else ""
+                raise RuntimeError(f"Envoy does not start:\n{log}")
+            try:
+                if self.admin("/ready").startswith("LIVE"):
+                    return wait_for_port(self.port, self.process)
+            except (OSError, urllib.error.URLError):
+                time.sleep(0.02)
+
+    def admin(self, path: str) -> str:
+        """Returns what the admin port answers."""
+        address = self._admin.read_text().strip()
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+            return answer.read().decode()
+
+    def counters(self) -> dict[str, int]:
+        """Returns all counters and gauges that were ever used."""
+        lines = re.findall(r"^(.*): (\d+)$", self.admin("/stats?usedonly"), re.MULTILINE)
+        return {name: int(value) for name, value in lines}
+
+    def cpu_time(self) -> int:
+        """Returns the CPU time of all of Envoy's threads so far, in ns."""
+        return machine.cpu_time(self.process.pid)
+
+    def rival_time(self) -> int:
+        """Returns the CPU time of the service that Envoy asks, in ns."""
+        return machine.cpu_time(self.rival.process.pid) if self.rival else 0
+
+    def resident(self) -> int:
+        """Returns the resident memory, in bytes."""
+        return machine.resident(self.process.pid)
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.rival:
+            self.rival.__exit__()
+
+
+def wait_for_port(port: int, process: subprocess.Popen) -> None:
+    """Waits until somebody accepts connections there."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{process.args} does not listen") from None
+            time.sleep(0.01)
+
+
+def expected_authorization() -> str:
+    """Returns what the backend must see when the caller's token was swapped."""
+    return f"Bearer {IDENTITY}"
