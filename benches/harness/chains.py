@@ -105,31 +105,35 @@ def keyless(files: Files, **changes: object) -> list[Json]:
     return [wasm(files.keyless, configuration(**changes)), guard()]
 
 
-def jwt_authn(files: Files, cache: int = 0, metadata: bool = False) -> Json:
+def jwt_authn(files: Files, cache: int = 0, **more: object) -> Json:
     """Returns Envoy's own filter with inline keys; it removes the caller's token."""
     provider: Json = {
         "issuer": ISSUER,
         "audiences": [AUDIENCE],
         "local_jwks": {"inline_string": files.jwks.read_text()},
         "forward": False,
+        **more,
     }
     if cache:
         provider["jwt_cache_config"] = {"jwt_cache_size": cache}
-    if metadata:
-        provider["payload_in_metadata"] = "jwt"
-        provider["normalize_payload_in_metadata"] = {"space_delimited_claims": ["scp"]}
     rule = {"match": {"prefix": "/"}, "requires": {"provider_name": "entra"}}
     settings: Json = {"providers": {"entra": provider}, "rules": [rule]}
     return named("jwt_authn.v3.JwtAuthentication", settings)
 
 
 def native(files: Files, cache: int = 0) -> list[Json]:
-    """Returns the nearest that Envoy's own filters come: the scope by RBAC, the swap by a secret."""
-    scope = {"list_match": {"one_of": {"string_match": {"exact": SCOPE}}}}
-    keys = [{"key": "jwt"}, {"key": "scp"}]
-    claim = {"filter": "envoy.filters.http.jwt_authn", "path": keys, "value": scope}
-    has_scope = {"sourced_metadata": {"metadata_matcher": claim}}
-    policy = {"permissions": [{"any": True}], "principals": [has_scope]}
+    """Returns the nearest that Envoy's own filters come: the scope by RBAC, the swap by a secret.
+
+    RBAC reads the scopes from a header that `jwt_authn` sets from the claim. By way of dynamic
+    metadata, the other way there is, the same check cost 10 to 15 µs more.
+    """
+    scopes = {"header_name": "x-scopes", "claim_name": "scp"}
+    escaped = SCOPE.replace(".", r"\.")
+    listed = {"safe_regex": {"regex": f"(.* )?{escaped}( .*)?"}}
+    policy = {
+        "permissions": [{"any": True}],
+        "principals": [{"header": {"name": "x-scopes", "string_match": listed}}],
+    }
     rbac = named("rbac.v3.RBAC", {"rules": {"action": "ALLOW", "policies": {"scope": policy}}})
     generic = {
         "@type": TYPE + "envoy.extensions.http.injected_credentials.generic.v3.Generic",
@@ -140,7 +144,7 @@ def native(files: Files, cache: int = 0) -> list[Json]:
     injector = named(
         "credential_injector.v3.CredentialInjector", {"overwrite": True, "credential": credential}
     )
-    return [jwt_authn(files, cache, metadata=True), rbac, injector]
+    return [jwt_authn(files, cache, claim_to_headers=[scopes]), rbac, injector]
 
 
 def ext_authz(service: Service) -> list[Json]:
@@ -151,7 +155,9 @@ def ext_authz(service: Service) -> list[Json]:
         replaced = {"allowed_upstream_headers": {"patterns": [{"exact": "authorization"}]}}
         uri = {"uri": "http://authz", "cluster": "authz", "timeout": "1s"}
         target = {"http_service": {"server_uri": uri, "authorization_response": replaced}}
-    return [named("ext_authz.v3.ExtAuthz", {**target, "transport_api_version": "V3"})]
+    sent = {"patterns": [{"exact": "authorization"}]}
+    settings = {**target, "transport_api_version": "V3", "allowed_headers": sent}
+    return [named("ext_authz.v3.ExtAuthz", settings)]
 
 
 SECRET: Json = {

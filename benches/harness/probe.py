@@ -7,6 +7,10 @@ from .envoy import PROBE, SEEN, Envoy, expected_authorization
 from .tokens import Mint
 
 
+CONNECTIONS = 96
+"""Enough for each of eight workers to get one, as the kernel spreads them by chance."""
+
+
 def ask(port: int, token: str | None) -> tuple[int, str | None]:
     """Returns the status, and the `Authorization` that a backend would have seen."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
@@ -17,6 +21,13 @@ def ask(port: int, token: str | None) -> tuple[int, str | None]:
     connection.close()
     seen = answer.getheader(SEEN)
     return answer.status, None if seen in (None, "", "-") else seen
+
+
+def reach_all_workers(envoy: Envoy, token: str) -> None:
+    """Sends requests on so many connections that each worker gets some."""
+    for _ in range(CONNECTIONS):
+        status, _ = ask(envoy.port, token)
+        assert status == 200, f"a request of {CONNECTIONS} was answered with {status}"
 
 
 def forged(token: str) -> str:

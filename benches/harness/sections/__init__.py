@@ -2,9 +2,17 @@
 
 from types import ModuleType
 
-from . import contenders
+from . import contenders, fetches, hostcalls, memory, scale, start, stream, upstream, waiting
 
 SECTIONS: dict[str, ModuleType] = {
     "contenders": contenders,
+    "upstream": upstream,
+    "scale": scale,
+    "start": start,
+    "stream": stream,
+    "waiting": waiting,
+    "fetches": fetches,
+    "memory": memory,
+    "hostcalls": hostcalls,
 }
 """In the order of the report."""

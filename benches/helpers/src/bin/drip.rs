@@ -1,5 +1,5 @@
-//! A backend that streams: `drip PORT`. Its answer to anything begins after 20 ms, and goes on
-//! with ten server-sent events, 20 ms apart, as a model does that thinks between its words.
+//! A backend that streams: `drip PORT`. Its answer to anything begins at once and has ten
+//! server-sent events, 20 ms apart, like that of a model that thinks between its words.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -25,8 +25,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn stream() -> impl IntoResponse {
-    let events = tokio_stream::iter(0..EVENTS).then(|_| async {
-        sleep(PAUSE).await;
+    let events = tokio_stream::iter(0..EVENTS).then(|number| async move {
+        if number > 0 {
+            sleep(PAUSE).await;
+        }
         Ok::<_, Infallible>(EVENT)
     });
     ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(events))
