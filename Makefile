@@ -8,14 +8,17 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export KEYLESS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/release/keyless.wasm
 NATIVE_TESTS := $(filter-out e2e interop,$(patsubst tests/%.rs,%,$(subst /main.rs,.rs,$(wildcard tests/*.rs tests/*/main.rs))))
 
+HARNESS = ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy PYTHONPATH=benches PYTHONDONTWRITEBYTECODE=1 python3 -m harness
+QUICK := noop,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
+
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint unit e2e matrix interop fuzz wasm size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs
+.PHONY: help demo test lint unit e2e matrix interop fuzz wasm size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
 .PRECIOUS: .envoy/%/bin/envoy
 
 help: ## lists these targets
-	@sed -nE 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
 demo: wasm .envoy/$(ENVOY_VERSION)/bin/envoy ## walks through what keyless does; KEEP=1 leaves it running
 	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy cargo run --locked --quiet -p gateway --bin demo
@@ -57,25 +60,27 @@ fuzz-%:
 	&& echo "fuzz $*: passed, $$(sed -n 's/^Done //p' fuzz/artifacts/$*.log)" \
 	|| { tail -n 40 fuzz/artifacts/$*.log; echo "fuzz $*: FAILED, see fuzz/artifacts/"; exit 1; }
 
-bench: bench-programs ## measures keyless beside its rivals, writes BENCHMARKS.md; BENCH_ROUNDS, BENCH_SECONDS, BENCH_ONLY=name,…
+bench: bench-programs ## measures keyless beside its rivals and writes BENCHMARKS.md; see benches/README.md
 	@$(HARNESS)
 
-bench-quick: bench-programs ## a few cases once, in about two minutes; writes target/bench/BENCHMARKS.md
+bench-quick: bench-programs ## a few cases in about two minutes; writes target/bench/BENCHMARKS.md
 	@BENCH_ROUNDS=$${BENCH_ROUNDS:-3} BENCH_ONLY=$${BENCH_ONLY:-$(QUICK)} $(HARNESS)
 
 bench-long: bench-programs ## the same as bench, with more rounds and ten million requests for the memory
 	@BENCH_ROUNDS=$${BENCH_ROUNDS:-9} BENCH_REQUESTS=10000000 $(HARNESS)
 
 bench-report: ## writes BENCHMARKS.md again, from the last figures and benches/notes.md
-	@PYTHONPATH=benches python3 -m harness report
+	@$(HARNESS) report
 
-HARNESS = ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy PYTHONPATH=benches PYTHONDONTWRITEBYTECODE=1 python3 -m harness
-QUICK := noop,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
+bench-lint: toolchain ## formatting and clippy of what the benchmarks need
+	cargo fmt --all --check --manifest-path benches/Cargo.toml
+	cargo clippy --locked --manifest-path benches/Cargo.toml -p helpers --all-targets -- -D warnings
+	cargo clippy --locked --manifest-path benches/Cargo.toml --target wasm32-wasip1 -p noop -p toll -- -D warnings
 
 bench-programs: wasm .envoy/$(ENVOY_VERSION)/bin/envoy
-	@command -v wrk >/dev/null || { echo "installing wrk, the load generator, with apt-get"; apt-get install --yes --quiet wrk; }
+	@command -v wrk >/dev/null || { echo "installing wrk, the load generator, with apt-get (which needs root)"; apt-get install --yes -qq wrk; }
 	cargo build --locked --release --manifest-path benches/Cargo.toml -p helpers
-	cargo build --locked --release --manifest-path benches/Cargo.toml --target wasm32-wasip1 -p noop
+	cargo build --locked --release --manifest-path benches/Cargo.toml --target wasm32-wasip1 -p noop -p toll
 
 wasm: toolchain ## builds the module, target/wasm32-wasip1/release/keyless.wasm
 	cargo build --locked --release --target wasm32-wasip1 -p keyless --lib

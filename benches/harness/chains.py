@@ -25,6 +25,7 @@ class Files:
 
     keyless: Path
     noop: Path
+    toll: Path
     authz: Path
     drip: Path
     jwks: Path
@@ -61,10 +62,10 @@ def named(name: str, settings: Json) -> Json:
     }
 
 
-def wasm(module: Path, configuration: Json) -> Json:
+def wasm(module: Path, configuration: str) -> Json:
     """Returns a wasm filter, with the settings of the shipped `envoy.yaml`."""
     name = module.stem
-    value = {"@type": TYPE + "google.protobuf.StringValue", "value": json.dumps(configuration)}
+    value = {"@type": TYPE + "google.protobuf.StringValue", "value": configuration}
     code = {"local": {"filename": str(module)}}
     machine = {"vm_id": name, "runtime": "envoy.wasm.runtime.v8", "code": code}
     plugin = {"name": name, "root_id": name, "failure_policy": "FAIL_RELOAD", "vm_config": machine}
@@ -102,7 +103,7 @@ def guard() -> Json:
 
 def keyless(files: Files, **changes: object) -> list[Json]:
     """Returns keyless as the README says to attach it, the guard included."""
-    return [wasm(files.keyless, configuration(**changes)), guard()]
+    return [wasm(files.keyless, json.dumps(configuration(**changes))), guard()]
 
 
 def jwt_authn(files: Files, cache: int = 0, **more: object) -> Json:
@@ -177,7 +178,7 @@ def authz(protocol: str, remember: int = 0) -> Chain:
 
 CHAINS: dict[str, Chain] = {
     "none": Chain(lambda _: [], verifies=False, scopes=False, swaps=False),
-    "noop": Chain(lambda f: [wasm(f.noop, {})], verifies=False, scopes=False, swaps=False),
+    "noop": Chain(lambda f: [wasm(f.noop, "")], verifies=False, scopes=False, swaps=False),
     "jwt": Chain(lambda f: [jwt_authn(f)], (ALLOWED,), scopes=False, swaps=False),
     "jwt+cache": Chain(lambda f: [jwt_authn(f, 100)], (ALLOWED,), scopes=False, swaps=False),
     "jwt+cache4096": Chain(lambda f: [jwt_authn(f, 4096)], (ALLOWED,), scopes=False, swaps=False),

@@ -6,15 +6,17 @@ local others, change_after = {}, math.huge
 local body = '{"messages":[{"role":"user","content":"' .. string.rep("Why is the sky blue? ", 40) .. '"}],"stream":false}'
 
 local function prepare(path, method, most)
+  local headers = {
+    ["authorization"] = "Bearer TOKEN", ["accept"] = "application/json",
+    ["content-type"] = "application/json", ["user-agent"] = "AsyncOpenAI/Python 1.2.3",
+    ["x-stainless-lang"] = "python",
+  }
+  local form = wrk.format(method, nil, headers, method == "POST" and body or nil)
+  local before, after = form:match("^(.-)TOKEN(.*)$")
   local list = {}
   for token in io.lines(path) do
     if #list == most then break end
-    local headers = {
-      ["authorization"] = "Bearer " .. token, ["accept"] = "application/json",
-      ["content-type"] = "application/json", ["user-agent"] = "AsyncOpenAI/Python 1.2.3",
-      ["x-stainless-lang"] = "python",
-    }
-    list[#list + 1] = wrk.format(method, nil, headers, method == "POST" and body or nil)
+    list[#list + 1] = before .. token .. after
   end
   return list
 end

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,8 @@ LONG = 10_000_000
 
 def main() -> None:
     """Measures, unless the only argument is `report`, which writes the last figures down again."""
+    # Ended politely, everything that was started is ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
     work = target / "bench"
     results = work / "results.json"
@@ -74,6 +77,7 @@ def prepare(target: Path, work: Path) -> Context:
     files = Files(
         keyless=Path(os.environ["KEYLESS_WASM"]),
         noop=target / "wasm32-wasip1" / "release" / "noop.wasm",
+        toll=target / "wasm32-wasip1" / "release" / "toll.wasm",
         authz=release / "authz",
         drip=release / "drip",
         jwks=work / "tokens" / "jwks.json",

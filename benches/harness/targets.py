@@ -14,10 +14,15 @@ RATIOS = [
     ("100,000 tokens, to keyless with new ones", "keyless-100k", "keyless-cold", 1.00),
     ("cold RS256, to `jwt_authn`", "keyless-cold", "jwt", 0.80),
     ("cold ES256, to `jwt_authn`", "keyless-cold-es256", "jwt-es256", 0.85),
-    ("cold RS256, to `ext_authz`, HTTP", "keyless-cold", "authz-http", 0.20),
-    ("cold RS256, to `ext_authz`, gRPC", "keyless-cold", "authz-grpc", 0.20),
-    ("warm, to `ext_authz`, HTTP with a cache", "keyless-warm", "authz-http-cache", 0.20),
-    ("warm, to `ext_authz`, gRPC with a cache", "keyless-warm", "authz-grpc-cache", 0.20),
+    *(
+        (f"{what}, to `ext_authz`, {protocol}{which}", ours, f"authz-{protocol.lower()}{suffix}", 0.20)
+        for what, ours, which, suffix in (
+            ("warm", "keyless-warm", " without a cache", ""),
+            ("warm", "keyless-warm", " with a cache", "-cache"),
+            ("cold RS256", "keyless-cold", "", ""),
+        )
+        for protocol in ("HTTP", "gRPC")
+    ),
 ]
 """Added CPU of one case over added CPU of another, and the most that this may be."""
 

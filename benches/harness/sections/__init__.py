@@ -2,7 +2,18 @@
 
 from types import ModuleType
 
-from . import contenders, fetches, hostcalls, memory, scale, start, stream, upstream, waiting
+from . import (
+    contenders,
+    fetches,
+    hostcalls,
+    memory,
+    profile,
+    scale,
+    start,
+    stream,
+    upstream,
+    waiting,
+)
 
 SECTIONS: dict[str, ModuleType] = {
     "contenders": contenders,
@@ -14,5 +25,6 @@ SECTIONS: dict[str, ModuleType] = {
     "fetches": fetches,
     "memory": memory,
     "hostcalls": hostcalls,
+    "profile": profile,
 }
 """In the order of the report."""

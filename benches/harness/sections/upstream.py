@@ -25,7 +25,7 @@ def measure(context: Context) -> Json:
             if case.name in WANTED:
                 print(f"upstream: starting {case.name}", flush=True)
                 arena.add(case, backend=backend.port)
-        arena.play(context.effort, "upstream")
+        arena.play(context.effort.less(), "upstream")
         return {"cases": arena.results()}
 
 
