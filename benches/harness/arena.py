@@ -14,8 +14,11 @@ from .tokens import Mint
 from .world import World
 from .wrk import Load, Sample, Void, run
 
-FLOOR_EVERY = 6
+FLOOR_EVERY = 8
 """After so many cases the floor is measured again, so that each has it near."""
+
+REMEMBERED = 4096
+"""How many tokens keyless remembers as shipped."""
 
 
 @dataclass
@@ -26,7 +29,15 @@ class Seat:
     envoy: Envoy
     samples: list[tuple[int, Sample]]
     sent: int = 0
+    rate: float = 0.0
     void: str = ""
+
+    def turn(self, seconds: float) -> float:
+        """Returns how long a turn may be, in s: if no token may come twice, they must suffice."""
+        tokens = self.case.tokens
+        if not tokens.each_is_new or not self.rate:
+            return seconds
+        return min(seconds, max(1, int(0.8 * tokens.count / self.rate)))
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,14 @@ class Arena:
             probe.check(envoy, self.mint, case.tokens.alg)
         except AssertionError as error:
             raise SystemExit(f"{case.name} does not do its job: {error}") from None
-        self.measure(seat, 1, keep=None)
+        self.warm_up(seat)
+
+    def warm_up(self, seat: Seat) -> None:
+        """Sends requests until a cache that has room for all tokens has seen each of them."""
+        fits = seat.case.tokens.count <= REMEMBERED
+        wanted = 2 * seat.case.tokens.count if fits else 1
+        while seat.sent < wanted and not seat.void:
+            self.measure(seat, 1, keep=None)
 
     def measure(self, seat: Seat, seconds: float, keep: int | None) -> None:
         """Runs the load on one case; `keep` is the number of the round."""
@@ -82,7 +100,7 @@ class Arena:
         load = Load(
             tokens=self.mint.file(tokens.alg),
             count=tokens.count,
-            seconds=seconds,
+            seconds=seat.turn(seconds),
             first=seat.sent % tokens.count,
             method=self.method,
             each_is_new=tokens.each_is_new,
@@ -94,6 +112,7 @@ class Arena:
             print(f"  {seat.case.name}: VOID: {reason}", flush=True)
             return
         seat.sent += sample.requests
+        seat.rate = sample.rate
         if keep is not None:
             seat.samples.append((keep, sample))
 

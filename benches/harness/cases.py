@@ -87,6 +87,13 @@ CASES = [
         count=100_000,
     ),
     case(
+        "jwt-cache4096-100k",
+        "jwt+cache4096",
+        "RS256, 100,000 tokens in rotation",
+        "`jwt_authn` with a cache of 4,096",
+        count=100_000,
+    ),
+    case(
         "keyless-100k",
         "keyless",
         "RS256, 100,000 tokens in rotation",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -17,7 +18,6 @@ from .tokens import Mint
 from .world import IDENTITY
 
 ROOT = Path(__file__).resolve().parents[2]
-LONG = 10_000_000
 
 
 def main() -> None:
@@ -27,9 +27,12 @@ def main() -> None:
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
     work = target / "bench"
     results = work / "results.json"
-    if sys.argv[1:] != ["report"]:
-        results.write_text(json.dumps(measure(target, work), indent=1))
-    found = json.loads(results.read_text())
+    if sys.argv[1:] == ["report"]:
+        found = json.loads(results.read_text())
+    else:
+        found = measure(target, work)
+        file = work / "part.json" if found["run"]["only"] else results
+        file.write_text(json.dumps(found, indent=1))
     # A part must not overwrite the whole.
     folder = work if found["run"]["only"] else ROOT
     written = report.write(found, folder, ROOT / "benches" / "notes.md")
@@ -71,6 +74,8 @@ def cases(context: Context, name: str) -> bool:
 def prepare(target: Path, work: Path) -> Context:
     """Finds what the Makefile has built, and mints the tokens."""
     work.mkdir(parents=True, exist_ok=True)
+    for old in work.glob("envoy-*"):
+        shutil.rmtree(old)
     release = target / "release"
     mint = Mint(work / "tokens", release / "mint")
     (work / "identity").write_text(IDENTITY)
@@ -85,7 +90,7 @@ def prepare(target: Path, work: Path) -> Context:
     )
     effort = Effort(int(os.environ.get("BENCH_ROUNDS", 5)), float(os.environ.get("BENCH_SECONDS", 2)))
     only = tuple(filter(None, os.environ.get("BENCH_ONLY", "").split(",")))
-    requests = int(os.environ.get("BENCH_REQUESTS", LONG // 10))
+    requests = int(os.environ.get("BENCH_REQUESTS", 1_000_000))
     return Context(Bench(Path(os.environ["ENVOY"]), work, files), mint, effort, only, requests)
 
 

@@ -43,14 +43,14 @@ def bars(path: Path, title: str, rows: list[tuple[str, Json]]) -> None:
         )
         ends = f'x1="{LABELS + least * scale:.1f}" x2="{LABELS + most * scale:.1f}"'
         middle = top + ROW / 2 - 1
-        parts.append(f'<line {ends} y1="{middle}" y2="{middle}" stroke="#0f172a"/>')
+        parts.append(f'<line {ends} y1="{middle}" y2="{middle}" stroke="#f59e0b" stroke-width="2"/>')
         words = f"{case['added']:.1f}" + (" →" if case["added"] > limit else "")
         parts.append(text(LABELS + max(cost, most) * scale + 6, top + 14, words))
     svg(path, 40 + len(rows) * ROW, parts)
 
 
 def lines(path: Path, title: str, curves: dict[str, list[tuple[str, float]]]) -> None:
-    """Draws curves over the same few steps."""
+    """Draws curves over a few steps, those of the first curve."""
     top = max(cost for points in curves.values() for _, cost in points) * 1.15
     height, left, bottom = 320, 60, 280
     steps = [step for step, _ in next(iter(curves.values()))]
@@ -59,7 +59,9 @@ def lines(path: Path, title: str, curves: dict[str, list[tuple[str, float]]]) ->
     parts += [text(left + i * gap, 305, f"{step} tokens", "middle") for i, step in enumerate(steps)]
     for label, points in curves.items():
         colour = OURS if label.startswith("keyless") else THEIRS
-        places = [(left + i * gap, bottom - cost / top * 240) for i, (_, cost) in enumerate(points)]
+        places = [
+            (left + steps.index(step) * gap, bottom - cost / top * 240) for step, cost in points
+        ]
         route = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<polyline points="{route}" fill="none" stroke="{colour}" stroke-width="2"/>')
         for (x, y), (_, cost) in zip(places, points, strict=True):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from .markdown import table, us
+from .markdown import mib, table, us
 from .sections import scale, start, stream
 
 Row = tuple[str, str, str, str]
@@ -29,6 +29,8 @@ RATIOS = [
 SAME = 1.05
 """What may be called no difference."""
 MODULE = 700_000
+VERDICTS = 32 * 2**20
+"""`verdicts.bytes` as shipped."""
 FIRST = 1.0
 
 
@@ -38,7 +40,7 @@ def render(found: dict) -> str:
     rows = [*ratios(sections), *latency(sections), *sizes(sections)]
     size = found["module"]
     rows.append(("module", f"≤ {MODULE:,} bytes", f"{size:,} bytes", reach(size <= MODULE)))
-    rows += [*first_request(sections), *first_byte(sections)]
+    rows += [*memory(sections), *first_request(sections), *first_byte(sections)]
     head = ["target", "wanted", "found", "reached"]
     return INTRODUCTION + "\n" + table(head, rows).replace("---:", "---")
 
@@ -61,7 +63,7 @@ def latency(sections: dict) -> Iterator[Row]:
     """Yields the comparison of p99 with ext_authz."""
     cases = by_name(sections)
     for ours, theirs in (("keyless-cold", "authz-http"), ("keyless-cold", "authz-grpc")):
-        title = f"p99, to `ext_authz`, {theirs.removeprefix('authz-')}"
+        title = f"p99 cold RS256, to `ext_authz`, {theirs.removeprefix('authz-')}"
         one, other = cases.get(ours, {}), cases.get(theirs, {})
         if "p99" not in one or "p99" not in other:
             yield unknown(title, "not more")
@@ -85,6 +87,18 @@ def sizes(sections: dict) -> Iterator[Row]:
             ratio, whole = one["added"] / base["added"], one["envoy"] / base["envoy"]
             parts = f"**{ratio:.2f} ×** of what is added, {whole:.2f} × of the whole request"
             yield title, wanted, parts, reach(ratio <= SAME)
+
+
+def memory(sections: dict) -> Iterator[Row]:
+    """Yields what 100,000 tokens in rotation leave in memory."""
+    title, wanted = "memory for 100,000 tokens in rotation", f"≤ {mib(VERDICTS)} MiB, the configured bound"
+    if "memory" not in sections:
+        yield unknown(title, wanted)
+        return
+    chain = sections["memory"]["chains"]["keyless"]
+    grown = chain["end"] - chain["start"]
+    parts = f"{mib(grown)} MiB after {chain['requests']:,} requests"
+    yield title, wanted, parts, reach(grown <= VERDICTS)
 
 
 def first_request(sections: dict) -> Iterator[Row]:

@@ -29,7 +29,8 @@ def render(result: Json, plots: Path) -> str:
     bars = [(f"{case['title']} · {short(case)}", case) for case in cases if "added" in case]
     plot.bars(plots / "added.svg", "CPU added to a request, µs", bars[1:])
     text = [INTRODUCTION, f"![CPU added to a request]({plots.name}/added.svg)\n"]
-    if rotation := curves(cases):
+    rotation = curves(cases)
+    if "keyless" in rotation:
         plot.lines(plots / "rotation.svg", "CPU added to a request, µs, RS256", rotation)
         text.append(f"![CPU added by tokens in rotation]({plots.name}/rotation.svg)\n")
     head = ["", "CPU added", "least to most", "of it Envoy", "whole", "requests/s", "p50", "p99"]
@@ -65,15 +66,18 @@ def short(case: Json) -> str:
 def curves(cases: list[Json]) -> dict[str, list[tuple[str, float]]]:
     """Returns the cost by the number of tokens in rotation, of those that remember tokens."""
     found = {case["name"]: case["added"] for case in cases if "added" in case}
+    sizes = {"100": "", "2,000": "-2000", "100,000": "-100k"}
     wanted = {
-        "jwt_authn, its cache as shipped": ["jwt-cache", "jwt-cache-2000", "jwt-cache-100k"],
-        "keyless": ["keyless-warm", "keyless-2000", "keyless-100k"],
+        "keyless": {step: f"keyless{end or '-warm'}" for step, end in sizes.items()},
+        "jwt_authn, its cache as shipped": {step: f"jwt-cache{end}" for step, end in sizes.items()},
+        "jwt_authn, a cache of 4,096": {
+            step: f"jwt-cache4096{end}" for step, end in sizes.items() if end
+        },
     }
-    sizes = ["100", "2,000", "100,000"]
     return {
-        label: list(zip(sizes, (found[name] for name in names), strict=True))
+        label: [(step, found[name]) for step, name in names.items()]
         for label, names in wanted.items()
-        if all(name in found for name in names)
+        if all(name in found for name in names.values())
     }
 
 
