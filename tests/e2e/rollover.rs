@@ -12,9 +12,9 @@ use crate::line::Line;
 use crate::reply::{Refusal, Reply};
 use crate::world::{CHAT, CONNECTIONS, WORKERS, World, chat_body, eventually};
 
-const LASTS: Duration = Duration::from_secs(20);
+const LASTS: Duration = Duration::from_mins(1);
 const ROTATES_EVERY: Duration = Duration::from_secs(2);
-const CALLERS: usize = 30;
+const CALLERS: usize = 50;
 /// Ten requests a second of each caller.
 const ASKS_EVERY: Duration = Duration::from_millis(100);
 
@@ -90,9 +90,9 @@ async fn no_caller_is_refused_while_the_keys_rotate() {
         "{requests} requests and {rotations} rotations in {elapsed:.1?}: {fetches} JWKS requests"
     );
     let seconds = usize::try_from(elapsed.as_secs()).unwrap() + 1;
-    assert!(fetches > WORKERS && fetches <= WORKERS * (seconds + 1), "{fetches} fetches");
-    assert_eq!(world.azure.openai.requests().len(), requests);
-    assert!(world.identity_fetches() <= WORKERS, "{} fetches", world.identity_fetches());
+    // One thread asks for all: at most once a second, and once at the start.
+    assert!(fetches > rotations / 2 && fetches <= seconds + 1, "{fetches} fetches");
+    assert_eq!(world.identity_fetches(), 1);
     world.assert_unharmed().await;
 }
 
