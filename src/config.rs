@@ -5,6 +5,7 @@
 //! depends on the bytes alone, because every thread of a proxy parses them for itself and must come
 //! to the same.
 
+mod claims;
 mod document;
 mod identities;
 mod issuers;
@@ -16,6 +17,7 @@ use std::fmt;
 
 use crate::jwt::Wanted;
 use crate::verdicts::Limits;
+pub use claims::{ClaimName, ClaimValue};
 use document::{Document, Object, VerdictsEntry};
 pub use identities::{ClientCredentials, Identity, Selector, Source};
 pub use issuers::{Issuer, JwksLocation, JwksSource, RemoteJwks, Tenant};
@@ -152,8 +154,8 @@ fn claims(routes: &[Route]) -> Wanted {
     for route in routes {
         if let Access::Granted { grants, forward_claims, .. } = &route.access {
             let asked_for = grants.iter().flat_map(|grant| &grant.claims);
-            names.extend(asked_for.map(|(name, _)| name.as_str()));
-            names.extend(forward_claims.iter().map(|(_, name)| name.as_str()));
+            names.extend(asked_for.map(|(name, _)| name.member()));
+            names.extend(forward_claims.iter().map(|(_, name)| name.member()));
         }
     }
     Wanted::new(names)

@@ -1,8 +1,10 @@
 //! The one place that turns a reason into a reply.
 //!
 //! Statuses and challenges follow RFC 6750 §3; the body has the shape of OpenAI's errors, because
-//! the OpenAI SDKs show it to their users. Nothing here ever holds a token, a key or a claim's value.
+//! the OpenAI SDKs show it to their users. Nothing here ever holds a token, a key or a claim's
+//! value.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::json;
@@ -25,7 +27,10 @@ pub enum Denial {
     /// No grant of the route names the calling application.
     ClientForbidden,
     /// No grant of the route names the deployment.
-    DeploymentForbidden,
+    DeploymentForbidden {
+        /// The deployment, as the caller wrote it.
+        deployment: Option<String>,
+    },
     /// The token's header has `crit` (RFC 7515 §4.1.11: what is not understood is refused).
     ExtensionUnsupported,
     /// Our side: the backend refused the gateway's identity token.
@@ -119,7 +124,8 @@ impl Denial {
 
     /// Returns the reply for this reason.
     pub fn reply(&self) -> Reply {
-        let (code, message, kind) = self.entry();
+        let (code, _, kind) = self.entry();
+        let message = &*self.message();
         let (status, class) = kind.status();
         let body =
             json!({"error": {"code": code, "message": message, "type": class, "param": null}});
@@ -127,6 +133,16 @@ impl Denial {
         headers.extend(kind.challenge(message).map(|value| ("www-authenticate", value)));
         headers.extend(kind.retry_after().map(|value| ("retry-after", value)));
         Reply { status, headers, body: body.to_string() }
+    }
+
+    /// The message of the table, or one that names what the caller asked for.
+    fn message(&self) -> Cow<'static, str> {
+        if let Self::DeploymentForbidden { deployment: Some(name) } = self
+            && is_plain(name)
+        {
+            return format!("The caller may not use the deployment '{name}'.").into();
+        }
+        self.entry().1.into()
     }
 
     /// The table of all reasons: code, message, kind.
@@ -163,7 +179,7 @@ impl Denial {
             Self::ClientForbidden => {
                 ("client_forbidden", "The calling application may not do this.", Forbidden(&[]))
             }
-            Self::DeploymentForbidden => {
+            Self::DeploymentForbidden { .. } => {
                 ("deployment_forbidden", "The caller may not use this deployment.", Forbidden(&[]))
             }
             Self::ExtensionUnsupported => (
@@ -280,6 +296,12 @@ impl Kind<'_> {
             | Self::Unauthenticated => None,
         }
     }
+}
+
+/// Is this a name as Azure gives them, which can stand in a message and in a quoted string?
+fn is_plain(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 #[cfg(test)]

@@ -35,7 +35,8 @@ pub fn find<'a, 'r>(
 /// # Errors
 ///
 /// Returns what the nearest grant lacks: the one whose gravest unmet condition is the least grave,
-/// so that a caller who only needs another scope is told which.
+/// and of those that lack scopes only, the one that lacks the fewest; of equals, the first. So a
+/// caller who only needs another scope is told which.
 pub fn admit(
     grants: &[Grant],
     issuer: usize,
@@ -50,8 +51,12 @@ pub fn admit(
         }
     }
     Err(match nearest {
-        Some((Unmet::Scopes, grant)) => Denial::ScopeMissing { scopes: grant.scopes.clone() },
-        Some((Unmet::Deployment, _)) => Denial::DeploymentForbidden,
+        Some((Unmet::Scopes { .. }, grant)) => {
+            Denial::ScopeMissing { scopes: grant.scopes.clone() }
+        }
+        Some((Unmet::Deployment, _)) => {
+            Denial::DeploymentForbidden { deployment: deployment.map(str::to_owned) }
+        }
         Some((Unmet::Roles, _)) => Denial::RoleMissing,
         Some((Unmet::Claims, _)) => Denial::ClaimMissing,
         Some((Unmet::Client, _)) => Denial::ClientForbidden,
@@ -62,7 +67,7 @@ pub fn admit(
 /// A condition of a grant that does not hold, by how hard it is for a caller to mend.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Unmet {
-    Scopes,
+    Scopes { missing: usize },
     Deployment,
     Roles,
     Claims,
@@ -79,15 +84,14 @@ fn gravest_unmet(
     let lists = |list: &[String], value: Option<&str>| {
         list.is_empty() || value.is_some_and(|value| list.iter().any(|one| one == value))
     };
-    let has_claim =
-        |(name, values): &(String, Vec<String>)| values.iter().any(|value| claims.has(name, value));
+    let missing = grant.scopes.iter().filter(|scope| !claims.has_scope(scope)).count();
     let conditions = [
         (Unmet::Issuer, grant.issuer.is_none_or(|wanted| wanted == issuer)),
         (Unmet::Client, lists(&grant.clients, claims.client())),
-        (Unmet::Claims, grant.claims.iter().all(has_claim)),
-        (Unmet::Roles, grant.roles.iter().all(|role| claims.has("roles", role))),
+        (Unmet::Claims, grant.claims.iter().all(|(name, values)| claims.has(name, values))),
+        (Unmet::Roles, grant.roles.iter().all(|role| claims.has_role(role))),
         (Unmet::Deployment, lists(&grant.deployments, deployment)),
-        (Unmet::Scopes, grant.scopes.iter().all(|scope| claims.has_scope(scope))),
+        (Unmet::Scopes { missing }, missing == 0),
     ];
     conditions.into_iter().find(|(_, holds)| !holds).map(|(unmet, _)| unmet)
 }

@@ -10,6 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::Error;
+use super::claims::{Claim, ClaimValue};
 use super::text::{
     CloudName, Count, Host, KeySetUri, Label, Leeway, Method, NonEmpty, Path, Plain, Scope,
     SignatureAlgorithm, TenantId, Text, TokenUri, Type, Variable, Wait,
@@ -118,7 +119,7 @@ pub(super) struct RouteEntry {
     #[serde(default)]
     pub(super) public: bool,
     #[serde(default)]
-    pub(super) forward_claims: BTreeMap<String, Text<Plain>>,
+    pub(super) forward_claims: BTreeMap<String, Text<Claim>>,
 }
 
 #[derive(Deserialize)]
@@ -136,7 +137,7 @@ pub(super) struct GrantEntry {
     pub(super) clients: Option<NonEmpty<Text<Plain>>>,
     pub(super) scopes: Option<NonEmpty<Text<Scope>>>,
     pub(super) roles: Option<NonEmpty<Text<Plain>>>,
-    pub(super) claims: Option<BTreeMap<String, NonEmpty<Text<Plain>>>>,
+    pub(super) claims: Option<BTreeMap<String, NonEmpty<ClaimValue>>>,
     pub(super) deployments: Option<NonEmpty<Text<Plain>>>,
 }
 

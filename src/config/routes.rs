@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::claims::{Claim, ClaimName, ClaimValue};
 use super::document::{GrantEntry, Object, RouteEntry};
-use super::text::{Header, HeaderName, HostPattern, NonEmpty, PathPattern, Plain, Text, Word as _};
+use super::text::{Header, HeaderName, HostPattern, NonEmpty, PathPattern, Text, Word as _};
 use super::{Error, Names, known, numbered};
 
 /// Describes which requests a route is for and who may make them.
@@ -32,7 +33,7 @@ pub enum Access {
         /// The place in [`Config::identities`] of the identity whose token replaces the caller's.
         identity: Option<usize>,
         /// Headers that are set to the value of a claim.
-        forward_claims: Vec<(HeaderName, String)>,
+        forward_claims: Vec<(HeaderName, ClaimName)>,
     },
     /// Everybody, without any identity.
     Public,
@@ -49,8 +50,8 @@ pub struct Grant {
     pub scopes: Vec<String>,
     /// The token carries all of these.
     pub roles: Vec<String>,
-    /// Each claim equals or contains one of its values.
-    pub claims: Vec<(String, Vec<String>)>,
+    /// Each claim is one of its values, or a list that contains one.
+    pub claims: Vec<(ClaimName, Vec<ClaimValue>)>,
     /// The deployment is one of these.
     pub deployments: Vec<String>,
 }
@@ -106,17 +107,12 @@ impl Grant {
                 "found on a route whose `match.path` names none, wanted a segment {deployment}";
             return Err(Error::at(format!("{place}.deployments"), problem));
         }
-        if entry.claims.as_ref().is_some_and(BTreeMap::is_empty) {
-            let problem = "found an empty object, wanted at least one claim";
-            return Err(Error::at(format!("{place}.claims"), problem));
-        }
-        let claims = entry.claims.unwrap_or_default().into_iter();
         Ok(Self {
             issuer: known(place, "issuer", entry.issuer, &names.issuers)?,
             clients: entry.clients.map_or_else(Vec::new, NonEmpty::into_values),
             scopes: entry.scopes.map_or_else(Vec::new, NonEmpty::into_values),
             roles: entry.roles.map_or_else(Vec::new, NonEmpty::into_values),
-            claims: claims.map(|(name, values)| (name, values.into_values())).collect(),
+            claims: entry.claims.map_or(Ok(Vec::new()), |claims| wanted_claims(place, claims))?,
             deployments: entry.deployments.map_or_else(Vec::new, NonEmpty::into_values),
         })
     }
@@ -133,12 +129,30 @@ fn public(place: &str, extra: [(&str, bool); 3]) -> Result<Access, Error> {
     }
 }
 
+fn wanted_claims(
+    place: &str,
+    entries: BTreeMap<String, NonEmpty<ClaimValue>>,
+) -> Result<Vec<(ClaimName, Vec<ClaimValue>)>, Error> {
+    if entries.is_empty() {
+        let problem = "found an empty object, wanted at least one claim";
+        return Err(Error::at(format!("{place}.claims"), problem));
+    }
+    let claim = |(name, NonEmpty(values)): (String, NonEmpty<ClaimValue>)| {
+        let wrong = || {
+            let problem = format!("found {name:?}, wanted {}", Claim::WANTED);
+            Error::at(format!("{place}.claims.{name}"), problem)
+        };
+        Ok((Claim::read(&name).ok_or_else(wrong)?, values))
+    };
+    entries.into_iter().map(claim).collect()
+}
+
 /// The headers that claims are forwarded in; names that differ in case only are one.
 fn forwarded(
     place: &str,
-    entries: BTreeMap<String, Text<Plain>>,
-) -> Result<Vec<(HeaderName, String)>, Error> {
-    let mut headers: Vec<(HeaderName, String)> = Vec::new();
+    entries: BTreeMap<String, Text<Claim>>,
+) -> Result<Vec<(HeaderName, ClaimName)>, Error> {
+    let mut headers: Vec<(HeaderName, ClaimName)> = Vec::new();
     for (name, claim) in entries {
         let wrong = |problem| Error::at(format!("{place}.forward_claims.{name}"), problem);
         let header = Header::read(&name)

@@ -281,7 +281,7 @@ pub(super) fn host_label(issuer: &str) -> Option<String> {
     uri.host().filter(|host| is_label(host)).map(str::to_owned)
 }
 
-fn plain(text: &str) -> Option<String> {
+pub(super) fn plain(text: &str) -> Option<String> {
     (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 

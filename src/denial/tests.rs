@@ -14,7 +14,12 @@ fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
         (ClaimMissing, 403, "claim_missing", Some("insufficient_scope")),
         (ClaimsMalformed, 401, "claims_malformed", Some("invalid_token")),
         (ClientForbidden, 403, "client_forbidden", Some("insufficient_scope")),
-        (DeploymentForbidden, 403, "deployment_forbidden", Some("insufficient_scope")),
+        (
+            DeploymentForbidden { deployment: None },
+            403,
+            "deployment_forbidden",
+            Some("insufficient_scope"),
+        ),
         (ExtensionUnsupported, 401, "extension_unsupported", Some("invalid_token")),
         (IdentityRejected, 502, "identity_rejected", None),
         (IdentityUnavailable { retry_after: WAIT }, 503, "identity_unavailable", None),
@@ -82,6 +87,25 @@ fn a_missing_scope_is_named_in_the_challenge() {
     let reply = Denial::ScopeMissing { scopes }.reply();
     let challenge = header(&reply, "www-authenticate").unwrap();
     assert!(challenge.ends_with(", scope=\"openai.chat openai.read\""), "{challenge}");
+}
+
+#[test]
+fn a_forbidden_deployment_is_named_if_its_name_is_plain() {
+    let reply = |name: &str| Denial::DeploymentForbidden { deployment: Some(name.into()) }.reply();
+    let longest = "d".repeat(64);
+    for name in ["gpt-4o", "Text_Embedding.3", &longest] {
+        let message = format!("The caller may not use the deployment '{name}'.");
+        let reply = reply(name);
+        let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        assert_eq!(body["error"]["message"], json!(message));
+        let challenge = header(&reply, "www-authenticate").unwrap();
+        assert!(challenge.ends_with(&format!("error_description=\"{message}\"")), "{challenge}");
+    }
+    let unnamed = Denial::DeploymentForbidden { deployment: None }.reply();
+    let overlong = "d".repeat(65);
+    for name in ["", "GPT%204", "a\"b", "a\\b", "a'b", "a\r\nb", "\u{e9}", &overlong] {
+        assert_eq!(reply(name), unnamed, "{name:?}");
+    }
 }
 
 #[test]

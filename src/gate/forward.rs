@@ -1,6 +1,6 @@
 //! How an admitted request differs from what the caller sent.
 
-use crate::config::HeaderName;
+use crate::config::{ClaimName, HeaderName};
 use crate::identity::AccessToken;
 use crate::jwt::Claims;
 use crate::request::Head;
@@ -36,9 +36,9 @@ impl Forward {
 
 /// The headers that a route sets to claims; a claim that is absent or unprintable sets none.
 pub(super) fn values(
-    wanted: &[(HeaderName, String)],
+    wanted: &[(HeaderName, ClaimName)],
     claims: &Claims,
 ) -> Vec<(HeaderName, Secret)> {
-    let value = |claim: &String| claims.printable(claim).map(Secret::new);
+    let value = |claim: &ClaimName| claims.printable(claim).map(Secret::new);
     wanted.iter().filter_map(|(header, claim)| Some((header.clone(), value(claim)?))).collect()
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Times;
+use crate::config::{ClaimName, ClaimValue};
 use crate::denial::Denial;
 use crate::json;
 
@@ -89,15 +90,20 @@ impl Claims {
         })
     }
 
-    /// Returns true if the claim equals `wanted`, or is a list that contains it.
-    pub fn has(&self, name: &str, wanted: &str) -> bool {
-        self.value(name).is_some_and(|value| contains(value, wanted))
+    /// Returns true if the token carries the role (RFC 9068 §2.2.3.1).
+    pub fn has_role(&self, role: &str) -> bool {
+        self.value("roles").is_some_and(|value| contains(value, role))
+    }
+
+    /// Returns true if the claim is one of the values, or a list that contains one.
+    pub fn has(&self, name: &ClaimName, values: &[ClaimValue]) -> bool {
+        self.claim(name).is_some_and(|claim| values.iter().any(|value| value.is_met_by(claim)))
     }
 
     /// Returns a claim as the value of a header: a string, number or boolean without control
     /// characters.
-    pub fn printable(&self, name: &str) -> Option<String> {
-        let text = match self.value(name)? {
+    pub fn printable(&self, name: &ClaimName) -> Option<String> {
+        let text = match self.claim(name)? {
             Value::String(text) => text.clone(),
             Value::Bool(value) => value.to_string(),
             Value::Number(value) => value.to_string(),
@@ -136,6 +142,10 @@ impl Claims {
             return Err(Denial::ClaimsMalformed);
         }
         Ok(Some(Duration::from_secs_f64(seconds.floor())))
+    }
+
+    fn claim(&self, name: &ClaimName) -> Option<&Value> {
+        name.within(self.value(name.member())?)
     }
 
     fn value(&self, name: &str) -> Option<&Value> {

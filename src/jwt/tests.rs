@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::Config;
+use crate::config::{ClaimName, ClaimValue, Config};
 use crate::signature::PublicKey;
 
 /// A maker that finds every signature valid, or none.
@@ -283,8 +283,58 @@ fn scopes_are_whole_words_of_scp_or_scope() {
 #[test]
 fn a_claim_equals_or_contains_what_is_wanted() {
     let claims = Claims::of(json!({"one": "R&D", "list": ["x", "R&D", 1], "object": {"R&D": 1}}));
-    assert!(claims.has("one", "R&D") && claims.has("list", "R&D"));
-    assert!(!claims.has("one", "R") && !claims.has("object", "R&D") && !claims.has("none", "R&D"));
+    let has = |name, text: &str| {
+        claims.has(
+            &ClaimName::of(name),
+            &[ClaimValue::Text("?".into()), ClaimValue::Text(text.into())],
+        )
+    };
+    assert!(has("one", "R&D") && has("list", "R&D"));
+    assert!(!has("one", "R") && !has("object", "R&D") && !has("none", "R&D") && !has("list", "1"));
+}
+
+#[test]
+fn a_number_is_compared_by_value_and_a_boolean_with_a_boolean() {
+    let claims: Value = serde_json::from_str(
+        r#"{"one": 1, "float": 1.0, "exponent": 10e-1, "text": "1", "true": true, "list": [2, true],
+            "zero": -0.0, "huge": 9007199254740992, "largest": 9007199254740991}"#,
+    )
+    .unwrap();
+    let claims = Claims::of(claims);
+    let has = |name, value| claims.has(&ClaimName::of(name), &[value]);
+    let number = ClaimValue::Number;
+    for name in ["one", "float", "exponent"] {
+        assert!(has(name, number(1.0)) && !has(name, number(1.5)), "{name}");
+        assert!(!has(name, ClaimValue::Bool(true)) && !has(name, ClaimValue::Text("1".into())));
+    }
+    assert!(!has("text", number(1.0)) && !has("true", number(1.0)) && has("zero", number(0.0)));
+    assert!(has("list", number(2.0)) && has("list", ClaimValue::Bool(true)));
+    assert!(has("true", ClaimValue::Bool(true)) && !has("true", ClaimValue::Bool(false)));
+    let largest = number(9_007_199_254_740_991.0);
+    assert!(has("largest", largest.clone()) && !has("huge", largest));
+}
+
+#[test]
+fn a_pointer_leads_to_a_value_inside_of_a_claim() {
+    let claims = Claims::of(json!({
+        "realm_access": {"roles": ["a", "b"], "a/b": 1}, "/plain": "x", "teams": [{"id": "t1"}]
+    }));
+    let has = |name, text: &str| claims.has(&ClaimName::of(name), &[ClaimValue::Text(text.into())]);
+    assert!(has("/realm_access/roles", "b") && has("/realm_access/roles/0", "a"));
+    assert!(has("/teams/0/id", "t1") && has("/~1plain", "x"));
+    for name in ["/realm_access", "/realm_access/roles/2", "/realm_access/roles/00", "/teams/id"] {
+        assert!(!has(name, "a") && !has(name, "t1"), "{name}");
+    }
+    assert!(claims.has(&ClaimName::of("/realm_access/a~1b"), &[ClaimValue::Number(1.0)]));
+    assert_eq!(claims.printable(&ClaimName::of("/teams/0/id")).as_deref(), Some("t1"));
+}
+
+#[test]
+fn a_pointers_first_member_is_kept() {
+    let wanted = Wanted::new([ClaimName::of("/a~1b/c").member()]);
+    let text = token(json!({}), json!({"a/b": {"c": "x"}, "c": "y"}));
+    let claims = Token::parse_for(&text, &wanted).unwrap().claims;
+    assert!(claims.has(&ClaimName::of("/a~1b/c"), &[ClaimValue::Text("x".into())]));
 }
 
 #[test]
@@ -293,11 +343,12 @@ fn only_plain_values_go_into_headers() {
         "text": "J\u{fc}rgen", "number": 7, "flag": true, "empty": "", "list": ["a"],
         "split": "a\r\nx-admin: 1", "nul": "a\u{0}"
     }));
-    assert_eq!(claims.printable("text").as_deref(), Some("J\u{fc}rgen"));
-    assert_eq!(claims.printable("number").as_deref(), Some("7"));
-    assert_eq!(claims.printable("flag").as_deref(), Some("true"));
+    let printable = |name| claims.printable(&ClaimName::of(name));
+    assert_eq!(printable("text").as_deref(), Some("J\u{fc}rgen"));
+    assert_eq!(printable("number").as_deref(), Some("7"));
+    assert_eq!(printable("flag").as_deref(), Some("true"));
     for name in ["empty", "list", "split", "nul", "absent"] {
-        assert_eq!(claims.printable(name), None, "{name}");
+        assert_eq!(printable(name), None, "{name}");
     }
 }
 

@@ -143,6 +143,10 @@ fn scope_missing(scopes: &[&str]) -> Result<(), Denial> {
     Err(Denial::ScopeMissing { scopes: scopes.iter().map(|&scope| scope.to_owned()).collect() })
 }
 
+fn deployment_forbidden() -> Result<(), Denial> {
+    Err(Denial::DeploymentForbidden { deployment: Some("gpt".to_owned()) })
+}
+
 /// A caller who satisfies every condition of [`full_grant`].
 fn full_claims() -> Value {
     json!({ "azp": "app", "scp": "read write", "roles": ["User", "Author"], "department": "R&D" })
@@ -175,7 +179,7 @@ fn every_condition_refuses_alone_with_its_own_denial() {
         (json!({ "clients": ["other"] }), Err(Denial::ClientForbidden)),
         (json!({ "claims": { "department": ["Sales"] } }), Err(Denial::ClaimMissing)),
         (json!({ "roles": ["Admin"] }), Err(Denial::RoleMissing)),
-        (json!({ "deployments": ["o1"] }), Err(Denial::DeploymentForbidden)),
+        (json!({ "deployments": ["o1"] }), deployment_forbidden()),
         (json!({ "scopes": ["admin"] }), scope_missing(&["admin"])),
     ];
     for (grant, wanted) in rows {
@@ -206,7 +210,7 @@ fn all_conditions_of_a_grant_must_hold() {
     assert_eq!(with("scp", json!("read")), scope_missing(&["read", "write"]));
     let mut elsewhere = full_grant();
     elsewhere["deployments"] = json!(["o1"]);
-    assert_eq!(verdict(&json!([elsewhere]), &full_claims()), Err(Denial::DeploymentForbidden));
+    assert_eq!(verdict(&json!([elsewhere]), &full_claims()), deployment_forbidden());
 }
 
 #[test]
@@ -253,6 +257,25 @@ fn each_claim_equals_or_contains_any_of_its_values() {
 }
 
 #[test]
+fn a_claim_may_be_wanted_as_a_number_a_boolean_or_a_value_inside_of_another() {
+    let wanted = json!({ "level": [3, "three"], "employee": [true], "/realm/roles": ["chat"] });
+    let allow = json!([{ "claims": wanted }]);
+    for level in [json!(3), json!(3.0), json!("three"), json!([1, 3])] {
+        let claims = json!({ "level": level, "employee": true, "realm": { "roles": ["chat"] } });
+        assert_eq!(verdict(&allow, &claims), Ok(()), "{claims}");
+    }
+    let others = [
+        json!({ "level": "3", "employee": true, "realm": { "roles": ["chat"] } }),
+        json!({ "level": 3, "employee": "true", "realm": { "roles": ["chat"] } }),
+        json!({ "level": 3, "employee": true, "realm": { "roles": ["chats"] } }),
+        json!({ "level": 3, "employee": true, "/realm/roles": ["chat"] }),
+    ];
+    for claims in others {
+        assert_eq!(verdict(&allow, &claims), Err(Denial::ClaimMissing), "{claims}");
+    }
+}
+
+#[test]
 fn the_client_is_azp_or_else_appid_or_else_client_id() {
     let allow = json!([{ "clients": ["app", "tool"] }]);
     for name in ["azp", "appid", "client_id"] {
@@ -273,7 +296,7 @@ fn a_deployment_is_compared_exactly() {
     let with = |names: Value| verdict(&json!([{ "deployments": names }]), &json!({}));
     assert_eq!(with(json!(["o1", "gpt"])), Ok(()));
     for names in [json!(["GPT"]), json!(["gp", "gpt-4o"]), json!(["*"])] {
-        assert_eq!(with(names), Err(Denial::DeploymentForbidden));
+        assert_eq!(with(names), deployment_forbidden());
     }
 }
 
@@ -295,7 +318,7 @@ fn the_nearest_grant_decides_the_denial() {
         (json!({ "clients": ["other"] }), Err(Denial::ClientForbidden)),
         (json!({ "claims": { "department": ["HR"] } }), Err(Denial::ClaimMissing)),
         (json!({ "roles": ["Admin"] }), Err(Denial::RoleMissing)),
-        (json!({ "deployments": ["o1"] }), Err(Denial::DeploymentForbidden)),
+        (json!({ "deployments": ["o1"] }), deployment_forbidden()),
         (json!({ "scopes": ["admin"] }), scope_missing(&["admin"])),
     ];
     for (at, (grave, _)) in rungs.iter().enumerate() {
@@ -312,7 +335,7 @@ fn a_grant_is_as_far_away_as_its_gravest_condition() {
     assert_eq!(verdict(&json!([two_missing]), &full_claims()), Err(Denial::RoleMissing));
     let nearer = json!({ "deployments": ["o1"] });
     let denial = verdict(&json!([two_missing, nearer]), &full_claims());
-    assert_eq!(denial, Err(Denial::DeploymentForbidden));
+    assert_eq!(denial, deployment_forbidden());
 }
 
 #[test]
@@ -323,5 +346,7 @@ fn the_scopes_that_are_named_are_those_of_the_nearest_grant() {
         { "scopes": ["later"] }
     ]);
     assert_eq!(verdict(&allow, &full_claims()), scope_missing(&["near", "read"]), "the first one");
+    let none = json!({});
+    assert_eq!(verdict(&allow, &none), scope_missing(&["later"]), "the one that lacks the fewest");
     assert_eq!(verdict_of(1, &allow, &json!({})), scope_missing(&["far"]));
 }

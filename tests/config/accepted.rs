@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use keyless::config::{
-    Access, Config, Grant, HeaderName, HostPattern, Selector, Source, TokenType,
+    Access, ClaimValue, Config, Grant, HeaderName, HostPattern, Selector, Source, TokenType,
 };
 use keyless::signature::Algorithm;
 use keyless::verdicts::Limits;
@@ -97,13 +97,14 @@ fn what_is_said_of_a_route_is_kept() {
     };
     assert_eq!(*identity, Some(1));
     assert_eq!(
-        (forward_claims[0].0.as_str(), forward_claims[0].1.as_str()),
+        (forward_claims[0].0.as_str(), forward_claims[0].1.member()),
         ("x-caller-id", "oid")
     );
     assert_eq!((grants[0].issuer, grants[1].issuer), (None, Some(1)), "the issuer's place");
     assert_eq!(grants[0].scopes, ["openai.chat"]);
     assert_eq!((&grants[1].clients[0], &grants[1].roles[0]), (&"app".into(), &"ChatUser".into()));
-    assert_eq!(grants[1].claims, [("department".into(), vec!["R&D".into()])]);
+    let (name, values) = &grants[1].claims[0];
+    assert_eq!((name.member(), &values[..]), ("department", &[ClaimValue::Text("R&D".into())][..]));
     assert_eq!(grants[1].deployments, ["gpt-4o-mini"]);
     assert!(matches!(config.routes[2].access, Access::Public));
 }
@@ -114,6 +115,32 @@ fn the_order_of_keys_and_the_space_between_them_mean_nothing() {
     let turned = Config::parse(text.as_bytes()).map_err(|error| error.to_string());
     assert!(turned.is_ok());
     assert_eq!(shown(&turned), shown(&parse(&base())));
+}
+
+#[test]
+fn a_claim_may_be_wanted_as_a_text_a_number_or_a_boolean() {
+    let values = json!(["a", 1, 1.5, -0.0, 9_007_199_254_740_991_i64, true, false]);
+    let config = accepted("/routes/0/allow/1/claims/level", values);
+    let (_, values) = &grants(&config, 0)[1].claims[1];
+    let number = ClaimValue::Number;
+    let numbers = [1.0, 1.5, 0.0, 9_007_199_254_740_991.0].map(number);
+    assert_eq!(values[0], ClaimValue::Text("a".into()));
+    assert_eq!(values[1..5], numbers);
+    assert_eq!(values[5..], [ClaimValue::Bool(true), ClaimValue::Bool(false)]);
+}
+
+#[test]
+fn a_claim_is_named_by_its_member_or_by_a_pointer() {
+    let names = [("oid", "oid"), ("https://a.example/b", "https://a.example/b"), ("~", "~")];
+    let pointers =
+        [("/realm/roles/0", "realm"), ("/a~1b~0c/d", "a/b~c"), ("/", ""), ("/oid", "oid")];
+    for (name, member) in names.into_iter().chain(pointers) {
+        let config = accepted("/routes/0/forward_claims/x-caller-id", json!(name));
+        let Access::Granted { forward_claims, .. } = &config.routes[0].access else {
+            panic!("public")
+        };
+        assert_eq!(forward_claims[0].1.member(), member, "{name}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{assert_refused, assert_texts_refused, message};
+use super::{assert_refused, assert_texts_refused, base, message, parse};
 
 #[test]
 fn a_duration_is_bounded_and_has_a_unit() {
@@ -156,6 +156,31 @@ fn a_condition_on_no_claim_is_refused() {
 }
 
 #[test]
+fn a_claim_has_a_name_or_a_pointer() {
+    let wanted =
+        "the name of a claim, or a JSON pointer such as \"/realm_access/roles\" (RFC 6901)";
+    let names = ["", "a\r\nb", "\0", "\u{85}", "/a~", "/a~2", "/~/0"];
+    assert_texts_refused("/routes/0/forward_claims/x-caller-id", wanted, &names);
+    for name in names {
+        let mut document = base();
+        document["routes"][0]["allow"][1]["claims"] = json!({ name: ["x"] });
+        let found = parse(&document).map(drop);
+        let place = format!("routes[0].allow[1].claims.{name}");
+        assert_eq!(found, Err(format!("{place}: found {name:?}, wanted {wanted}")));
+    }
+}
+
+#[test]
+fn a_number_that_readers_of_json_may_round_is_no_claims_value() {
+    let wanted = "a number from -9007199254740991 to 9007199254740991 (RFC 7493)";
+    for number in [json!(9_007_199_254_740_992_i64), json!(i64::MIN), json!(u64::MAX), json!(1e300)]
+    {
+        let problem = format!("found {number}, wanted {wanted}");
+        assert_refused("/routes/0/allow/1/claims/department/0", number, &problem);
+    }
+}
+
+#[test]
 fn a_path_must_be_a_pattern() {
     let wanted = "a pattern such as \"/openai/deployments/{deployment}/{*rest}\"";
     let outside = ["", "openai/models", "{deployment}", "*"];
@@ -246,11 +271,13 @@ fn a_text_is_not_empty_and_has_no_control_characters() {
         "/identities/outside/client_credentials/scope",
         "/routes/0/allow/1/clients/0",
         "/routes/0/allow/1/roles/0",
-        "/routes/0/allow/1/claims/department/0",
         "/routes/0/allow/1/deployments/0",
-        "/routes/0/forward_claims/x-caller-id",
     ];
     let wanted = "a text that is not empty and has no control characters";
+    for text in ["", "a\r\nb", "\0", "\u{85}"] {
+        let problem = format!("found {text:?}, wanted {wanted}");
+        assert_refused("/routes/0/allow/1/claims/department/0", json!(text), &problem);
+    }
     for pointer in pointers {
         assert_texts_refused(pointer, wanted, &["", "a\r\nb", "\0", "\u{85}"]);
     }

@@ -239,4 +239,9 @@ fn a_value_of_the_wrong_type_is_refused() {
     for (pointer, value, problem) in rows {
         assert_refused(pointer, value, &format!("invalid type: {problem}"));
     }
+    let rows = [(json!([]), "a list"), (json!({}), "an object"), (json!(null), "null")];
+    for (value, found) in rows {
+        let problem = format!("found {found}, wanted a text, a number or a boolean");
+        assert_refused("/routes/0/allow/1/claims/department/0", value, &problem);
+    }
 }
