@@ -16,12 +16,12 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use crate::bearer;
-use crate::config::{Access, Config, HeaderName, Route};
+use crate::config::{Access, Config, HeaderName};
 use crate::denial::{Denial, Reply};
 use crate::http::{Answer, Call, FetchError};
 use crate::identity;
 use crate::lease::SharedData;
-use crate::policy;
+use crate::policy::{self, Routes};
 use crate::refresh::{Prospect, Refresh, after};
 use crate::request::Head;
 use crate::signature::Crypto;
@@ -35,7 +35,7 @@ use supply::{Settled, Supply};
 pub struct Gate {
     issuers: Issuers,
     identities: Identities,
-    routes: Vec<Route>,
+    routes: Routes,
     stripped: Vec<HeaderName>,
     waiting: Vec<Waiting>,
     /// A thread that serves nobody asks nobody: nothing is fetched before a request waits for it.
@@ -147,6 +147,7 @@ impl Gate {
         let Config { issuers, identities, routes, stripped, claims, verdicts } = config;
         let issuers = Issuers::new(issuers, claims, verdicts, crypto, shared);
         let identities = Identities::new(identities, &environment, shared);
+        let routes = Routes::new(routes);
         Self { issuers, identities, routes, stripped, waiting: Vec::new(), awake: false }
     }
 
@@ -277,7 +278,7 @@ impl Gate {
     /// The way of a request, from the first byte to the last check.
     fn decide(&self, head: &Head, record: &mut Record, now: SystemTime) -> Result<Forward, Stop> {
         let path = head.path()?;
-        let found = policy::find(&self.routes, head.method(), head.host(), path);
+        let found = self.routes.find(head.method(), head.host(), path);
         let found = found.ok_or(Denial::RouteUnknown)?;
         record.route = Some(found.route.name.clone());
         let stripped = &self.stripped;

@@ -1,8 +1,11 @@
 //! Which route a request takes, and whether a token's claims satisfy one of its grants.
 
+mod index;
+
 use crate::config::{Grant, Route};
 use crate::denial::Denial;
 use crate::jwt::Claims;
+pub use index::Routes;
 
 /// Holds the route that a request takes.
 #[derive(Clone, Copy, Debug)]
@@ -13,21 +16,20 @@ pub struct Match<'a, 'r> {
     pub deployment: Option<&'r str>,
 }
 
-/// Finds the first route for a method, a host without its port, and a path without its query.
-pub fn find<'a, 'r>(
-    routes: &'a [Route],
+/// Looks whether a route is for a method, a host without its port, and a path without its query.
+fn matches<'a, 'r>(
+    route: &'a Route,
     method: &str,
     host: &str,
     path: &'r str,
 ) -> Option<Match<'a, 'r>> {
-    let candidates = routes.iter().filter(|route| {
-        let any_host = route.hosts.is_empty();
-        route.methods.iter().any(|known| known == method)
-            && (any_host || route.hosts.iter().any(|pattern| pattern.matches(host)))
-    });
-    candidates
-        .into_iter()
-        .find_map(|route| route.path.matches(path).map(|deployment| Match { route, deployment }))
+    let any_host = route.hosts.is_empty();
+    let is_for = route.methods.iter().any(|known| known == method)
+        && (any_host || route.hosts.iter().any(|pattern| pattern.matches(host)));
+    if !is_for {
+        return None;
+    }
+    route.path.matches(path).map(|deployment| Match { route, deployment })
 }
 
 /// Admits a caller if any grant holds.

@@ -161,6 +161,11 @@ impl HostPattern {
 }
 
 impl PathPattern {
+    /// Returns the pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// Returns true if the pattern has a segment `{deployment}`.
     pub fn names_deployment(&self) -> bool {
         self.text.split('/').any(|segment| segment == "{deployment}")

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::{Access, Config};
 
-fn routes(routes: &Value) -> Vec<Route> {
+pub(super) fn list(routes: &Value) -> Vec<Route> {
     let issuer = |name: &str| {
         json!({
             "issuer": format!("https://{name}.example.com/"), "name": name, "audiences": ["api"],
@@ -14,23 +14,27 @@ fn routes(routes: &Value) -> Vec<Route> {
     Config::parse(document.to_string().as_bytes()).unwrap().routes
 }
 
+pub(super) fn routes(routes: &Value) -> Routes {
+    Routes::new(list(routes))
+}
+
 /// A public route that differs from the others by its name and what it matches.
-fn route(name: &str, matching: Value) -> Value {
+pub(super) fn route(name: &str, matching: Value) -> Value {
     json!({ "name": name, "match": matching, "public": true })
 }
 
 /// The name of the route that is found, and the deployment.
-fn found(list: &[Route], method: &str, host: &str, path: &str) -> Option<(String, Option<String>)> {
-    find(list, method, host, path)
+fn found(list: &Routes, method: &str, host: &str, path: &str) -> Option<(String, Option<String>)> {
+    list.find(method, host, path)
         .map(|found| (found.route.name.to_string(), found.deployment.map(str::to_owned)))
 }
 
 /// The name of the route that a GET to any host finds.
-fn at(list: &[Route], path: &str) -> Option<String> {
+pub(super) fn at(list: &Routes, path: &str) -> Option<String> {
     found(list, "GET", "", path).map(|(name, _)| name)
 }
 
-fn get(name: &str, path: &str) -> Value {
+pub(super) fn get(name: &str, path: &str) -> Value {
     route(name, json!({ "methods": ["GET"], "path": path }))
 }
 
@@ -62,9 +66,9 @@ fn a_route_whose_method_or_host_differs_leaves_the_request_to_a_later_one() {
 #[test]
 fn a_method_is_compared_exactly() {
     let list = routes(&json!([get("only", "/a")]));
-    assert!(find(&list, "GET", "", "/a").is_some());
+    assert!(list.find("GET", "", "/a").is_some());
     for method in ["get", "Get", "HEAD", "GET ", "GETS", ""] {
-        assert!(find(&list, method, "", "/a").is_none(), "{method}");
+        assert!(list.find(method, "", "/a").is_none(), "{method}");
     }
 }
 
@@ -75,7 +79,7 @@ fn a_host_is_exact_or_below_a_suffix_in_any_case() {
         "only",
         json!({ "methods": ["GET"], "path": "/a", "hosts": hosts })
     )]));
-    let matches = |host| find(&list, "GET", host, "/a").is_some();
+    let matches = |host| list.find("GET", host, "/a").is_some();
     for host in ["api.example.com", "API.Example.COM", "a.example.org", "a.b.EXAMPLE.org"] {
         assert!(matches(host), "{host}");
     }
@@ -89,7 +93,7 @@ fn a_host_is_exact_or_below_a_suffix_in_any_case() {
 fn a_route_without_hosts_is_for_any_host_and_for_none() {
     let list = routes(&json!([get("only", "/a")]));
     for host in ["api.example.com", "[::1]", ""] {
-        assert!(find(&list, "GET", host, "/a").is_some(), "{host}");
+        assert!(list.find("GET", host, "/a").is_some(), "{host}");
     }
 }
 
@@ -122,7 +126,7 @@ fn a_path_that_no_pattern_matches_whole_finds_nothing() {
     for path in paths.into_iter().chain(["openai/models", "/openai%2fmodels", "*"]) {
         assert!(at(&list, path).is_none(), "{path}");
     }
-    assert!(find(&[], "GET", "", "/openai/models").is_none());
+    assert!(Routes::new(Vec::new()).find("GET", "", "/openai/models").is_none());
 }
 
 /// What the grants say to a caller of issuer `one` that calls the deployment `gpt`.
@@ -134,7 +138,7 @@ fn verdict_of(issuer: usize, allow: &Value, claims: &Value) -> Result<(), Denial
     let matching = json!({ "methods": ["GET"], "path": "/{deployment}" });
     let route = json!({ "name": "only", "match": matching, "allow": allow });
     let list = routes(&json!([route]));
-    let found = find(&list, "GET", "", "/gpt").unwrap();
+    let found = list.find("GET", "", "/gpt").unwrap();
     let Access::Granted { grants, .. } = &found.route.access else { panic!("public") };
     admit(grants, issuer, found.deployment, &Claims::of(claims.clone()))
 }
