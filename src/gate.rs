@@ -240,7 +240,7 @@ impl Gate {
     }
 
     fn identity_of(&self, name: &str) -> Option<usize> {
-        match &self.routes.iter().find(|route| *route.name == *name)?.access {
+        match &self.routes.named(name)?.access {
             Access::Granted { identity, .. } => *identity,
             Access::Public => None,
         }

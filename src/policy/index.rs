@@ -67,6 +67,11 @@ impl Routes {
         Self { list, tree }
     }
 
+    /// Returns the route of this name.
+    pub fn named(&self, name: &str) -> Option<&Route> {
+        self.list.iter().find(|route| *route.name == *name)
+    }
+
     /// Finds the first route for a method, a host without its port, and a path without its query.
     pub fn find<'r>(&self, method: &'r str, host: &'r str, path: &'r str) -> Option<Match<'_, 'r>> {
         let segments = path.strip_prefix('/')?.split('/');
