@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Error;
 use super::document::{EntraEntry, IssuerEntry, JwksEntry, Object};
 use super::text::{self, Cloud, NonEmpty, Plain, Text, TokenType, Uri, Wait};
+use crate::http::FetchError;
 use crate::jwks::KeySet;
 use crate::signature::Algorithm;
 
@@ -253,7 +254,11 @@ impl JwksSource {
         }
         let keys = KeySet::parse(inline.to_string().as_bytes(), trusted.tenant.as_ref());
         keys.map(Self::Inline).map_err(|error| {
-            let problem = format!("found {error}, wanted a JWKS with at least one usable key");
+            let found = match &error {
+                FetchError::Malformed(what) => (*what).to_owned(),
+                other => other.to_string(),
+            };
+            let problem = format!("found {found}, wanted a JWKS with at least one usable key");
             Error::at(format!("{place}.inline"), problem)
         })
     }
@@ -279,8 +284,10 @@ impl JwksLocation {
             (None, None, true) => {
                 let issuer = trusted.accepted.first().map_or("", String::as_str);
                 let document = format!("{}{DISCOVERY}", issuer.trim_end_matches('/'));
-                Uri::parse(&document).map(Self::Discovery).ok_or_else(|| {
-                    let problem = format!("found the issuer {issuer:?}, wanted one that is a URL");
+                let below = Uri::parse(&document).filter(|_| !issuer.contains(['?', '#']));
+                below.map(Self::Discovery).ok_or_else(|| {
+                    let wanted = "one that is a URL without query or fragment";
+                    let problem = format!("found the issuer {issuer:?}, wanted {wanted}");
                     Error::at(format!("{place}.discovery"), problem)
                 })
             }

@@ -24,7 +24,11 @@ pub(super) struct Text<W: Word>(pub(super) W::Value);
 impl<'de, W: Word> Deserialize<'de> for Text<W> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let wrong = || D::Error::invalid_value(Unexpected::Str(&text), &W::WANTED);
+        // User information may be a password, and this is going to be logged.
+        let wrong = || match text.contains("://") && text.contains('@') {
+            true => D::Error::invalid_value(Unexpected::Other("user information"), &W::WANTED),
+            false => D::Error::invalid_value(Unexpected::Str(&text), &W::WANTED),
+        };
         W::read(&text).map(Self).ok_or_else(wrong)
     }
 }

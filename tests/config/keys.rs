@@ -18,8 +18,7 @@ fn a_key_set_has_an_absolute_uri() {
     let wanted = "a URI such as \"https://idp.example.com/jwks.json\", without user \
                   information and not link-local";
     let relative = ["", "/jwks.json", "idp.example.com", "idp.example.com/jwks.json", "https:///k"];
-    let others =
-        ["ftp://idp.example.com/k", "file:///k", "https://u:p@idp.example.com/", "https://a b/"];
+    let others = ["ftp://idp.example.com/k", "file:///k", "https://a b/"];
     let link_local = [
         "http://169.254.169.254/metadata/identity/oauth2/token",
         "https://169.254.169.254:443/k",
@@ -63,9 +62,12 @@ fn discovery_needs_an_issuer_that_is_a_url() {
         "https://u:p@accounts.example.com/",
         "https://169.254.169.254/",
         "ftp://accounts.example.com/",
+        "https://accounts.example.com/?tenant=a",
+        "https://accounts.example.com/#a",
     ] {
         document["issuers"][3]["issuer"] = json!(issuer);
-        let problem = format!("found the issuer {issuer:?}, wanted one that is a URL");
+        let wanted = "one that is a URL without query or fragment";
+        let problem = format!("found the issuer {issuer:?}, wanted {wanted}");
         assert_eq!(parse(&document).unwrap_err(), format!("issuers[3].jwks.discovery: {problem}"));
     }
 }
@@ -123,7 +125,7 @@ fn inline_keys_are_a_key_set_with_a_usable_key() {
     ];
     for (inline, found) in rows {
         let wanted = "wanted a JWKS with at least one usable key";
-        let problem = format!("found malformed answer: {found}, {wanted}");
+        let problem = format!("found {found}, {wanted}");
         assert_refused("/issuers/4/jwks/inline", inline, &problem);
     }
     let keys = json!({ "keys": [jwk(&json!({ "kty": "oct" })), jwk(&json!({ "kid": "good" }))] });
@@ -141,5 +143,5 @@ fn a_tenants_inline_keys_are_its_own() {
     };
     assert!(with("https://login.microsoftonline.com/{tenantid}/v2.0").is_ok());
     let other = with("https://login.microsoftonline.com/other/v2.0").unwrap_err();
-    assert!(other.starts_with("issuers[2].jwks.inline: found malformed answer: no usable key"));
+    assert!(other.starts_with("issuers[2].jwks.inline: found no usable key"));
 }

@@ -102,8 +102,18 @@ fn an_identity_has_exactly_one_source() {
 fn a_token_endpoint_has_an_absolute_uri() {
     let wanted = "a URI such as \"https://idp.example.com/token\", without user information and \
                   not link-local";
-    let texts = ["", "/token", "ftp://a/token", "https://a:b@c/token", "http://169.254.169.254/t"];
+    let texts = ["", "/token", "ftp://a/token", "http://169.254.169.254/t"];
     assert_texts_refused("/identities/outside/client_credentials/token_uri", wanted, &texts);
+}
+
+#[test]
+fn user_information_in_a_uri_is_refused_and_not_quoted() {
+    let places = ["/issuers/0/jwks/uri", "/identities/outside/client_credentials/token_uri"];
+    for place in places {
+        let message = message(place, Some(json!("https://u:hunter2@idp.example.com/")));
+        assert!(message.contains("invalid value: user information, expected a URI"), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
 }
 
 #[test]
