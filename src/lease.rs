@@ -231,7 +231,8 @@ fn time(nanos: u64) -> SystemTime {
 fn fingerprint(call: &Call) -> String {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {
-        hash.update(text.len().to_le_bytes());
+        // As wide natively as in the module.
+        hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
         hash.update(text);
     };
     for text in [&call.cluster, call.method, &call.authority, &call.path] {

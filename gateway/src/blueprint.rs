@@ -109,6 +109,12 @@ impl Blueprint {
         })
     }
 
+    /// Edits how Envoy runs the module, its `PluginConfig`.
+    #[must_use]
+    pub fn plugin_config(self, edit: impl FnOnce(&mut Value)) -> Self {
+        self.edit(|bootstrap| edit(plugin(bootstrap)))
+    }
+
     /// Lets the module import and export only these functions, by their names in the proxy-wasm ABI
     /// and WASI (Envoy's `CapabilityRestrictionConfig`).
     #[must_use]

@@ -15,6 +15,7 @@ use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -43,10 +44,15 @@ pub(crate) struct Service(Arc<Inner>);
 struct Inner {
     address: SocketAddr,
     fault: Mutex<Option<Fault>>,
+    in_progress: AtomicUsize,
     listening: tokio::sync::Mutex<Option<Listening>>,
+    most_at_once: AtomicUsize,
     requests: Mutex<VecDeque<Recorded>>,
     router: Router,
 }
+
+/// A request that has arrived and is not answered yet; it ends when this is dropped.
+struct InProgress<'a>(&'a Inner);
 
 struct Listening {
     stop: oneshot::Sender<()>,
@@ -64,7 +70,9 @@ impl Service {
         let service = Self(Arc::new(Inner {
             address: listener.local_addr()?,
             fault: Mutex::default(),
+            in_progress: AtomicUsize::default(),
             listening: tokio::sync::Mutex::default(),
+            most_at_once: AtomicUsize::default(),
             requests: Mutex::default(),
             router,
         }));
@@ -78,6 +86,10 @@ impl Service {
 
     pub(crate) fn requests(&self) -> Vec<Recorded> {
         self.0.requests.lock().iter().cloned().collect()
+    }
+
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.0.most_at_once.load(Ordering::Relaxed)
     }
 
     pub(crate) fn fault(&self, fault: Fault) {
@@ -139,6 +151,7 @@ impl Service {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response, Closed> {
+        let _in_progress = InProgress::begin(&self.0);
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Closed)?;
         let trailers = body.trailers().cloned().unwrap_or_default();
@@ -158,6 +171,9 @@ impl Service {
             Some(Fault::Garbage) => return Ok(fault::garbage()),
             Some(Fault::Giant(bytes)) => return Ok(fault::giant(bytes)),
             Some(Fault::Hang) => pending().await,
+            Some(Fault::Pieces { status, headers, pieces }) => {
+                return Ok(fault::pieces(status, headers, pieces));
+            }
             Some(Fault::RetryAfter { status, after }) => {
                 return Ok(fault::retry_after(status, after));
             }
@@ -180,6 +196,20 @@ impl Service {
             requests.pop_front();
         }
         requests.push_back(request);
+    }
+}
+
+impl<'a> InProgress<'a> {
+    fn begin(service: &'a Inner) -> Self {
+        let count = service.in_progress.fetch_add(1, Ordering::Relaxed) + 1;
+        service.most_at_once.fetch_max(count, Ordering::Relaxed);
+        Self(service)
+    }
+}
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        self.0.in_progress.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -212,6 +242,11 @@ macro_rules! serve {
             /// Returns the requests that arrived, oldest first: the latest 10 000, faults or not.
             pub fn requests(&self) -> Vec<crate::Recorded> {
                 self.service.requests()
+            }
+
+            /// Returns the largest number of requests that were ever in progress at the same time.
+            pub fn most_at_once(&self) -> usize {
+                self.service.most_at_once()
             }
 
             /// Answers every request with `fault` until [`Self::heal`].

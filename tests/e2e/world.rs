@@ -20,17 +20,18 @@ pub(crate) const RESOURCE: &str = "https://cognitiveservices.azure.com";
 /// How long any request may take until it is answered, whatever is broken.
 pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 
-/// Envoy's worker threads; each has a keyless of its own.
+/// Envoy's worker threads, unless a test wants another number; each has a keyless of its own.
 pub(crate) const WORKERS: usize = 2;
 
-/// Enough new connections that each worker gets some: the kernel spreads them by chance, and misses
-/// one worker once in half a million times.
+/// Enough new connections that each of that many workers gets some: the kernel spreads them by
+/// chance, and misses one worker once in half a million times.
 pub(crate) const CONNECTIONS: usize = 20;
 
 /// Holds the issuer, IMDS, the backend, and the gateway between them and the callers.
 pub(crate) struct World {
     pub(crate) azure: LocalAzure,
     pub(crate) gateway: Gateway,
+    workers: usize,
     /// Opens a new connection for each request.
     client: Client,
 }
@@ -59,9 +60,9 @@ impl World {
         blueprint: Blueprint,
         options: StartOptions,
     ) -> Self {
-        let options = StartOptions { workers: 2, ..options };
+        let workers = options.workers.try_into().unwrap();
         let gateway = Gateway::start(blueprint, options).await.unwrap_or_else(|e| panic!("{e}"));
-        Self { azure, gateway, client: client().build().unwrap() }
+        Self { azure, gateway, workers, client: client().build().unwrap() }
     }
 
     /// Returns the token of a caller that may chat.
@@ -134,11 +135,13 @@ impl World {
     pub(crate) async fn assert_every_worker_admits(&self) {
         let token = self.token();
         let before = self.connections().await;
-        let requests = (0..CONNECTIONS).map(|_| self.chat_as(&token));
+        // The more workers there are, the longer a share may stay away from one of them.
+        let count = CONNECTIONS.max(16 * self.workers);
+        let requests = (0..count).map(|_| self.chat_as(&token));
         let replies = Reply::to_each(requests).await.unwrap();
         assert!(replies.iter().all(|reply| reply.status == 200), "{replies:?}");
         let after = self.connections().await;
-        assert_eq!(after.len(), WORKERS);
+        assert_eq!(after.len(), self.workers);
         for (worker, connections) in after {
             assert!(Some(&connections) > before.get(&worker), "{worker} served nobody");
         }
@@ -160,7 +163,7 @@ impl World {
     /// Opens one connection to each worker.
     pub(crate) async fn lines(&self) -> Vec<Line> {
         let mut lines = BTreeMap::new();
-        while lines.len() < WORKERS {
+        while lines.len() < self.workers {
             let before = self.connections().await;
             let line = Line::open(self.gateway.address()).await;
             let worker = eventually("a worker takes the connection", async || {
@@ -210,6 +213,13 @@ pub(crate) fn with_partner(shipped: Blueprint, partner: &Issuer) -> Blueprint {
     });
     let add = |plugin: &mut Value| plugin["issuers"].as_array_mut().unwrap().push(entry);
     shipped.cluster("partner", partner.address()).plugin(add)
+}
+
+/// Takes away the id of the VM, as istiod does.
+pub(crate) fn without_an_id(shipped: Blueprint) -> Blueprint {
+    shipped.plugin_config(|config| {
+        config["vm_config"].as_mapping_mut().unwrap().remove("vm_id").unwrap();
+    })
 }
 
 /// Makes a client that keeps no connection and follows nothing.

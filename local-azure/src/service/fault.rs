@@ -1,13 +1,15 @@
 //! The ways in which a service can misbehave.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use serde_json::{Map, Value};
+use tokio_stream::StreamExt;
 
 use super::Closed;
 
@@ -38,6 +40,16 @@ pub enum Fault {
     Giant(usize),
     /// Takes the request and never answers.
     Hang,
+    /// Answers with these headers and a body of unsaid length, piece by piece (RFC 9112, section
+    /// 7.1).
+    Pieces {
+        /// The status.
+        status: u16,
+        /// Names and values; what is no header is left out.
+        headers: Vec<(String, String)>,
+        /// What each piece holds.
+        pieces: Vec<Vec<u8>>,
+    },
     /// Answers the status with `retry-after` (in seconds, rounded up) and `retry-after-ms`, as
     /// Azure OpenAI does for provisioned throughput; the body is empty.
     RetryAfter {
@@ -60,6 +72,21 @@ pub(super) fn exactly(status: u16, content_type: &str, body: impl Into<Body>) ->
     let mut response = (final_status(status), body.into()).into_response();
     if let Ok(content_type) = HeaderValue::from_str(content_type) {
         response.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
+    response
+}
+
+pub(super) fn pieces(
+    status: u16,
+    headers: Vec<(String, String)>,
+    pieces: Vec<Vec<u8>>,
+) -> Response {
+    let pieces = tokio_stream::iter(pieces).map(Ok::<_, Infallible>);
+    let mut response = (final_status(status), Body::from_stream(pieces)).into_response();
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().append(name, value);
+        }
     }
     response
 }

@@ -78,6 +78,38 @@ async fn a_given_body_is_answered_exactly() {
 }
 
 #[tokio::test]
+async fn an_answer_in_pieces_does_not_say_its_length() {
+    let service = echo().await;
+    let headers = vec![("x-two".into(), "1".into()), ("x-two".into(), "2".into())];
+    let pieces = vec![b"one ".to_vec(), b"two".to_vec()];
+    service.fault(Fault::Pieces { status: 401, headers, pieces });
+    let request = b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let answer = String::from_utf8(raw(service.address(), request).await.unwrap()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("x-two: 1\r\nx-two: 2\r\n"));
+    assert!(answer.contains("transfer-encoding: chunked\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_requests_that_are_in_progress_are_counted_until_they_end() {
+    let service = echo().await;
+    for _ in 0..3 {
+        send(&service).await.unwrap();
+    }
+    assert_eq!(service.most_at_once(), 1);
+    service.fault(Fault::Delay(Duration::from_millis(300)));
+    let (one, other) = tokio::join!(send(&service), send(&service));
+    assert_eq!(
+        (one.unwrap().status(), other.unwrap().status()),
+        (200.try_into().unwrap(), 200.try_into().unwrap())
+    );
+    assert_eq!(service.most_at_once(), 2);
+    service.heal();
+    send(&service).await.unwrap();
+    assert_eq!(service.0.in_progress.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
 async fn garbage_comes_with_200_and_is_no_json() {
     let service = echo().await;
     service.fault(Fault::Garbage);
