@@ -69,13 +69,19 @@ pub struct Report {
     pub is_news: bool,
 }
 
-/// Tells what came of a request whose backend refused the identity token.
+/// Says what a caller gets whose backend refused the identity token: the caller must not take that
+/// for a word about its own token.
 #[derive(Debug)]
 pub struct Rejection {
-    /// What the caller gets in place of the backend's answer.
+    /// What takes the place of the backend's answer.
     pub reply: Reply,
     /// The code that the reply carries.
     pub reason: &'static str,
+}
+
+/// Tells the operator that a backend refused an identity token.
+#[derive(Debug)]
+pub struct Refusal {
     /// The name of the identity.
     pub identity: String,
     /// What the backend said, if it said it in a way that can be logged.
@@ -222,21 +228,21 @@ impl Gate {
         self.issuers.wake_at().chain(self.identities.wake_at()).chain(deadlines).min()
     }
 
-    /// Returns true if requests of this route carry an identity token: then a backend's 401 is about
-    /// that one, and [`Gate::rejected`] says what to do.
-    pub fn is_identified(&self, route: &str) -> bool {
-        self.identity_of(route).is_some()
+    /// Returns what the caller gets in place of a backend's 401, if requests of this route carry an
+    /// identity token: then that 401 is about it, and [`Gate::rejected`] is to be told.
+    pub fn rejection(&self, route: &str) -> Option<Rejection> {
+        let denial = Denial::IdentityRejected;
+        self.identity_of(route)?;
+        Some(Rejection { reply: denial.reply(), reason: denial.code() })
     }
 
-    /// Takes the body of a backend's 401, as far as it has come, to a request of this route. The
-    /// caller must not take it for a word about its own token, so it gets another reply.
-    pub fn rejected(&mut self, route: &str, body: &[u8], now: SystemTime) -> Option<Rejection> {
+    /// Takes what a backend says in a 401 to a request of this route, as far as it has come, and has
+    /// the token asked for anew, once in a while.
+    pub fn rejected(&mut self, route: &str, said: &[u8], now: SystemTime) -> Option<Refusal> {
         let at = self.identity_of(route)?;
         let (identity, is_news) = self.identities.rejected(at, now)?;
-        let (identity, explanation) = (identity.to_owned(), identity::explanation(body));
-        let denial = Denial::IdentityRejected;
-        let (reply, reason) = (denial.reply(), denial.code());
-        Some(Rejection { reply, reason, identity, explanation, is_news })
+        let explanation = identity::explanation(said);
+        Some(Refusal { identity: identity.to_owned(), explanation, is_news })
     }
 
     fn identity_of(&self, name: &str) -> Option<usize> {

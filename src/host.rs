@@ -7,6 +7,7 @@
 mod crypto;
 mod metrics;
 mod notes;
+mod rejected;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use proxy_wasm::types::{Action, BufferType, ContextType, LogLevel, MapType};
 
 use crate::config::Config;
 use crate::denial::Reply;
-use crate::gate::{Fetch, Forward, Gate, Record, Rejection, Ruling, StreamId, Verdict};
+use crate::gate::{Fetch, Forward, Gate, Record, Refusal, Rejection, Ruling, StreamId, Verdict};
 use crate::http::{self, Answer, Call, MAX_BODY};
 use crate::lease::SharedData;
 use crate::request::Head;
@@ -28,6 +29,7 @@ use crate::signature::{Crypto, Sandbox};
 use crypto::Host;
 use metrics::Metrics;
 use notes::Notes;
+use rejected::Rejected;
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
@@ -52,15 +54,12 @@ struct Shared {
 struct Stream {
     id: StreamId,
     shared: Option<Shared>,
-    /// The route of a request whose backend refused the identity token, until its caller is told.
-    rejected: Option<String>,
+    /// The answer, if it is that of a backend which refused the identity token.
+    rejected: Option<Rejected>,
 }
 
 /// How soon the root looks after a stream that waits; the least that Envoy knows.
 const AT_ONCE: Duration = Duration::from_millis(1);
-
-/// How much of a backend's refusal is read, in bytes.
-const MAX_REFUSAL: usize = 4096;
 
 /// The longest tick, in case the clock jumps.
 const LONGEST_TICK: Duration = Duration::from_hours(1);
@@ -147,6 +146,7 @@ impl Root {
 
 impl Context for Stream {
     fn on_done(&mut self) -> bool {
+        self.tell_refusal();
         if let Some(shared) = &self.shared {
             shared.gate.borrow_mut().forget(self.id);
         }
@@ -157,24 +157,27 @@ impl Context for Stream {
 impl HttpContext for Stream {
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let Some(shared) = &self.shared else { return Action::Continue };
-        if !is_refused_by_backend() {
+        let route = if is_refused_by_backend() { text_of("keyless.route") } else { None };
+        let Some(route) = route else { return Action::Continue };
+        let Some(Rejection { reply, reason }) = shared.gate.borrow().rejection(&route) else {
             return Action::Continue;
+        };
+        _ = hostcalls::set_property(vec!["keyless.reason"], Some(reason.as_bytes()));
+        if end_of_stream {
+            shared.tell_refusal(&route, &[]);
+            return send(&reply);
         }
-        self.rejected =
-            text_of("keyless.route").filter(|route| shared.gate.borrow().is_identified(route));
-        match self.rejected {
-            None => Action::Continue,
-            Some(_) if end_of_stream => self.reject(&[]),
-            Some(_) => Action::Pause,
-        }
+        self.rejected = Some(Rejected::begin(route, reply));
+        Action::Continue
     }
 
-    fn on_http_response_body(&mut self, size: usize, _: bool) -> Action {
-        if self.rejected.is_none() {
-            return Action::Continue;
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if let Some(rejected) = &mut self.rejected
+            && (rejected.exchange(size) || end_of_stream)
+        {
+            self.tell_refusal();
         }
-        let body = hostcalls::get_buffer(BufferType::HttpResponseBody, 0, size.min(MAX_REFUSAL));
-        self.reject(&body.ok().flatten().unwrap_or_default())
+        Action::Continue
     }
 
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
@@ -204,12 +207,12 @@ impl HttpContext for Stream {
 }
 
 impl Stream {
-    /// Gives the caller another answer than the backend's, whose body has come as far as it is
-    /// worth reading.
-    fn reject(&mut self, body: &[u8]) -> Action {
-        match (self.rejected.take(), &self.shared) {
-            (Some(route), Some(shared)) => shared.reject(&route, body),
-            _ => Action::Continue,
+    /// Passes on what the backend has said, once.
+    fn tell_refusal(&mut self) {
+        if let (Some(shared), Some(rejected)) = (&self.shared, &mut self.rejected)
+            && let Some(route) = rejected.route.take()
+        {
+            shared.tell_refusal(&route, &rejected.said);
         }
     }
 }
@@ -244,20 +247,16 @@ impl Shared {
         }
     }
 
-    /// Tells the caller, the operator and the gate that a backend refused the identity token.
-    fn reject(&self, route: &str, body: &[u8]) -> Action {
-        let Some(rejection) = self.gate.borrow_mut().rejected(route, body, now()) else {
-            return Action::Continue;
-        };
-        let Rejection { reply, reason, identity, explanation, is_news } = rejection;
+    /// Tells the gate and the operator that a backend refused the identity token.
+    fn tell_refusal(&self, route: &str, said: &[u8]) {
+        let Some(refusal) = self.gate.borrow_mut().rejected(route, said, now()) else { return };
+        let Refusal { identity, explanation, is_news } = refusal;
         self.metrics.borrow_mut().count_rejection(&identity);
         if is_news {
             let explanation = explanation.unwrap_or_else(|| "it does not say why".to_owned());
             warn!("identity {identity}: a backend refused the token: {explanation}");
         }
-        _ = hostcalls::set_property(vec!["keyless.reason"], Some(reason.as_bytes()));
         _ = hostcalls::set_tick_period(AT_ONCE);
-        send(&reply)
     }
 
     /// Carries out a ruling on the stream of the effective context.

@@ -102,6 +102,11 @@ impl Refusal {
         Self { status: 404, code: "route_unknown", challenge: Challenge::None }
     }
 
+    /// 502: the backend refused the gateway's identity.
+    pub(crate) const fn identity_rejected() -> Self {
+        Self { status: 502, code: "identity_rejected", challenge: Challenge::None }
+    }
+
     /// 503: it is the gateway's fault.
     pub(crate) const fn unavailable(code: &'static str) -> Self {
         Self { status: 503, code, challenge: Challenge::None }

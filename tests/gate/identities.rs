@@ -122,3 +122,37 @@ fn an_identity_whose_variable_is_not_set_sends_nothing_and_is_our_fault() {
     }
     assert_eq!(reports, 10, "and looked at once a minute");
 }
+
+#[test]
+fn a_refused_token_is_asked_for_anew_once_a_minute_at_most_and_the_operator_told_as_often() {
+    let mut script = script();
+    assert!(script.ask(script.chat().to("GET", "/plain")).is_none());
+    drive(&mut script, &[(AZURE, "a"), (PARTNER, "p")]);
+    let mut asked = 0;
+    for second in 0..150 {
+        let said = br#"{"error":{"code":"401","message":"The audience is incorrect."}}"#;
+        let refusal = script.gate.rejected("azure", said, script.now).unwrap();
+        assert_eq!(refusal.identity, "azure");
+        assert_eq!(refusal.explanation.as_deref(), Some("The audience is incorrect."));
+        assert_eq!(refusal.is_news, second % 60 == 0, "{second}");
+        let calls = script.calls();
+        asked += calls.iter().filter(|(fetch, _)| *fetch == AZURE).count();
+        assert!(!calls.iter().any(|(fetch, _)| *fetch == PARTNER), "its token was not refused");
+        for (fetch, _) in calls {
+            _ = script.answer_with(fetch, &token("a"));
+        }
+        script.pass(SECOND);
+    }
+    assert_eq!(asked, 3, "at 0, 60 and 120 s");
+}
+
+#[test]
+fn a_401_is_about_the_identity_only_where_one_is_sent() {
+    let mut script = script();
+    let rejection = script.gate.rejection("azure").unwrap();
+    assert_eq!((rejection.reply.status, rejection.reason), (502, "identity_rejected"));
+    for route in ["plain", "nowhere"] {
+        assert!(script.gate.rejection(route).is_none(), "{route}");
+        assert!(script.gate.rejected(route, b"", script.now).is_none(), "{route}");
+    }
+}
