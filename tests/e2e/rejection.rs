@@ -14,6 +14,9 @@ use crate::world::{
     CHAT, CONNECTIONS, WORKERS, World, chat_body, client, eventually, values, without_an_id,
 };
 
+/// A change of the shipped configuration.
+type Change = fn(Blueprint) -> Blueprint;
+
 const REJECTED: Refusal = Refusal::identity_rejected();
 
 /// What the stand-in for Azure OpenAI says, as the real one does.
@@ -278,7 +281,7 @@ fn with_basic_auth(shipped: Blueprint) -> Blueprint {
 
 #[tokio::test]
 async fn a_401_by_envoy_itself_or_by_another_filter_is_no_refusal_by_the_backend() {
-    let rows: [(fn(Blueprint) -> Blueprint, &str); 2] = [
+    let rows: [(Change, &str); 2] = [
         (with_direct_response, "Envoy's own words"),
         (with_basic_auth, "User authentication failed"),
     ];
