@@ -6,6 +6,7 @@ ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export KEYLESS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/release/keyless.wasm
+export KEYLESS_CHAOS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/chaos/keyless.wasm
 NATIVE_TESTS := $(filter-out e2e interop,$(patsubst tests/%.rs,%,$(subst /main.rs,.rs,$(wildcard tests/*.rs tests/*/main.rs))))
 
 HARNESS = ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy PYTHONPATH=benches PYTHONDONTWRITEBYTECODE=1 python3 -m harness
@@ -14,7 +15,7 @@ QUICK := noop,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint unit e2e matrix interop fuzz wasm size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: help demo test lint unit e2e matrix interop fuzz wasm chaos size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
 .PRECIOUS: .envoy/%/bin/envoy
 
 help: ## lists these targets
@@ -29,6 +30,7 @@ lint: toolchain ## formatting and clippy, natively and for the module
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --target wasm32-wasip1 -p keyless --lib -- -D warnings
+	cargo clippy --locked --target wasm32-wasip1 -p keyless --lib --features chaos -- -D warnings
 
 unit: toolchain ## the tests that need no Envoy
 	cargo test --locked --workspace --lib --bins $(NATIVE_TESTS:%=--test %)
@@ -38,7 +40,7 @@ e2e: e2e-$(ENVOY_VERSION) ## the tests in a real Envoy, of ENVOY_VERSION
 
 matrix: $(ENVOY_VERSIONS:%=e2e-%) ## the tests in each supported Envoy
 
-e2e-%: wasm .envoy/%/bin/envoy
+e2e-%: wasm chaos .envoy/%/bin/envoy
 	@ENVOY=$(CURDIR)/.envoy/$*/bin/envoy cargo test --locked --test e2e \
 	&& echo "Envoy $*: passed" || { echo "Envoy $*: FAILED"; exit 1; }
 
@@ -84,6 +86,9 @@ bench-programs: wasm .envoy/$(ENVOY_VERSION)/bin/envoy
 
 wasm: toolchain ## builds the module, target/wasm32-wasip1/release/keyless.wasm
 	cargo build --locked --release --target wasm32-wasip1 -p keyless --lib
+
+chaos: toolchain ## builds a module that fails on demand, for tests; never serve with it
+	cargo build --locked --profile chaos --features chaos --target wasm32-wasip1 -p keyless --lib
 
 size: wasm ## the module's size, plain and compressed
 	@echo "$$(wc -c < $(KEYLESS_WASM)) bytes, $$(gzip -9c $(KEYLESS_WASM) | wc -c) with gzip"

@@ -4,6 +4,8 @@
 //! (proxy-wasm/proxy-wasm-rust-sdk#385). A stream that must wait pauses and shortens the root's
 //! tick; the root sends the calls and resumes the streams that its gate releases.
 
+#[cfg(feature = "chaos")]
+mod chaos;
 mod crypto;
 mod metrics;
 mod notes;
@@ -83,6 +85,10 @@ impl Context for Root {
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
+        #[cfg(feature = "chaos")]
+        if !chaos::starts() {
+            return false;
+        }
         let bytes = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size);
         let bytes = bytes.ok().flatten().unwrap_or_default();
         match Config::parse(&bytes) {
@@ -187,6 +193,8 @@ impl HttpContext for Stream {
             return Action::Pause;
         };
         let pairs = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default();
+        #[cfg(feature = "chaos")]
+        chaos::obey(&pairs);
         let ruling = shared.gate.borrow_mut().admit(self.id, Head::new(pairs), now());
         if let Some(ruling) = ruling {
             shared.apply(ruling)

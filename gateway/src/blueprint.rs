@@ -30,7 +30,10 @@ const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProt
 /// let yaml = Blueprint::shipped()
 ///     .endpoint("entra", "127.0.0.1:4001".parse()?)
 ///     .endpoint("imds", "127.0.0.1:4002".parse()?)
-///     .endpoint("openai", "127.0.0.1:4003".parse()?)
+///     .endpoint("openai_provisioned", "127.0.0.1:4003".parse()?)
+///     .endpoint("openai_pay_as_you_go", "127.0.0.1:4003".parse()?)
+///     .endpoint("openai_pay_as_you_go", "127.0.0.1:4003".parse()?)
+///     .endpoint("on_prem", "127.0.0.1:4004".parse()?)
 ///     .plugin(|plugin| plugin["routes"][0]["name"] = "talk".into())
 ///     .yaml()?;
 /// assert!(!yaml.contains("port_value: 443"));
@@ -38,6 +41,7 @@ const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProt
 /// ```
 #[derive(Clone, Debug)]
 pub struct Blueprint {
+    authorities: BTreeMap<String, String>,
     bootstrap: Value,
     endpoints: BTreeMap<String, Vec<SocketAddr>>,
     module: PathBuf,
@@ -68,7 +72,8 @@ impl Blueprint {
     /// `make wasm` builds.
     pub fn shipped() -> Self {
         let bootstrap = serde_yaml_ng::from_str(SHIPPED).expect("the shipped envoy.yaml is YAML");
-        let mut blueprint = Self { bootstrap, endpoints: BTreeMap::new(), module: PathBuf::new() };
+        let (authorities, endpoints) = (BTreeMap::new(), BTreeMap::new());
+        let mut blueprint = Self { authorities, bootstrap, endpoints, module: PathBuf::new() };
         let shipped = module(&mut blueprint.bootstrap).as_str().unwrap_or_default();
         blueprint.module = env::var_os("KEYLESS_WASM")
             .map_or_else(|| Path::new(WORKSPACE).join(shipped), PathBuf::from);
@@ -80,6 +85,20 @@ impl Blueprint {
     #[must_use]
     pub fn endpoint(mut self, cluster: &str, address: SocketAddr) -> Self {
         self.endpoints.entry(cluster.to_owned()).or_default().push(address);
+        self
+    }
+
+    /// Lets a cluster speak TLS as in the file, and trust this certificate authority (PEM).
+    #[must_use]
+    pub fn tls(mut self, cluster: &str, authority: &str) -> Self {
+        self.authorities.insert(cluster.to_owned(), authority.to_owned());
+        self
+    }
+
+    /// Runs another module than the one that ships.
+    #[must_use]
+    pub fn running(mut self, module: PathBuf) -> Self {
+        self.module = module;
         self
     }
 
@@ -155,8 +174,8 @@ impl Blueprint {
 
     /// Writes the local configuration.
     ///
-    /// Clusters lead to the given endpoints without TLS and without DNS, listeners and the
-    /// administration interface take free ports of 127.0.0.1; all else is as in the file. A host
+    /// Clusters with endpoints lead to the given ones without DNS and, but for [`Self::tls`], without TLS;
+    /// listeners and the administration interface take free ports of 127.0.0.1; all else is as in the file. A host
     /// rewrite still tells the backend the name that the file gives it.
     ///
     /// # Errors
@@ -169,14 +188,19 @@ impl Blueprint {
         list(&mut bootstrap["static_resources"]["listeners"]).iter_mut().for_each(bind_to_loopback);
 
         let mut endpoints = self.endpoints.clone();
-        for cluster in clusters(&mut bootstrap) {
+        for cluster in clusters(&mut bootstrap).iter_mut().filter(|cluster| has_endpoints(cluster))
+        {
             let name = cluster["name"].as_str().unwrap_or_default().to_owned();
             let addresses = endpoints.remove(&name).unwrap_or_default();
             lead(cluster, &addresses).map_err(|wanted| BlueprintError::Endpoints {
-                cluster: name,
+                cluster: name.clone(),
                 wanted,
                 given: addresses.len(),
             })?;
+            match self.authorities.get(&name) {
+                Some(authority) => trust(cluster, authority),
+                None => take_off_tls(cluster),
+            }
         }
         match endpoints.into_keys().next() {
             Some(cluster) => Err(BlueprintError::UnknownCluster(cluster)),
@@ -198,19 +222,23 @@ impl fmt::Display for BlueprintError {
 
 impl Error for BlueprintError {}
 
-/// Swaps a cluster's endpoints and its transport, or says how many endpoints it has.
+/// Swaps a cluster's endpoints, or says how many it has.
 fn lead(cluster: &mut Value, addresses: &[SocketAddr]) -> Result<(), usize> {
-    let mut endpoints = endpoints(cluster);
+    let endpoints = endpoints(cluster);
     if endpoints.len() != addresses.len() {
         return Err(endpoints.len());
     }
-    for (endpoint, address) in endpoints.iter_mut().zip(addresses) {
+    for (endpoint, address) in endpoints.into_iter().zip(addresses) {
         keep_host_name(endpoint);
         endpoint["address"]["socket_address"] = socket_address(*address);
     }
     cluster["type"] = "STATIC".into();
-    take_off_tls(cluster);
     Ok(())
+}
+
+/// Tells a cluster from one that is made of others (`envoy.clusters.aggregate`).
+fn has_endpoints(cluster: &Value) -> bool {
+    cluster.get("cluster_type").is_none()
 }
 
 fn endpoints(cluster: &mut Value) -> Vec<&mut Value> {
@@ -219,6 +247,13 @@ fn endpoints(cluster: &mut Value) -> Vec<&mut Value> {
         .flat_map(|locality| list(&mut locality["lb_endpoints"]))
         .map(|endpoint| &mut endpoint["endpoint"])
         .collect()
+}
+
+fn trust(cluster: &mut Value, authority: &str) {
+    let context = &mut cluster["transport_socket"]["typed_config"]["common_tls_context"];
+    let mut source = Mapping::new();
+    source.insert("inline_string".into(), authority.into());
+    context["validation_context"]["trusted_ca"] = source.into();
 }
 
 fn take_off_tls(cluster: &mut Value) {

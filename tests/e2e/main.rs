@@ -21,11 +21,13 @@ mod reply;
 mod world;
 
 mod admission;
+mod balancing;
 mod bytes;
 mod compose;
 mod configuration;
 mod flood;
 mod forgery;
+mod guard;
 mod issuers;
 mod istio;
 mod outage;

@@ -195,12 +195,15 @@ impl World {
     }
 }
 
-/// Leads the shipped configuration to an Azure on this machine.
+/// Leads the shipped configuration to an Azure on this machine, where one backend plays them all.
 pub(crate) fn shipped(azure: &LocalAzure) -> Blueprint {
     Blueprint::shipped()
         .endpoint("entra", azure.issuer.address())
         .endpoint("imds", azure.imds.address())
-        .endpoint("openai", azure.openai.address())
+        .endpoint("openai_provisioned", azure.openai.address())
+        .endpoint("openai_pay_as_you_go", azure.openai.address())
+        .endpoint("openai_pay_as_you_go", azure.openai.address())
+        .endpoint("on_prem", azure.openai.address())
 }
 
 /// Adds a second issuer, `https://idp.example.com/`.

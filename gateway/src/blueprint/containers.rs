@@ -2,13 +2,19 @@
 
 use serde_yaml_ng::Value;
 
-use super::{Blueprint, clusters, endpoints, keep_host_name, module, take_off_tls};
+use super::{Blueprint, clusters, endpoints, has_endpoints, keep_host_name, module, take_off_tls};
 
 /// The service of `compose.yaml` that plays all the world outside.
 const HOST: &str = "local-azure";
 
 /// Where that service plays which cluster.
-const PORTS: [(&str, u16); 3] = [("entra", 8001), ("imds", 8002), ("openai", 8003)];
+const PORTS: [(&str, u16); 5] = [
+    ("entra", 8001),
+    ("imds", 8002),
+    ("openai_provisioned", 8003),
+    ("openai_pay_as_you_go", 8003),
+    ("on_prem", 8003),
+];
 
 /// Where the image of the gateway has the module.
 const MODULE: &str = "/etc/envoy/keyless.wasm";
@@ -22,7 +28,8 @@ impl Blueprint {
     /// When the file has a cluster that `local-azure` does not play.
     pub fn for_containers(mut self) -> String {
         *module(&mut self.bootstrap) = MODULE.into();
-        clusters(&mut self.bootstrap).iter_mut().for_each(lead_to_local_azure);
+        let clusters = clusters(&mut self.bootstrap).iter_mut();
+        clusters.filter(|cluster| has_endpoints(cluster)).for_each(lead_to_local_azure);
         serde_yaml_ng::to_string(&self.bootstrap).expect("what was YAML can be written")
     }
 }

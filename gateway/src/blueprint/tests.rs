@@ -1,17 +1,24 @@
 use serde_yaml_ng::{Mapping, Value};
 
 use super::{
-    Blueprint, BlueprintError, SHIPPED, clusters, connection_manager, endpoints, list, module,
-    plugin,
+    Blueprint, BlueprintError, SHIPPED, clusters, connection_manager, endpoints, has_endpoints,
+    list, module, plugin,
 };
 
+/// The clusters of the file, each as often as it has endpoints.
+const ENDPOINTS: [&str; 6] = [
+    "entra",
+    "imds",
+    "openai_provisioned",
+    "openai_pay_as_you_go",
+    "openai_pay_as_you_go",
+    "on_prem",
+];
+
 fn local() -> Blueprint {
-    ["entra", "imds", "openai"]
-        .iter()
-        .zip(4001..)
-        .fold(Blueprint::shipped(), |blueprint, (cluster, port)| {
-            blueprint.endpoint(cluster, ([127, 0, 0, 1], port).into())
-        })
+    ENDPOINTS.iter().zip(4001..).fold(Blueprint::shipped(), |blueprint, (cluster, port)| {
+        blueprint.endpoint(cluster, ([127, 0, 0, 1], port).into())
+    })
 }
 
 fn derived(blueprint: &Blueprint) -> Value {
@@ -24,10 +31,11 @@ fn shipped() -> Value {
 
 #[test]
 fn each_shipped_cluster_must_be_swapped() {
-    for name in ["entra", "imds", "openai"] {
+    for name in ENDPOINTS {
         let mut blueprint = local();
         blueprint.endpoints.remove(name);
-        let error = BlueprintError::Endpoints { cluster: name.into(), wanted: 1, given: 0 };
+        let wanted = ENDPOINTS.iter().filter(|other| **other == name).count();
+        let error = BlueprintError::Endpoints { cluster: name.into(), wanted, given: 0 };
         assert_eq!(blueprint.yaml(), Err(error));
     }
 }
@@ -50,7 +58,8 @@ fn all_addresses_are_on_loopback() {
     let yaml = local().yaml().unwrap();
     let addresses: Vec<&str> =
         yaml.lines().filter_map(|line| line.trim().strip_prefix("address: ")).collect();
-    assert_eq!(addresses, ["127.0.0.1"; 5], "the administration, the listener and three clusters");
+    let wanted = ["127.0.0.1"; 2 + ENDPOINTS.len()];
+    assert_eq!(addresses, wanted, "the administration, the listener and the endpoints");
 }
 
 #[test]
@@ -79,16 +88,38 @@ fn a_cluster_differs_in_endpoints_and_transport_alone() {
 
 #[test]
 fn no_local_cluster_uses_tls_or_dns() {
-    for cluster in clusters(&mut derived(&local())) {
+    let mut bootstrap = derived(&local());
+    for cluster in clusters(&mut bootstrap).iter().filter(|cluster| has_endpoints(cluster)) {
         assert_eq!(cluster["type"], "STATIC");
         assert!(cluster.get("transport_socket").is_none());
     }
 }
 
 #[test]
+fn a_cluster_may_keep_its_tls_and_trust_somebody_else() {
+    let mut expected = shipped();
+    let mut bootstrap = derived(&local().tls("openai_provisioned", "PEM"));
+    for name in ENDPOINTS {
+        let of = |bootstrap: &mut Value| {
+            let mut clusters = clusters(bootstrap).iter().filter(|one| one["name"] == name);
+            clusters.next().unwrap().get("transport_socket").cloned()
+        };
+        let mut expected = of(&mut expected).filter(|_| name == "openai_provisioned");
+        if let Some(socket) = &mut expected {
+            let context = &mut socket["typed_config"]["common_tls_context"];
+            let authority = &mut context["validation_context"]["trusted_ca"];
+            authority.as_mapping_mut().unwrap().remove("filename").unwrap();
+            authority["inline_string"] = "PEM".into();
+        }
+        assert_eq!(of(&mut bootstrap), expected, "{name}");
+    }
+}
+
+#[test]
 fn the_backend_is_still_told_its_shipped_name() {
     let mut bootstrap = derived(&local());
-    let openai = clusters(&mut bootstrap).iter_mut().find(|c| c["name"] == "openai").unwrap();
+    let mut clusters = clusters(&mut bootstrap).iter();
+    let openai = clusters.find(|one| one["name"] == "openai_provisioned").unwrap();
     let endpoint = &openai["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"];
     assert_eq!(endpoint["hostname"], "my-openai.openai.azure.com");
     assert_eq!(endpoint["address"]["socket_address"]["port_value"], 4003);
@@ -139,7 +170,7 @@ fn containers_find_the_world_by_name_and_in_plain_text() {
     let mut bootstrap: Value =
         serde_yaml_ng::from_str(&Blueprint::shipped().for_containers()).unwrap();
     assert_eq!(module(&mut bootstrap).as_str(), Some("/etc/envoy/keyless.wasm"));
-    for cluster in clusters(&mut bootstrap) {
+    for cluster in clusters(&mut bootstrap).iter_mut().filter(|cluster| has_endpoints(cluster)) {
         assert_eq!(cluster["type"], "STRICT_DNS");
         assert!(cluster.get("transport_socket").is_none());
         for endpoint in endpoints(cluster) {

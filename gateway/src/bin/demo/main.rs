@@ -48,7 +48,10 @@ fn blueprint(azure: &LocalAzure) -> Blueprint {
     Blueprint::shipped()
         .endpoint("entra", azure.issuer.address())
         .endpoint("imds", azure.imds.address())
-        .endpoint("openai", azure.openai.address())
+        .endpoint("openai_provisioned", azure.openai.address())
+        .endpoint("openai_pay_as_you_go", azure.openai.address())
+        .endpoint("openai_pay_as_you_go", azure.openai.address())
+        .endpoint("on_prem", azure.openai.address())
         .plugin(|plugin| plugin["issuers"][0]["jwks"]["unknown_kid_interval"] = "1s".into())
 }
 
