@@ -9,7 +9,7 @@ use local_azure::{Fault, LocalAzure, OpenAi, Options};
 use serde_json::{Value, json};
 
 use crate::reply::{Refusal, Reply};
-use crate::world::{CHAT, World, assert_absent, chat_body, values};
+use crate::world::{CHAT, World, assert_absent, chat_body, eventually, values};
 use istiod::{Resources, module_of, struct_as_json};
 
 const EXTENSIONS: [&str; 2] = ["TrafficExtension", "WasmPlugin"];
@@ -43,7 +43,8 @@ async fn world_of(
         .endpoint("outbound|80||imds.internal", azure.imds.address())
         .endpoint("outbound|443||openai.internal", azure.openai.address())
         .endpoint("outbound|443||openai.internal", standard.0[0].address())
-        .endpoint("outbound|443||openai.internal", standard.0[1].address());
+        .endpoint("outbound|443||openai.internal", standard.0[1].address())
+        .endpoint("outbound|443||models.example.com", standard.0[1].address());
     (World::on(azure, change(blueprint)).await, standard)
 }
 
@@ -159,4 +160,38 @@ async fn a_full_provisioned_deployment_hands_the_request_on_within_it() {
             assert_absent(&seen, &token);
         }
     }
+}
+
+#[tokio::test]
+async fn a_deployment_that_is_full_again_and_again_is_left_alone() {
+    let (world, standard) = world("TrafficExtension").await;
+    let token = world.token();
+    world.azure.openai.fault(Fault::Status(429));
+    eventually("it is left alone", async || {
+        let before = world.azure.openai.requests().len();
+        let reply = Reply::to(world.chat_as(&token)).await.unwrap();
+        assert_eq!(reply.status, 200, "{reply:?}");
+        (world.azure.openai.requests().len() == before).then_some(())
+    })
+    .await;
+    assert!(standard.requests() > 0);
+}
+
+#[tokio::test]
+async fn a_model_server_on_premises_sees_no_token_at_all() {
+    let (world, standard) = world("TrafficExtension").await;
+    let token = world.token();
+    let answer = Fault::Body { status: 200, content_type: "text/plain".into(), body: Vec::new() };
+    standard.0[1].fault(answer);
+    let request = world.post("/on-prem/v1/chat/completions", &chat_body(false));
+    let reply = Reply::to(request.bearer_auth(&token)).await.unwrap();
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let [seen] = standard.0[1].requests().try_into().unwrap();
+    assert_eq!(
+        (seen.target.as_str(), values(&seen, "host")),
+        ("/v1/chat/completions", vec!["models.example.com".to_owned()])
+    );
+    assert_eq!(values(&seen, "authorization"), [""; 0]);
+    assert_absent(&seen, &token);
+    assert_eq!(world.azure.openai.requests().len() + standard.0[0].requests().len(), 0);
 }

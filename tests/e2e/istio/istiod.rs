@@ -148,9 +148,11 @@ fn stats_tags() -> Value {
 
 /// Translates a rule of a `VirtualService`.
 fn route(rule: &Value) -> Value {
-    let found = match rule.pointer("/match/0/uri/exact") {
-        Some(path) => json!({ "path": path }),
-        None => json!({ "prefix": "/" }),
+    let uri = |kind: &str| rule.pointer(&format!("/match/0/uri/{kind}"));
+    let found = match (uri("exact"), uri("prefix")) {
+        (Some(path), _) => json!({ "path": path }),
+        (None, Some(prefix)) => json!({ "prefix": prefix }),
+        (None, None) => json!({ "prefix": "/" }),
     };
     if let Some(answer) = rule.get("directResponse") {
         let body = json!({ "inline_string": answer["body"]["string"] });
@@ -163,8 +165,12 @@ fn route(rule: &Value) -> Value {
         destination["port"]["number"],
         destination["host"].as_str().unwrap()
     );
-    let action =
+    let mut action =
         json!({ "cluster": cluster, "timeout": "0s", "retry_policy": retries(&rule["retries"]) });
+    if let Some(rewrite) = rule.get("rewrite") {
+        action["prefix_rewrite"] = rewrite["uri"].clone();
+        action["host_rewrite_literal"] = rewrite["authority"].clone();
+    }
     let removed = &rule["headers"]["request"]["remove"];
     json!({ "name": rule["name"], "match": found, "route": action,
         "request_headers_to_remove": removed })
@@ -175,8 +181,7 @@ fn retries(rule: &Value) -> Value {
     let (statuses, mut on): (Vec<&str>, Vec<&str>) = on.partition(|one| one.parse::<u16>().is_ok());
     on.push("retriable-status-codes");
     let statuses: Vec<u16> = statuses.iter().map(|status| status.parse().unwrap()).collect();
-    assert_eq!(rule["retryRemoteLocalities"], true);
-    json!({
+    let mut policy = json!({
         "num_retries": rule["attempts"],
         "retry_on": on.join(","),
         "retriable_status_codes": statuses,
@@ -184,11 +189,14 @@ fn retries(rule: &Value) -> Value {
         "retry_host_predicate": [{ "name": "envoy.retry_host_predicates.previous_hosts", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
         } }],
-        "retry_priority": { "name": "envoy.retry_priorities.previous_priorities", "typed_config": {
+    });
+    if rule["retryRemoteLocalities"] == true {
+        policy["retry_priority"] = json!({ "name": "envoy.retry_priorities.previous_priorities", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
             "update_frequency": 2,
-        } },
-    })
+        } });
+    }
+    policy
 }
 
 /// Translates a `TrafficExtension`, or a `WasmPlugin`, of which Istio makes one.
