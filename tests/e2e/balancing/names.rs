@@ -1,12 +1,13 @@
 //! Each endpoint is found, asked and believed by its own name.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use gateway::Blueprint;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
@@ -18,21 +19,25 @@ use crate::world::values;
 struct Front {
     address: SocketAddr,
     /// The names that clients asked for (SNI, RFC 6066 §3), one for each finished handshake.
-    asked: Arc<Mutex<Vec<String>>>,
+    asked: UnboundedReceiver<String>,
 }
 
 impl Front {
     async fn start(acceptor: TlsAcceptor, backend: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let names = Arc::clone(&asked);
+        let (names, asked) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(acceptor.clone(), stream, backend, Arc::clone(&names)));
+                tokio::spawn(serve(acceptor.clone(), stream, backend, names.clone()));
             }
         });
         Self { address, asked }
+    }
+
+    /// Returns the names since the last time.
+    fn asked(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.asked.try_recv().ok()).collect()
     }
 }
 
@@ -40,12 +45,12 @@ async fn serve(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     backend: SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
+    asked: UnboundedSender<String>,
 ) {
     // Who breaks off the handshake gets nothing.
     let Ok(mut stream) = acceptor.accept(stream).await else { return };
     let name = stream.get_ref().1.server_name().unwrap_or_default().to_owned();
-    asked.lock().unwrap().push(name);
+    asked.send(name).unwrap();
     let mut backend = TcpStream::connect(backend).await.unwrap();
     let _ = copy_bidirectional(&mut stream, &mut backend).await;
 }
@@ -91,7 +96,7 @@ async fn with_certificates(certified: [&str; 3]) -> (Tiers, [Front; 3]) {
 
 #[tokio::test]
 async fn each_endpoint_is_asked_for_its_own_name() {
-    let (tiers, fronts) = with_certificates(NAMES).await;
+    let (tiers, mut fronts) = with_certificates(NAMES).await;
     assert_eq!(tiers.spread(1).await, [1, 0, 0]);
     tiers.azure[0].fault(full(9));
     tiers.azure[1].fault(full(9));
@@ -99,8 +104,8 @@ async fn each_endpoint_is_asked_for_its_own_name() {
         assert_eq!(tiers.chat().await.status, 200);
     }
     assert!(tiers.counts()[1] > 0, "each was asked: {:?}", tiers.counts());
-    for ((front, backend), name) in fronts.iter().zip(&tiers.azure).zip(NAMES) {
-        let asked = front.asked.lock().unwrap();
+    for ((front, backend), name) in fronts.iter_mut().zip(&tiers.azure).zip(NAMES) {
+        let asked = front.asked();
         assert!(!asked.is_empty() && asked.iter().all(|one| one == name), "{name}: {asked:?}");
         assert!(backend.requests().iter().all(|seen| values(seen, "host") == [name]), "{name}");
     }
@@ -109,9 +114,9 @@ async fn each_endpoint_is_asked_for_its_own_name() {
 #[tokio::test]
 async fn an_endpoint_that_cannot_prove_its_name_gets_no_token() {
     // The first one has a certificate of the same authority, for a neighbour's name.
-    let (tiers, fronts) = with_certificates([NAMES[1], NAMES[1], NAMES[2]]).await;
+    let (tiers, mut fronts) = with_certificates([NAMES[1], NAMES[1], NAMES[2]]).await;
     assert_eq!(tiers.spread(4).await[0], 0);
-    assert!(fronts[0].asked.lock().unwrap().iter().all(|name| name == NAMES[0]));
+    assert!(fronts[0].asked().iter().all(|name| name == NAMES[0]));
     let stats = tiers.world.gateway.stats().await.unwrap();
     assert!(stats[&format!("cluster.{PROVISIONED}.ssl.fail_verify_san")] > 0, "for its name alone");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gateway::Blueprint;
-use local_azure::Fault;
+use local_azure::{Fault, OpenAi};
 use serde_json::{Value, json};
 
 use super::{NAMES, Tiers, full};
@@ -103,7 +103,7 @@ async fn a_long_question_is_asked_again_whole() {
     let question = json!({ "messages": [{ "role": "user", "content": "?".repeat(1_900_000) }] });
     let request = tiers.world.post(CHAT, &question).bearer_auth(tiers.world.token());
     assert_eq!(Reply::to(request).await.unwrap().status, 200);
-    let seen = tiers.azure[1..].iter().flat_map(|region| region.requests()).next().unwrap();
+    let seen = tiers.azure[1..].iter().flat_map(OpenAi::requests).next().unwrap();
     assert!(seen.body == question.to_string().as_bytes(), "{} bytes", seen.body.len());
 }
 
