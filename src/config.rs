@@ -23,7 +23,7 @@ pub use identities::{ClientCredentials, Identity, Selector, Source};
 pub use issuers::{Issuer, JwksLocation, JwksSource, RemoteJwks, Tenant};
 pub use routes::{Access, Grant, Route};
 use text::Count;
-pub use text::{HeaderName, HostPattern, PathPattern, TokenType, Uri};
+pub use text::{DeploymentPlace, HeaderName, HostPattern, PathPattern, TokenType, Uri};
 
 /// Holds a configuration that is sound as a whole.
 #[derive(Clone, Debug)]

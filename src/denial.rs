@@ -20,6 +20,14 @@ pub enum Denial {
     AuthorizationAmbiguous,
     /// `Authorization: Bearer` is not followed by exactly one token.
     AuthorizationMalformed,
+    /// The body that names the model was not whole in time.
+    BodyLate,
+    /// The body that names the model has more than one reading, or none.
+    BodyMalformed,
+    /// The body that names the model is larger than what is read.
+    BodyTooLarge,
+    /// The body that names the model is of another type than those that are read, or compressed.
+    BodyUnsupported,
     /// No grant of the route holds: a claim has none of the wanted values.
     ClaimMissing,
     /// A registered claim is absent or has the wrong type.
@@ -28,8 +36,8 @@ pub enum Denial {
     ClientForbidden,
     /// No grant of the route names the deployment.
     DeploymentForbidden {
-        /// The deployment, as the caller wrote it.
-        deployment: Option<String>,
+        /// Its name, as the caller wrote it.
+        deployment: String,
     },
     /// The token's header has `crit` (RFC 7515 §4.1.11: what is not understood is refused).
     ExtensionUnsupported,
@@ -53,6 +61,10 @@ pub enum Denial {
     },
     /// The token lives longer than the issuer's `max_lifetime`.
     LifetimeExceeded,
+    /// The body's `model` is not one plain text.
+    ModelMalformed,
+    /// The request names no model, and no grant of the route is for any.
+    ModelMissing,
     /// The path can be read in more than one way.
     PathRefused,
     /// No grant of the route holds: a role is missing.
@@ -78,6 +90,11 @@ pub enum Denial {
     TokenNotYetValid,
     /// The credential is longer than any token that is accepted.
     TokenTooLarge,
+    /// Our side: too many requests wait for the rest of their bodies.
+    TooManyWaiting {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The token's `typ` is not one that its issuer's entry lists.
     TypeForbidden,
 }
@@ -110,6 +127,12 @@ enum Kind<'a> {
     Forbidden(&'a [String]),
     /// 404.
     NotFound,
+    /// 408.
+    Late,
+    /// 413.
+    TooLarge,
+    /// 415.
+    Unsupported,
     /// 502: it is between the gateway and the backend.
     BadGateway,
     /// 503: it is our fault, and over in a while.
@@ -137,7 +160,7 @@ impl Denial {
 
     /// The message of the table, or one that names what the caller asked for.
     fn message(&self) -> Cow<'static, str> {
-        if let Self::DeploymentForbidden { deployment: Some(name) } = self
+        if let Self::DeploymentForbidden { deployment: name } = self
             && is_plain(name)
         {
             return format!("The caller may not use the deployment '{name}'.").into();
@@ -146,10 +169,11 @@ impl Denial {
     }
 
     /// The table of all reasons: code, message, kind.
+    #[expect(clippy::too_many_lines, reason = "a table has a row for each reason")]
     fn entry(&self) -> (&'static str, &'static str, Kind<'_>) {
         use Kind::{
-            BadGateway, BadRequest, Forbidden, InvalidRequest, InvalidToken, NotFound,
-            Unauthenticated, Unavailable,
+            BadGateway, BadRequest, Forbidden, InvalidRequest, InvalidToken, Late, NotFound,
+            TooLarge, Unauthenticated, Unavailable, Unsupported,
         };
         match self {
             Self::AlgorithmForbidden => {
@@ -167,6 +191,18 @@ impl Denial {
                 "authorization_malformed",
                 "The Authorization header is not 'Bearer' and one token.",
                 InvalidRequest,
+            ),
+            Self::BodyLate => ("body_late", "The body did not arrive in time.", Late),
+            Self::BodyMalformed => (
+                "body_malformed",
+                "The body is neither a JSON object nor a form that can be read in one way only.",
+                BadRequest,
+            ),
+            Self::BodyTooLarge => ("body_too_large", "The body is too large.", TooLarge),
+            Self::BodyUnsupported => (
+                "body_unsupported",
+                "Send the body as application/json or multipart/form-data, not compressed.",
+                Unsupported,
             ),
             Self::ClaimMissing => {
                 ("claim_missing", "The token lacks a claim that this needs.", Forbidden(&[]))
@@ -214,6 +250,16 @@ impl Denial {
             Self::LifetimeExceeded => {
                 ("lifetime_exceeded", "The token lives longer than is accepted.", InvalidToken)
             }
+            Self::ModelMalformed => (
+                "model_malformed",
+                "The body must name the model once, and in plain characters.",
+                BadRequest,
+            ),
+            Self::ModelMissing => (
+                "model_missing",
+                "The request names no model, and the caller may not use every one.",
+                BadRequest,
+            ),
             Self::PathRefused => (
                 "path_refused",
                 "The path can be read in more than one way; send it in plain form.",
@@ -243,6 +289,11 @@ impl Denial {
                 ("token_not_yet_valid", "The token is not valid yet.", InvalidToken)
             }
             Self::TokenTooLarge => ("token_too_large", "The token is too long.", InvalidRequest),
+            Self::TooManyWaiting { retry_after } => (
+                "too_many_waiting",
+                "Too many requests wait at the gateway at the moment.",
+                Unavailable(*retry_after),
+            ),
             Self::TypeForbidden => {
                 ("type_forbidden", "This type of token is not accepted.", InvalidToken)
             }
@@ -257,6 +308,9 @@ impl Kind<'_> {
             Self::InvalidToken | Self::Unauthenticated => (401, "authentication_error"),
             Self::Forbidden(_) => (403, "permission_error"),
             Self::NotFound => (404, "invalid_request_error"),
+            Self::Late => (408, "invalid_request_error"),
+            Self::TooLarge => (413, "invalid_request_error"),
+            Self::Unsupported => (415, "invalid_request_error"),
             Self::BadGateway => (502, "server_error"),
             Self::Unavailable(_) => (503, "server_error"),
         }
@@ -270,7 +324,13 @@ impl Kind<'_> {
             Some(format!("{bearer}, error=\"{error}\", error_description=\"{message}\""))
         };
         match self {
-            Self::BadGateway | Self::BadRequest | Self::NotFound | Self::Unavailable(_) => None,
+            Self::BadGateway
+            | Self::BadRequest
+            | Self::Late
+            | Self::NotFound
+            | Self::TooLarge
+            | Self::Unavailable(_)
+            | Self::Unsupported => None,
             Self::Unauthenticated => Some(bearer),
             Self::InvalidRequest => with("invalid_request"),
             Self::InvalidToken => with("invalid_token"),
@@ -292,8 +352,11 @@ impl Kind<'_> {
             | Self::Forbidden(_)
             | Self::InvalidRequest
             | Self::InvalidToken
+            | Self::Late
             | Self::NotFound
-            | Self::Unauthenticated => None,
+            | Self::TooLarge
+            | Self::Unauthenticated
+            | Self::Unsupported => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The state machine that joins the rooms: events go in, decisions and calls to make come out.
 //!
-//! A host drives it with [`Gate::admit`], [`Gate::calls`], [`Gate::answered`], [`Gate::released`]
-//! and [`Gate::forget`], and calls again at [`Gate::wake_at`]. A request that cannot be decided yet
+//! A host drives it with [`Gate::admit`], [`Gate::body`], [`Gate::calls`], [`Gate::answered`],
+//! [`Gate::released`] and [`Gate::forget`], and calls again at [`Gate::wake_at`]. A request that cannot be decided yet
 //! is kept as it arrived and decided anew, from the start, when what it waits for has come; so
 //! there is one way to an admission, however often it is walked.
 
@@ -10,18 +10,19 @@ mod identities;
 mod issuers;
 mod ruling;
 mod supply;
+mod waiting;
 
 use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use crate::bearer;
-use crate::config::{Access, Config, HeaderName};
+use crate::config::{Access, Config, DeploymentPlace, HeaderName};
 use crate::denial::{Denial, Reply};
 use crate::http::{Answer, Call, FetchError};
 use crate::identity;
 use crate::lease::SharedData;
-use crate::policy::{self, Routes};
+use crate::policy::{self, Deployment, Routes};
 use crate::refresh::{Prospect, Refresh, after};
 use crate::request::Head;
 use crate::signature::Crypto;
@@ -30,6 +31,7 @@ use identities::Identities;
 use issuers::Issuers;
 pub use ruling::{Record, Ruling, Verdict};
 use supply::{Settled, Supply};
+use waiting::{Content, Pending, Waiting};
 
 /// Decides every request of one thread, and keeps what that takes.
 pub struct Gate {
@@ -90,27 +92,21 @@ pub struct Refusal {
     pub is_news: bool,
 }
 
-/// A request that cannot be decided yet, as it arrived.
-struct Waiting {
-    stream: StreamId,
-    head: Head,
-    arrived: SystemTime,
-    pending: Box<Pending>,
-}
-
-/// What a request waits for, and what it is told if that does not come in time.
-struct Pending {
-    fetch: Fetch,
-    /// The fetches of this thing that had ended when the wait began; one more is worth a look.
-    seen: u64,
-    otherwise: Denial,
-    record: Record,
-    /// It may wait only if fewer than this are waiting.
-    room: usize,
+/// Says what to do with a part of a request's body.
+#[derive(Debug)]
+pub enum Progress {
+    /// Let it pass: nobody waits for it.
+    Free,
+    /// Hold it, with all before it.
+    Held,
+    /// Carry out this ruling.
+    Ruled(Ruling),
 }
 
 /// Why a request cannot go on now; the places are those of the configuration.
 enum Stop {
+    /// The model that it is for stands in its body.
+    BodyMissing,
     Deny(Denial),
     /// The signature is of none of the keys, which may not be all; or else it is this.
     KeyUnknown(usize, Denial),
@@ -124,15 +120,9 @@ impl From<Denial> for Stop {
     }
 }
 
-/// How long a request may wait for keys and an identity token, all in all.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// How long a request may wait for a fetch to begin that its unknown key causes; the rest of its
 /// patience is for the answer.
 const HASTE: Duration = Duration::from_secs(5);
-
-/// How many requests of one thread may wait; each is held with its headers.
-const MAX_WAITING: usize = 1024;
 
 /// How long after a call's own time-out it counts as lost.
 const GRACE: Duration = Duration::from_secs(1);
@@ -160,27 +150,61 @@ impl Gate {
     /// Decides a new request, or keeps it and returns `None`: then [`Gate::released`] decides it,
     /// unless [`Gate::forget`] comes first.
     pub fn admit(&mut self, stream: StreamId, head: Head, now: SystemTime) -> Option<Ruling> {
-        match self.rule(&head, now, now) {
+        let content = Content::of(&head);
+        match self.rule(&head, &content, now, now) {
             Ok(ruling) => Some(ruling),
-            Err(pending) if self.waiting.len() >= pending.room => Some(pending.give_up()),
+            Err(pending) if self.waiting.len() >= pending.room => Some(pending.turn_away()),
             Err(pending) => {
                 self.awake = true;
-                self.waiting.push(Waiting { stream, head, arrived: now, pending });
+                self.waiting.push(Waiting::new(stream, head, content, pending, now));
                 None
             }
         }
+    }
+
+    /// Takes note of a part of a request's body; `read` gives all of it that has come. A host that
+    /// shows bodies of requests that are not decided yet has to ask for each part.
+    pub fn body(
+        &mut self,
+        stream: StreamId,
+        is_last: bool,
+        read: impl FnOnce() -> Vec<u8>,
+        now: SystemTime,
+    ) -> Progress {
+        let Some(at) = self.waiting.iter().position(|waiting| waiting.stream == stream) else {
+            return Progress::Free;
+        };
+        let mut waiting = self.waiting.swap_remove(at);
+        waiting.proceed(is_last, now);
+        let is_news = is_last && waiting.content.is_awaited() && self.reads_body(&waiting.head);
+        if is_news {
+            waiting.content = Content::read(&waiting.head, &read());
+        }
+        if is_news || self.is_ripe(&waiting.pending) {
+            match self.rule(&waiting.head, &waiting.content, waiting.arrived, now) {
+                Ok(ruling) => return Progress::Ruled(ruling),
+                Err(pending) => waiting.pending = pending,
+            }
+        }
+        self.waiting.push(waiting);
+        Progress::Held
     }
 
     /// Decides the waiting requests that can be decided now, or have waited too long.
     pub fn released(&mut self, now: SystemTime) -> Vec<(StreamId, Ruling)> {
         let mut released = Vec::new();
         for mut waiting in std::mem::take(&mut self.waiting) {
-            let is_overdue = is_overdue(waiting.arrived, now);
-            if !is_overdue && self.count(waiting.pending.fetch) == waiting.pending.seen {
+            let is_overdue = waiting.is_overdue(now);
+            let is_ripe = !waiting.is_midway && self.is_ripe(&waiting.pending);
+            if !is_overdue && !is_ripe {
                 self.waiting.push(waiting);
                 continue;
             }
-            match self.rule(&waiting.head, waiting.arrived, now) {
+            if waiting.is_midway {
+                released.push((waiting.stream, waiting.interrupt()));
+                continue;
+            }
+            match self.rule(&waiting.head, &waiting.content, waiting.arrived, now) {
                 Ok(ruling) => released.push((waiting.stream, ruling)),
                 Err(pending) if is_overdue => released.push((waiting.stream, pending.give_up())),
                 Err(pending) => {
@@ -224,7 +248,7 @@ impl Gate {
         if !self.awake {
             return None;
         }
-        let deadlines = self.waiting.iter().map(|waiting| after(PATIENCE, waiting.arrived));
+        let deadlines = self.waiting.iter().map(Waiting::until);
         self.issuers.wake_at().chain(self.identities.wake_at()).chain(deadlines).min()
     }
 
@@ -267,11 +291,12 @@ impl Gate {
     fn rule(
         &mut self,
         head: &Head,
+        content: &Content,
         arrived: SystemTime,
         now: SystemTime,
     ) -> Result<Ruling, Box<Pending>> {
         let mut record = Record::default();
-        let stop = match self.decide(head, &mut record, now) {
+        let stop = match self.decide(head, content, &mut record, now) {
             Ok(forward) => return Ok(Ruling::forward(forward, record)),
             Err(stop) => stop,
         };
@@ -282,7 +307,13 @@ impl Gate {
     }
 
     /// The way of a request, from the first byte to the last check.
-    fn decide(&self, head: &Head, record: &mut Record, now: SystemTime) -> Result<Forward, Stop> {
+    fn decide(
+        &self,
+        head: &Head,
+        content: &Content,
+        record: &mut Record,
+        now: SystemTime,
+    ) -> Result<Forward, Stop> {
         let path = head.path()?;
         let found = self.routes.find(head.method(), head.host(), path);
         let found = found.ok_or(Denial::RouteUnknown)?;
@@ -300,8 +331,15 @@ impl Gate {
         let credential = bearer::credential(&head.authorization())?;
         let (issuer, verified) = self.issuers.authenticate(credential, record, now)?;
         let claims = verified.claims();
-        policy::admit(grants, issuer, found.deployment, claims)?;
-        record.deployment = found.deployment.map(str::to_owned);
+        let deployment = match found.route.deployment {
+            DeploymentPlace::Body => content.deployment(),
+            DeploymentPlace::Path => found.deployment.into(),
+        };
+        policy::admit(grants, issuer, deployment, claims)?;
+        if deployment == Deployment::Unread {
+            return Err(content.stop(head));
+        }
+        record.deployment = deployment.name().map(str::to_owned);
         record.reason = "ok";
         let token = identity.map(|at| self.identities.token(at, now)).transpose()?;
         Ok(Forward::new(head, stripped, token, forward::values(forward_claims, claims)))
@@ -315,6 +353,7 @@ impl Gate {
         now: SystemTime,
     ) -> Result<Pending, Denial> {
         match stop {
+            Stop::BodyMissing => Ok(Pending::body()),
             Stop::Deny(denial) => Err(denial),
             Stop::KeyUnknown(at, denial) => self.issuers.pending_key(at, denial, arrived, now),
             Stop::KeysMissing(at) => self.issuers.pending_keys(at, now),
@@ -322,33 +361,25 @@ impl Gate {
         }
     }
 
-    fn count(&self, fetch: Fetch) -> u64 {
-        match fetch {
-            Fetch::Identity(at) => self.identities.count(at),
-            Fetch::Keys(at) => self.issuers.count(at),
-        }
+    /// Returns true if what a request waits for was fetched again, so that it is worth a look.
+    fn is_ripe(&self, pending: &Pending) -> bool {
+        pending.fetch.is_some_and(|(fetch, seen)| match fetch {
+            Fetch::Identity(at) => self.identities.count(at) != seen,
+            Fetch::Keys(at) => self.issuers.count(at) != seen,
+        })
+    }
+
+    /// Returns true if the body of this request says which deployment it is for.
+    fn reads_body(&self, head: &Head) -> bool {
+        let find = |path| self.routes.find(head.method(), head.host(), path);
+        let found = head.path().ok().and_then(find);
+        found.is_some_and(|found| found.route.deployment == DeploymentPlace::Body)
     }
 }
 
 impl fmt::Debug for Gate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Gate({} waiting)", self.waiting.len())
-    }
-}
-
-impl Pending {
-    fn of<T>(fetch: Fetch, refresh: &Refresh<T>, otherwise: Denial) -> Self {
-        let (seen, record) = (refresh.count(), Record::default());
-        Self { fetch, seen, otherwise, record, room: MAX_WAITING }
-    }
-
-    /// Leaves half of the room to others: a forged token can make this wait, too.
-    fn doubtful(self) -> Self {
-        Self { room: MAX_WAITING.div_euclid(2), ..self }
-    }
-
-    fn give_up(self) -> Ruling {
-        Ruling::deny(&self.otherwise, self.record)
     }
 }
 
@@ -377,9 +408,4 @@ fn keys_unavailable(retry_after: Duration) -> Denial {
 
 fn lost_at(timeout: Duration, now: SystemTime) -> SystemTime {
     after(timeout.saturating_add(GRACE), now)
-}
-
-/// A clock that was set back far must not make a request wait as long as it was set back.
-fn is_overdue(arrived: SystemTime, now: SystemTime) -> bool {
-    after(PATIENCE, arrived) <= now || after(PATIENCE, now) < arrived
 }

@@ -21,9 +21,12 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, BufferType, ContextType, LogLevel, MapType};
 
+use crate::body;
 use crate::config::Config;
 use crate::denial::Reply;
-use crate::gate::{Fetch, Forward, Gate, Record, Refusal, Rejection, Ruling, StreamId, Verdict};
+use crate::gate::{
+    Fetch, Forward, Gate, Progress, Record, Refusal, Rejection, Ruling, StreamId, Verdict,
+};
 use crate::http::{self, Answer, Call, MAX_BODY};
 use crate::lease::SharedData;
 use crate::request::Head;
@@ -186,7 +189,7 @@ impl HttpContext for Stream {
         Action::Continue
     }
 
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let Some(shared) = &self.shared else {
             // Envoy serves nobody with a plugin that refused its configuration.
             _ = hostcalls::send_http_response(503, Vec::new(), None);
@@ -195,7 +198,9 @@ impl HttpContext for Stream {
         let pairs = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default();
         #[cfg(feature = "chaos")]
         chaos::obey(&pairs);
-        let ruling = shared.gate.borrow_mut().admit(self.id, Head::new(pairs), now());
+        let head = Head::new(pairs);
+        let head = if end_of_stream { head.without_body() } else { head };
+        let ruling = shared.gate.borrow_mut().admit(self.id, head, now());
         if let Some(ruling) = ruling {
             shared.apply(ruling)
         } else {
@@ -210,11 +215,35 @@ impl HttpContext for Stream {
                 _ = hostcalls::remove_map_value(MapType::HttpRequestTrailers, name.as_str());
             }
         }
-        Action::Continue
+        self.proceed(true)
+    }
+
+    fn on_http_request_body(&mut self, _: usize, end_of_stream: bool) -> Action {
+        self.proceed(end_of_stream)
     }
 }
 
 impl Stream {
+    /// Asks what to do with a part of the body; unless Envoy is told to show bodies while it holds
+    /// the head (`allow_on_headers_stop_iteration`), only parts of admitted requests come.
+    fn proceed(&self, is_last: bool) -> Action {
+        let Some(shared) = &self.shared else { return Action::Pause };
+        let read = || {
+            let most = body::MAX_BODY.saturating_add(1);
+            let body = hostcalls::get_buffer(BufferType::HttpRequestBody, 0, most);
+            body.ok().flatten().unwrap_or_default()
+        };
+        let progress = shared.gate.borrow_mut().body(self.id, is_last, read, now());
+        match progress {
+            Progress::Free => Action::Continue,
+            Progress::Held => {
+                _ = hostcalls::set_tick_period(AT_ONCE);
+                Action::Pause
+            }
+            Progress::Ruled(ruling) => shared.apply(ruling),
+        }
+    }
+
     /// Passes on what the backend has said, once.
     fn tell_refusal(&mut self) {
         if let (Some(shared), Some(rejected)) = (&self.shared, &mut self.rejected)

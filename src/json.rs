@@ -31,6 +31,24 @@ pub(crate) fn members<N: PartialEq>(
     Ok(members)
 }
 
+/// What an object says under one name.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Found {
+    Absent,
+    Text(String),
+    /// Something else than one text: another reader might find another one.
+    Unclear,
+}
+
+/// Reads one member of a JSON object, however large the others are, which are not looked into. Names
+/// that differ in case only are one: there are readers that take them so.
+pub(crate) fn member(bytes: &[u8], name: &str) -> Result<Found, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let found = reader.deserialize_map(MemberVisitor(name))?;
+    reader.end()?;
+    Ok(found)
+}
+
 /// A JSON value in which no object repeats a member.
 pub(crate) struct Strict(pub(crate) Value);
 
@@ -137,6 +155,85 @@ impl<'de, N: PartialEq, K: Fn(&str) -> Option<N>> Visitor<'de> for SomeVisitor<K
         others.sort_unstable_by(|one, other| (one.len(), one).cmp(&(other.len(), other)));
         let is_repeated = |pair: &[_]| matches!(pair, [one, other] if one == other);
         if others.windows(2).any(is_repeated) { Err(repeated()) } else { Ok(kept) }
+    }
+}
+
+struct MemberVisitor<'a>(&'a str);
+
+impl<'de> Visitor<'de> for MemberVisitor<'_> {
+    type Value = Found;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Found, A::Error> {
+        let mut found = Found::Absent;
+        while let Some(Name(name)) = members.next_key()? {
+            if !name.eq_ignore_ascii_case(self.0) {
+                members.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let Text(text) = members.next_value()?;
+            found = match (found, text) {
+                (Found::Absent, Some(text)) if name == self.0 => Found::Text(text),
+                _ => Found::Unclear,
+            };
+        }
+        Ok(found)
+    }
+}
+
+/// A JSON value, if it is a text.
+struct Text(Option<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextVisitor).map(Self)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Option<String>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
     }
 }
 

@@ -27,6 +27,7 @@
 )]
 
 pub mod bearer;
+pub mod body;
 pub mod config;
 pub mod denial;
 pub mod gate;

@@ -16,6 +16,17 @@ pub struct Match<'a, 'r> {
     pub deployment: Option<&'r str>,
 }
 
+/// What is known of the deployment that a request is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Deployment<'r> {
+    /// It has this name.
+    Named(&'r str),
+    /// The request names none.
+    Unnamed,
+    /// What names it has not been read: any might be meant.
+    Unread,
+}
+
 /// Looks whether a route is for a method, a host without its port, and a path without its query.
 fn matches<'a, 'r>(
     route: &'a Route,
@@ -32,6 +43,22 @@ fn matches<'a, 'r>(
     route.path.matches(path).map(|deployment| Match { route, deployment })
 }
 
+impl<'r> Deployment<'r> {
+    /// Returns the name, if it is known.
+    pub fn name(self) -> Option<&'r str> {
+        match self {
+            Self::Named(name) => Some(name),
+            Self::Unnamed | Self::Unread => None,
+        }
+    }
+}
+
+impl<'r> From<Option<&'r str>> for Deployment<'r> {
+    fn from(name: Option<&'r str>) -> Self {
+        name.map_or(Self::Unnamed, Self::Named)
+    }
+}
+
 /// Admits a caller if any grant holds.
 ///
 /// # Errors
@@ -42,7 +69,7 @@ fn matches<'a, 'r>(
 pub fn admit(
     grants: &[Grant],
     issuer: usize,
-    deployment: Option<&str>,
+    deployment: Deployment<'_>,
     claims: &Claims,
 ) -> Result<(), Denial> {
     let mut nearest: Option<(Unmet, &Grant)> = None;
@@ -56,9 +83,10 @@ pub fn admit(
         Some((Unmet::Scopes { .. }, grant)) => {
             Denial::ScopeMissing { scopes: grant.scopes.clone() }
         }
-        Some((Unmet::Deployment, _)) => {
-            Denial::DeploymentForbidden { deployment: deployment.map(str::to_owned) }
-        }
+        Some((Unmet::Deployment, _)) => match deployment {
+            Deployment::Named(name) => Denial::DeploymentForbidden { deployment: name.to_owned() },
+            Deployment::Unnamed | Deployment::Unread => Denial::ModelMissing,
+        },
         Some((Unmet::Roles, _)) => Denial::RoleMissing,
         Some((Unmet::Claims, _)) => Denial::ClaimMissing,
         Some((Unmet::Client, _)) => Denial::ClientForbidden,
@@ -80,11 +108,16 @@ enum Unmet {
 fn gravest_unmet(
     grant: &Grant,
     issuer: usize,
-    deployment: Option<&str>,
+    deployment: Deployment<'_>,
     claims: &Claims,
 ) -> Option<Unmet> {
     let lists = |list: &[String], value: Option<&str>| {
         list.is_empty() || value.is_some_and(|value| list.iter().any(|one| one == value))
+    };
+    let is_granted = match deployment {
+        Deployment::Named(name) => lists(&grant.deployments, Some(name)),
+        Deployment::Unnamed => grant.deployments.is_empty(),
+        Deployment::Unread => true,
     };
     let missing = grant.scopes.iter().filter(|scope| !claims.has_scope(scope)).count();
     let conditions = [
@@ -92,7 +125,7 @@ fn gravest_unmet(
         (Unmet::Client, lists(&grant.clients, claims.client())),
         (Unmet::Claims, grant.claims.iter().all(|(name, values)| claims.has(name, values))),
         (Unmet::Roles, grant.roles.iter().all(|role| claims.has_role(role))),
-        (Unmet::Deployment, lists(&grant.deployments, deployment)),
+        (Unmet::Deployment, is_granted),
         (Unmet::Scopes { missing }, missing == 0),
     ];
     conditions.into_iter().find(|(_, holds)| !holds).map(|(unmet, _)| unmet)

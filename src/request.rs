@@ -9,7 +9,10 @@ use crate::denial::Denial;
 
 /// Holds the head of a request as it arrived: names in lower case, values as bytes.
 #[derive(Clone)]
-pub struct Head(Vec<(String, Vec<u8>)>);
+pub struct Head {
+    pairs: Vec<(String, Vec<u8>)>,
+    has_body: bool,
+}
 
 /// Limits the path without its query, in bytes.
 const MAX_PATH: usize = 2048;
@@ -20,7 +23,18 @@ const QUERY_CREDENTIALS: [&str; 3] = ["access_token", "api-key", "subscription-k
 impl Head {
     /// Wraps the pairs of Envoy's header map, pseudo-headers included.
     pub fn new(pairs: Vec<(String, Vec<u8>)>) -> Self {
-        Self(pairs)
+        Self { pairs, has_body: true }
+    }
+
+    /// Says that no body follows.
+    #[must_use]
+    pub fn without_body(self) -> Self {
+        Self { has_body: false, ..self }
+    }
+
+    /// Returns false if it was said that no body follows.
+    pub fn has_body(&self) -> bool {
+        self.has_body
     }
 
     /// Returns every value of `Authorization`.
@@ -79,14 +93,15 @@ impl Head {
         self.values(name).next().unwrap_or_default()
     }
 
-    fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_slice())
+    /// Returns every value of a header, whose name is in lower case.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_slice())
     }
 }
 
 impl fmt::Debug for Head {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Head({} headers)", self.0.len())
+        write!(formatter, "Head({} headers)", self.pairs.len())
     }
 }
 

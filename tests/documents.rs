@@ -67,14 +67,19 @@ fn examples() -> Vec<Value> {
     values.filter(|value: &Value| value.get("issuers").is_some()).collect()
 }
 
-/// The first example, with the identities of all the README's others in place of its own.
+/// The first example, with the identities and routes of all the README's others beside its own.
 fn example() -> Value {
     let mut example = examples().swap_remove(0);
     let blocks = blocks(README, "json").into_iter();
     let values = blocks.map(|block| serde_json::from_str::<Value>(block).expect("JSON"));
     for value in values.filter(|value| value.get("issuers").is_none()) {
-        let identities = value["identities"].as_object().expect("identities").clone();
-        example["identities"].as_object_mut().unwrap().extend(identities);
+        for (key, more) in value.as_object().expect("a part of a configuration").clone() {
+            match (&mut example[&key], more) {
+                (Value::Object(known), Value::Object(more)) => known.extend(more),
+                (Value::Array(known), Value::Array(more)) => known.extend(more),
+                (_, more) => panic!("{key}: {more}"),
+            }
+        }
     }
     example
 }
@@ -227,6 +232,9 @@ fn the_readme_lists_every_code_with_its_status_and_challenge() {
     let retry_after = Duration::from_secs(1);
     let samples = [
         Denial::AuthorizationAmbiguous,
+        Denial::BodyLate,
+        Denial::BodyTooLarge,
+        Denial::BodyUnsupported,
         Denial::IdentityRejected,
         Denial::KeysUnavailable { retry_after },
         Denial::PathRefused,

@@ -17,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_compact::alg::{Ed25519, Es256, Rsa};
 use jwt_compact::{Algorithm as Signs, AlgorithmSignature as _};
+use keyless::body::{self, Format};
 use keyless::config::{Config, Issuer, JwksSource, Uri};
 use keyless::denial::Denial;
 use keyless::jwks::{KeySet, discovered};
@@ -292,6 +293,10 @@ proptest! {
         drop(Config::parse(&bytes));
         drop(head(&bytes).path());
         drop(head(&bytes).cleaned_target());
+        for format in [Format::Json, Format::Form("B".to_owned())] {
+            let model = body::model(&format, &bytes).ok().flatten();
+            prop_assert!(model.is_none_or(|name| name.bytes().all(|byte| byte.is_ascii_graphic())));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::Error;
 use super::claims::{Claim, ClaimValue};
 use super::text::{
-    CloudName, Count, Host, KeySetUri, Label, Leeway, Method, NonEmpty, Path, Plain, Scope,
+    CloudName, Count, Host, KeySetUri, Label, Leeway, Method, NonEmpty, Path, Place, Plain, Scope,
     SignatureAlgorithm, TenantId, Text, TokenUri, Type, Variable, Wait,
 };
 use crate::json::Strict;
@@ -120,6 +120,7 @@ pub(super) struct RouteEntry {
     pub(super) public: bool,
     #[serde(default)]
     pub(super) forward_claims: BTreeMap<String, Text<Claim>>,
+    pub(super) deployment: Option<Text<Place>>,
 }
 
 #[derive(Deserialize)]

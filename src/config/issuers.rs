@@ -254,9 +254,10 @@ impl JwksSource {
         }
         let keys = KeySet::parse(inline.to_string().as_bytes(), trusted.tenant.as_ref());
         keys.map(Self::Inline).map_err(|error| {
-            let found = match &error {
-                FetchError::Malformed(what) => (*what).to_owned(),
-                other => other.to_string(),
+            let found = if let FetchError::Malformed(what) = error {
+                what.into()
+            } else {
+                error.to_string()
             };
             let problem = format!("found {found}, wanted a JWKS with at least one usable key");
             Error::at(format!("{place}.inline"), problem)

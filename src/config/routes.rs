@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use super::claims::{Claim, ClaimName, ClaimValue};
 use super::document::{GrantEntry, Object, RouteEntry};
-use super::text::{Header, HeaderName, HostPattern, NonEmpty, PathPattern, Text, Word as _};
+use super::text::{
+    DeploymentPlace, Header, HeaderName, HostPattern, NonEmpty, PathPattern, Place, Text, Word as _,
+};
 use super::{Error, Names, known, numbered};
 
 /// Describes which requests a route is for and who may make them.
@@ -19,6 +21,8 @@ pub struct Route {
     pub methods: Vec<String>,
     /// What the path looks like.
     pub path: PathPattern,
+    /// Where the deployment's name is read.
+    pub deployment: DeploymentPlace,
     /// Who may pass.
     pub access: Access,
 }
@@ -64,13 +68,14 @@ impl Route {
     ) -> Result<Self, Error> {
         let Object(matching) = entry.matching;
         let path = matching.path.0;
+        let deployment = deployment_place(place, entry.deployment, &path)?;
         let access = match (entry.public, entry.allow.take()) {
             (false, None) => {
                 return Err(Error::at(place, "missing field `allow`: the route is not public"));
             }
             (false, Some(allow)) => Access::Granted {
                 grants: numbered(&format!("{place}.allow"), allow.0, |place, _, grant| {
-                    Grant::from_entry(place, grant, names, &path)
+                    Grant::from_entry(place, grant, names, deployment, &path)
                 })?,
                 identity: known(place, "identity", entry.identity, &names.identities)?,
                 forward_claims: forwarded(place, entry.forward_claims)?,
@@ -80,6 +85,7 @@ impl Route {
                     ("allow", allow.is_some()),
                     ("identity", entry.identity.is_some()),
                     ("forward_claims", !entry.forward_claims.is_empty()),
+                    ("deployment", deployment == DeploymentPlace::Body),
                 ];
                 public(place, extra)?
             }
@@ -90,6 +96,7 @@ impl Route {
             hosts,
             methods: matching.methods.into_values(),
             path,
+            deployment,
             access,
         })
     }
@@ -100,11 +107,13 @@ impl Grant {
         place: &str,
         Object(entry): Object<GrantEntry>,
         names: &Names,
+        deployment: DeploymentPlace,
         path: &PathPattern,
     ) -> Result<Self, Error> {
-        if entry.deployments.is_some() && !path.names_deployment() {
-            let problem =
-                "found on a route whose `match.path` names none, wanted a segment {deployment}";
+        let is_named = path.names_deployment() || deployment == DeploymentPlace::Body;
+        if entry.deployments.is_some() && !is_named {
+            let problem = "found on a route whose `match.path` names none, wanted a segment \
+                           {deployment} there, or \"body.model\" as the route's `deployment`";
             return Err(Error::at(format!("{place}.deployments"), problem));
         }
         Ok(Self {
@@ -118,8 +127,23 @@ impl Grant {
     }
 }
 
+/// A deployment in the path and another one in the body would leave open which of them counts.
+fn deployment_place(
+    place: &str,
+    entry: Option<Text<Place>>,
+    path: &PathPattern,
+) -> Result<DeploymentPlace, Error> {
+    let deployment = entry.map_or(DeploymentPlace::Path, |Text(place)| place);
+    if deployment == DeploymentPlace::Body && path.names_deployment() {
+        let problem = "found \"body.model\" on a route whose `match.path` names the deployment, \
+                       wanted one of the two";
+        return Err(Error::at(format!("{place}.deployment"), problem));
+    }
+    Ok(deployment)
+}
+
 /// A public route with anything that only a token could satisfy is a mistake, not a wish.
-fn public(place: &str, extra: [(&str, bool); 3]) -> Result<Access, Error> {
+fn public(place: &str, extra: [(&str, bool); 4]) -> Result<Access, Error> {
     match extra.into_iter().find(|(_, present)| *present) {
         None => Ok(Access::Public),
         Some((key, _)) => {

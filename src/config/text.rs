@@ -25,10 +25,10 @@ impl<'de, W: Word> Deserialize<'de> for Text<W> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         // User information may be a password, and this is going to be logged.
-        let wrong = || match text.contains("://") && text.contains('@') {
-            true => D::Error::invalid_value(Unexpected::Other("user information"), &W::WANTED),
-            false => D::Error::invalid_value(Unexpected::Str(&text), &W::WANTED),
-        };
+        let has_user = text.contains("://") && text.contains('@');
+        let found =
+            if has_user { Unexpected::Other("user information") } else { Unexpected::Str(&text) };
+        let wrong = || D::Error::invalid_value(found, &W::WANTED);
         W::read(&text).map(Self).ok_or_else(wrong)
     }
 }
@@ -125,6 +125,15 @@ pub(super) enum Cloud {
     China,
     Public,
     UsGovernment,
+}
+
+/// Says where the deployment's name is read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DeploymentPlace {
+    /// In the request's body: the member or field `model`.
+    Body,
+    /// In the path: the segment `{deployment}`.
+    Path,
 }
 
 /// Names an accepted `typ`, in lower case and without `application/` (RFC 7515 §4.1.9).
@@ -250,6 +259,11 @@ word!(Header -> HeaderName, "a header name that is not one of HTTP's own or a cr
 word!(KeySetUri -> Uri, "a URI such as \"https://idp.example.com/jwks.json\", without user information and not link-local", Uri::parse);
 word!(TokenUri -> Uri, "a URI such as \"https://idp.example.com/token\", without user information and not link-local", Uri::parse);
 word!(TenantId -> String, TENANT, |text| is_guid(text).then(|| text.to_ascii_lowercase()));
+word!(Place -> DeploymentPlace, "one of \"path\", \"body.model\"", |text| match text {
+    "body.model" => Some(DeploymentPlace::Body),
+    "path" => Some(DeploymentPlace::Path),
+    _ => None,
+});
 word!(CloudName -> Cloud, "one of \"public\", \"us-government\", \"china\"", |text| match text {
     "china" => Some(Cloud::China),
     "public" => Some(Cloud::Public),

@@ -11,11 +11,15 @@ fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
         (AudienceMismatch, 401, "audience_mismatch", Some("invalid_token")),
         (AuthorizationAmbiguous, 400, "authorization_ambiguous", Some("invalid_request")),
         (AuthorizationMalformed, 400, "authorization_malformed", Some("invalid_request")),
+        (BodyLate, 408, "body_late", None),
+        (BodyMalformed, 400, "body_malformed", None),
+        (BodyTooLarge, 413, "body_too_large", None),
+        (BodyUnsupported, 415, "body_unsupported", None),
         (ClaimMissing, 403, "claim_missing", Some("insufficient_scope")),
         (ClaimsMalformed, 401, "claims_malformed", Some("invalid_token")),
         (ClientForbidden, 403, "client_forbidden", Some("insufficient_scope")),
         (
-            DeploymentForbidden { deployment: None },
+            DeploymentForbidden { deployment: String::new() },
             403,
             "deployment_forbidden",
             Some("insufficient_scope"),
@@ -28,6 +32,8 @@ fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
         (KeyUnknown, 401, "key_unknown", Some("invalid_token")),
         (KeysUnavailable { retry_after: WAIT }, 503, "keys_unavailable", None),
         (LifetimeExceeded, 401, "lifetime_exceeded", Some("invalid_token")),
+        (ModelMalformed, 400, "model_malformed", None),
+        (ModelMissing, 400, "model_missing", None),
         (PathRefused, 400, "path_refused", None),
         (RoleMissing, 403, "role_missing", Some("insufficient_scope")),
         (RouteUnknown, 404, "route_unknown", None),
@@ -39,6 +45,7 @@ fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
         (TokenMissing, 401, "token_missing", None),
         (TokenNotYetValid, 401, "token_not_yet_valid", Some("invalid_token")),
         (TokenTooLarge, 400, "token_too_large", Some("invalid_request")),
+        (TooManyWaiting { retry_after: WAIT }, 503, "too_many_waiting", None),
         (TypeForbidden, 401, "type_forbidden", Some("invalid_token")),
     ]
 }
@@ -91,7 +98,7 @@ fn a_missing_scope_is_named_in_the_challenge() {
 
 #[test]
 fn a_forbidden_deployment_is_named_if_its_name_is_plain() {
-    let reply = |name: &str| Denial::DeploymentForbidden { deployment: Some(name.into()) }.reply();
+    let reply = |name: &str| Denial::DeploymentForbidden { deployment: name.into() }.reply();
     let longest = "d".repeat(64);
     for name in ["gpt-4o", "Text_Embedding.3", &longest] {
         let message = format!("The caller may not use the deployment '{name}'.");
@@ -101,7 +108,7 @@ fn a_forbidden_deployment_is_named_if_its_name_is_plain() {
         let challenge = header(&reply, "www-authenticate").unwrap();
         assert!(challenge.ends_with(&format!("error_description=\"{message}\"")), "{challenge}");
     }
-    let unnamed = Denial::DeploymentForbidden { deployment: None }.reply();
+    let unnamed = reply("not plain");
     let overlong = "d".repeat(65);
     for name in ["", "GPT%204", "a\"b", "a\\b", "a'b", "a\r\nb", "\u{e9}", &overlong] {
         assert_eq!(reply(name), unnamed, "{name:?}");

@@ -140,7 +140,7 @@ fn verdict_of(issuer: usize, allow: &Value, claims: &Value) -> Result<(), Denial
     let list = routes(&json!([route]));
     let found = list.find("GET", "", "/gpt").unwrap();
     let Access::Granted { grants, .. } = &found.route.access else { panic!("public") };
-    admit(grants, issuer, found.deployment, &Claims::of(claims.clone()))
+    admit(grants, issuer, found.deployment.into(), &Claims::of(claims.clone()))
 }
 
 fn scope_missing(scopes: &[&str]) -> Result<(), Denial> {
@@ -148,7 +148,7 @@ fn scope_missing(scopes: &[&str]) -> Result<(), Denial> {
 }
 
 fn deployment_forbidden() -> Result<(), Denial> {
-    Err(Denial::DeploymentForbidden { deployment: Some("gpt".to_owned()) })
+    Err(Denial::DeploymentForbidden { deployment: "gpt".to_owned() })
 }
 
 /// A caller who satisfies every condition of [`full_grant`].
@@ -172,7 +172,7 @@ fn an_empty_grant_admits_everybody() {
 
 #[test]
 fn no_grant_admits_nobody() {
-    let denial = admit(&[], 0, None, &Claims::of(full_claims()));
+    let denial = admit(&[], 0, Deployment::Unnamed, &Claims::of(full_claims()));
     assert_eq!(denial, Err(Denial::IssuerForbidden));
 }
 

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use keyless::config::{
-    Access, ClaimValue, Config, Grant, HeaderName, HostPattern, Selector, Source, TokenType,
+    Access, ClaimValue, Config, DeploymentPlace, Grant, HeaderName, HostPattern, Selector, Source,
+    TokenType,
 };
 use keyless::signature::Algorithm;
 use keyless::verdicts::Limits;
@@ -56,6 +57,7 @@ fn what_is_not_said_has_the_default_of_the_table() {
     assert_eq!(jwks.unknown_kid_interval, Duration::from_secs(30));
     assert_eq!(config.verdicts, Limits { entries: 4096, bytes: 32 << 20 });
     assert!(config.identities.is_empty() && config.routes[0].hosts.is_empty());
+    assert_eq!(config.routes[0].deployment, DeploymentPlace::Path);
     let Access::Granted { grants, identity, forward_claims } = &config.routes[0].access else {
         panic!("public by default");
     };
@@ -107,6 +109,18 @@ fn what_is_said_of_a_route_is_kept() {
     assert_eq!((name.member(), &values[..]), ("department", &[ClaimValue::Text("R&D".into())][..]));
     assert_eq!(grants[1].deployments, ["gpt-4o-mini"]);
     assert!(matches!(config.routes[2].access, Access::Public));
+}
+
+#[test]
+fn a_deployment_may_stand_in_the_body() {
+    let config = accepted("/routes/1/deployment", json!("body.model"));
+    assert_eq!(config.routes[1].deployment, DeploymentPlace::Body);
+    let mut document = base();
+    document["routes"][1]["deployment"] = json!("body.model");
+    document["routes"][1]["allow"] = json!([{ "deployments": ["gpt-4o"] }]);
+    assert_eq!(grants(&parse(&document).unwrap(), 1)[0].deployments, ["gpt-4o"]);
+    let config = accepted("/routes/2/deployment", json!("path"));
+    assert_eq!(config.routes[2].deployment, DeploymentPlace::Path, "even where there is none");
 }
 
 #[test]

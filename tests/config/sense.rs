@@ -136,6 +136,7 @@ fn a_public_route_asks_for_nothing_and_gets_nothing() {
     assert_refused("/routes/2/allow", json!([{}]), problem);
     assert_refused("/routes/2/identity", json!("openai"), problem);
     assert_refused("/routes/2/forward_claims", json!({ "x-id": "oid" }), problem);
+    assert_refused("/routes/2/deployment", json!("body.model"), problem);
 }
 
 #[test]
@@ -148,7 +149,8 @@ fn a_route_that_is_not_public_says_who_may_pass() {
 
 #[test]
 fn a_deployment_is_granted_only_where_the_path_names_one() {
-    let problem = "found on a route whose `match.path` names none, wanted a segment {deployment}";
+    let problem = "found on a route whose `match.path` names none, wanted a segment {deployment} \
+                   there, or \"body.model\" as the route's `deployment`";
     assert_refused("/routes/1/allow/0/deployments", json!(["gpt-4o"]), problem);
     let others =
         ["{name}/chat", "{*deployment}", "{{deployment}}/chat", "x{deployment}", "{Deployment}"];
@@ -157,6 +159,16 @@ fn a_deployment_is_granted_only_where_the_path_names_one() {
         let found = message("/routes/0/match/path", Some(json!(path)));
         assert_eq!(found, format!("routes[0].allow[1].deployments: {problem}"));
     }
+}
+
+#[test]
+fn a_deployment_stands_in_one_place() {
+    let wanted = "one of \"path\", \"body.model\"";
+    let texts = ["", "body", "body.deployment", "Path", "query.model"];
+    assert_texts_refused("/routes/1/deployment", wanted, &texts);
+    let problem = "found \"body.model\" on a route whose `match.path` names the deployment, wanted \
+                   one of the two";
+    assert_refused("/routes/0/deployment", json!("body.model"), problem);
 }
 
 #[test]

@@ -18,7 +18,7 @@ const ENTRA_KEYS: &str = "expected one of `tenants`, `cloud`, `clients`";
 const JWKS_KEYS: &str = "expected one of `cluster`, `uri`, `discovery`, `inline`, `timeout`, \
                          `refresh`, `max_age`, `unknown_kid_interval`";
 const ROUTE_KEYS: &str = "expected one of `name`, `match`, `allow`, `identity`, `public`, \
-                          `forward_claims`";
+                          `forward_claims`, `deployment`";
 const DOCUMENT_KEYS: &str = "expected one of `issuers`, `identities`, `routes`, `verdicts`";
 const VERDICTS_KEYS: &str = "expected `entries` or `bytes`";
 const IDENTITY_KEYS: &str =
@@ -115,7 +115,6 @@ fn an_unknown_key_is_refused_at_every_level() {
 fn a_key_whose_behaviour_is_not_built_is_refused() {
     let keys = [
         ("/routes/0", "health", json!(true), ROUTE_KEYS),
-        ("/routes/0", "deployment", json!("path"), ROUTE_KEYS),
         ("", "report_only", json!(false), DOCUMENT_KEYS),
     ];
     for (parent, key, value, wanted) in keys {

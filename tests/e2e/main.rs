@@ -30,6 +30,7 @@ mod forgery;
 mod guard;
 mod issuers;
 mod istio;
+mod models;
 mod outage;
 mod paths;
 mod records;

@@ -77,6 +77,26 @@ impl Refusal {
         Self { status: 400, code, challenge: Challenge::Error("invalid_request") }
     }
 
+    /// 400: the body cannot be read, or names no model.
+    pub(crate) const fn bad_request(code: &'static str) -> Self {
+        Self { status: 400, code, challenge: Challenge::None }
+    }
+
+    /// 408: the body did not come.
+    pub(crate) const fn late(code: &'static str) -> Self {
+        Self { status: 408, code, challenge: Challenge::None }
+    }
+
+    /// 413: the body is too large.
+    pub(crate) const fn too_large(code: &'static str) -> Self {
+        Self { status: 413, code, challenge: Challenge::None }
+    }
+
+    /// 415: the body is of another type.
+    pub(crate) const fn unsupported(code: &'static str) -> Self {
+        Self { status: 415, code, challenge: Challenge::None }
+    }
+
     /// 400: the path can be read in more than one way.
     pub(crate) const fn path_refused() -> Self {
         Self { status: 400, code: "path_refused", challenge: Challenge::None }

@@ -30,7 +30,7 @@ async fn credentials_in_the_trailers_do_not_reach_the_backend() {
 }
 
 /// Lets HTTP/1.1 trailers through, which Envoy drops unless told otherwise.
-fn with_trailers(shipped: Blueprint) -> Blueprint {
+pub(crate) fn with_trailers(shipped: Blueprint) -> Blueprint {
     let shipped = shipped.connection_manager(|manager| {
         manager["http_protocol_options"]["enable_trailers"] = true.into();
     });

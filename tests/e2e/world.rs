@@ -225,6 +225,12 @@ pub(crate) fn without_an_id(shipped: Blueprint) -> Blueprint {
     })
 }
 
+/// Puts a route before those of the shipped configuration.
+pub(crate) fn shipped_with(route: Value) -> impl FnOnce(Blueprint) -> Blueprint {
+    let add = |plugin: &mut Value| plugin["routes"].as_array_mut().unwrap().insert(0, route);
+    |shipped: Blueprint| shipped.plugin(add)
+}
+
 /// Makes a client that keeps no connection and follows nothing.
 pub(crate) fn client() -> reqwest::ClientBuilder {
     let client = Client::builder().no_proxy().timeout(ANSWERED_WITHIN);

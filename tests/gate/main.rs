@@ -11,6 +11,7 @@
 )]
 
 mod backoff;
+mod bodies;
 mod clock;
 mod discovery;
 mod entra;

@@ -118,6 +118,11 @@ impl Script {
         self.gate.admit(self.last_stream, Head::new(request.0), self.now)
     }
 
+    pub(crate) fn ask_without_body(&mut self, request: Request) -> Option<Ruling> {
+        self.last_stream += 1;
+        self.gate.admit(self.last_stream, Head::new(request.0).without_body(), self.now)
+    }
+
     pub(crate) fn calls(&mut self) -> Vec<(Fetch, Call)> {
         self.gate.calls(self.now)
     }
