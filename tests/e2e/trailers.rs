@@ -36,7 +36,8 @@ pub(crate) fn with_trailers(shipped: Blueprint) -> Blueprint {
     });
     shipped.edit(|bootstrap| {
         let clusters = bootstrap["static_resources"]["clusters"].as_sequence_mut().unwrap();
-        let openai = clusters.iter_mut().find(|cluster| cluster["name"] == "openai").unwrap();
+        let tier = |cluster: &&mut serde_yaml_ng::Value| cluster["name"] == "openai_provisioned";
+        let openai = clusters.iter_mut().find(tier).unwrap();
         let options = &mut openai["typed_extension_protocol_options"]
             ["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
         options.as_mapping_mut().unwrap().remove("auto_config");
