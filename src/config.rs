@@ -40,6 +40,8 @@ pub struct Config {
     pub claims: Wanted,
     /// How many verified tokens a thread remembers.
     pub verdicts: Limits,
+    /// Nobody is refused for a fault of its own; what would be said is recorded.
+    pub report_only: bool,
 }
 
 /// Says what is wrong with a configuration, and where.
@@ -103,7 +105,8 @@ impl TryFrom<Document> for Config {
         let stripped = stripped(&routes);
         let claims = claims(&routes);
         let verdicts = limits(document.verdicts);
-        Ok(Self { issuers, identities, routes, stripped, claims, verdicts })
+        let report_only = document.report_only;
+        Ok(Self { issuers, identities, routes, stripped, claims, verdicts, report_only })
     }
 }
 

@@ -145,6 +145,11 @@ impl Denial {
         self.entry().0
     }
 
+    /// Returns true if there is no identity token: then a request would go on in vain.
+    pub fn is_about_identity(&self) -> bool {
+        matches!(self, Self::IdentityRejected | Self::IdentityUnavailable { .. })
+    }
+
     /// Returns the reply for this reason.
     pub fn reply(&self) -> Reply {
         let (code, _, kind) = self.entry();

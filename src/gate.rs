@@ -39,6 +39,7 @@ pub struct Gate {
     identities: Identities,
     routes: Routes,
     stripped: Vec<HeaderName>,
+    report_only: bool,
     waiting: Vec<Waiting>,
     /// A thread that serves nobody asks nobody: nothing is fetched before a request waits for it.
     awake: bool,
@@ -140,11 +141,13 @@ impl Gate {
         environment: impl Fn(&str) -> Option<String>,
         shared: &Rc<dyn SharedData>,
     ) -> Self {
-        let Config { issuers, identities, routes, stripped, claims, verdicts } = config;
+        let Config { issuers, identities, routes, stripped, claims, verdicts, report_only } =
+            config;
         let issuers = Issuers::new(issuers, claims, verdicts, crypto, shared);
         let identities = Identities::new(identities, &environment, shared);
         let routes = Routes::new(routes);
-        Self { issuers, identities, routes, stripped, waiting: Vec::new(), awake: false }
+        let waiting = Vec::new();
+        Self { issuers, identities, routes, stripped, report_only, waiting, awake: false }
     }
 
     /// Decides a new request, or keeps it and returns `None`: then [`Gate::released`] decides it,
@@ -153,7 +156,10 @@ impl Gate {
         let content = Content::of(&head);
         match self.rule(&head, &content, now, now) {
             Ok(ruling) => Some(ruling),
-            Err(pending) if self.waiting.len() >= pending.room => Some(pending.turn_away()),
+            Err(pending) if self.waiting.len() >= pending.room => {
+                let (denial, record) = pending.turn_away();
+                Some(self.give_up(&head, &denial, record, now))
+            }
             Err(pending) => {
                 self.awake = true;
                 self.waiting.push(Waiting::new(stream, head, content, pending, now));
@@ -206,7 +212,11 @@ impl Gate {
             }
             match self.rule(&waiting.head, &waiting.content, waiting.arrived, now) {
                 Ok(ruling) => released.push((waiting.stream, ruling)),
-                Err(pending) if is_overdue => released.push((waiting.stream, pending.give_up())),
+                Err(pending) if is_overdue => {
+                    let Pending { otherwise, record, .. } = *pending;
+                    let ruling = self.give_up(&waiting.head, &otherwise, record, now);
+                    released.push((waiting.stream, ruling));
+                }
                 Err(pending) => {
                     waiting.pending = pending;
                     self.waiting.push(waiting);
@@ -300,10 +310,49 @@ impl Gate {
             Ok(forward) => return Ok(Ruling::forward(forward, record)),
             Err(stop) => stop,
         };
-        match self.pending(stop, arrived, now) {
-            Ok(pending) => Err(Box::new(Pending { record, ..pending })),
-            Err(denial) => Ok(Ruling::deny(&denial, record)),
+        let denial = match self.pending(stop, arrived, now) {
+            Ok(pending) => return Err(Box::new(Pending { record, ..pending })),
+            Err(denial) => denial,
+        };
+        match self.refuse(head, &denial, &record, now) {
+            Ok(ruling) => Ok(ruling),
+            Err(stop) => match self.pending(stop, arrived, now) {
+                Ok(pending) => Err(Box::new(Pending { record, ..pending })),
+                Err(denial) => Ok(Ruling::deny(&denial, record)),
+            },
         }
+    }
+
+    /// Refuses a request, or only records that it would be refused, and lets it go on.
+    fn refuse(
+        &self,
+        head: &Head,
+        denial: &Denial,
+        record: &Record,
+        now: SystemTime,
+    ) -> Result<Ruling, Stop> {
+        if !self.report_only || denial.is_about_identity() {
+            return Ok(Ruling::deny(denial, record.clone()));
+        }
+        let find = |path| self.routes.find(head.method(), head.host(), path);
+        let found = head.path().ok().and_then(find);
+        let (identity, wanted) = match found.map(|found| &found.route.access) {
+            Some(Access::Granted { identity, forward_claims, .. }) => {
+                (*identity, forward_claims.as_slice())
+            }
+            Some(Access::Public) | None => (None, &[][..]),
+        };
+        let claims =
+            record.verified.as_ref().map(|verified| forward::values(wanted, verified.claims()));
+        let token = identity.map(|at| self.identities.token(at, now)).transpose()?;
+        let forward = Forward::new(head, &self.stripped, token, claims.unwrap_or_default());
+        Ok(Ruling::forward(forward, Record { reason: denial.code(), ..record.clone() }))
+    }
+
+    /// Refuses a request that can wait no longer.
+    fn give_up(&self, head: &Head, denial: &Denial, record: Record, now: SystemTime) -> Ruling {
+        let ruling = self.refuse(head, denial, &record, now);
+        ruling.unwrap_or_else(|_| Ruling::deny(denial, record))
     }
 
     /// The way of a request, from the first byte to the last check.

@@ -262,6 +262,9 @@ impl Shared {
         let verifier = if host.is_some() { "the host" } else { "the sandbox" };
         let (issuers, routes) = (config.issuers.len(), config.routes.len());
         info!("keyless {version}: issuers {issuers}, routes {routes}, signatures by {verifier}");
+        if config.report_only {
+            warn!("report_only: callers are not refused for their faults, which are only recorded");
+        }
         metrics.gauge("keyless_host_crypto", u64::from(host.is_some()));
         let crypto: Box<dyn Crypto> = match host {
             Some(host) => Box::new(host),

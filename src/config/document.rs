@@ -25,6 +25,8 @@ pub(super) struct Document {
     pub(super) identities: BTreeMap<String, Object<IdentityEntry>>,
     pub(super) routes: NonEmpty<Object<RouteEntry>>,
     pub(super) verdicts: Option<Object<VerdictsEntry>>,
+    #[serde(default)]
+    pub(super) report_only: bool,
 }
 
 #[derive(Deserialize)]

@@ -104,18 +104,10 @@ impl Pending {
         Self { room: MAX_WAITING.div_euclid(2), ..self }
     }
 
-    pub(super) fn give_up(self) -> Ruling {
-        Ruling::deny(&self.otherwise, self.record)
-    }
-
-    /// Refuses a request for which there is no room.
-    pub(super) fn turn_away(self) -> Ruling {
-        match self.fetch {
-            Some(_) => self.give_up(),
-            None => {
-                Ruling::deny(&Denial::TooManyWaiting { retry_after: ALREADY_TRYING }, self.record)
-            }
-        }
+    /// Says what a request is told for which there is no room.
+    pub(super) fn turn_away(self) -> (Denial, Record) {
+        let full = Denial::TooManyWaiting { retry_after: ALREADY_TRYING };
+        (if self.fetch.is_some() { self.otherwise } else { full }, self.record)
     }
 }
 

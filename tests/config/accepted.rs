@@ -56,6 +56,7 @@ fn what_is_not_said_has_the_default_of_the_table() {
     assert_eq!(jwks.max_age, Duration::from_hours(24));
     assert_eq!(jwks.unknown_kid_interval, Duration::from_secs(30));
     assert_eq!(config.verdicts, Limits { entries: 4096, bytes: 32 << 20 });
+    assert!(!config.report_only);
     assert!(config.identities.is_empty() && config.routes[0].hosts.is_empty());
     assert_eq!(config.routes[0].deployment, DeploymentPlace::Path);
     let Access::Granted { grants, identity, forward_claims } = &config.routes[0].access else {
@@ -121,6 +122,13 @@ fn a_deployment_may_stand_in_the_body() {
     assert_eq!(grants(&parse(&document).unwrap(), 1)[0].deployments, ["gpt-4o"]);
     let config = accepted("/routes/2/deployment", json!("path"));
     assert_eq!(config.routes[2].deployment, DeploymentPlace::Path, "even where there is none");
+}
+
+#[test]
+fn a_gate_may_be_told_to_report_only() {
+    let mut document = base();
+    document["report_only"] = json!(true);
+    assert!(parse(&document).unwrap().report_only);
 }
 
 #[test]

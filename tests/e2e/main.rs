@@ -35,6 +35,7 @@ mod outage;
 mod paths;
 mod records;
 mod rejection;
+mod reporting;
 mod rollover;
 mod secrets;
 mod sharing;

@@ -20,6 +20,7 @@ mod identities;
 mod inline;
 mod keys;
 mod memory;
+mod reporting;
 mod scripted;
 mod sharing;
 
