@@ -6,6 +6,7 @@
 //! there is one way to an admission, however often it is walked.
 
 mod forward;
+mod health;
 mod identities;
 mod issuers;
 mod ruling;
@@ -282,7 +283,7 @@ impl Gate {
     fn identity_of(&self, name: &str) -> Option<usize> {
         match &self.routes.named(name)?.access {
             Access::Granted { identity, .. } => *identity,
-            Access::Public => None,
+            Access::Health | Access::Public => None,
         }
     }
 
@@ -307,7 +308,7 @@ impl Gate {
     ) -> Result<Ruling, Box<Pending>> {
         let mut record = Record::default();
         let stop = match self.decide(head, content, &mut record, now) {
-            Ok(forward) => return Ok(Ruling::forward(forward, record)),
+            Ok(verdict) => return Ok(Ruling { verdict, record }),
             Err(stop) => stop,
         };
         let denial = match self.pending(stop, arrived, now) {
@@ -340,13 +341,14 @@ impl Gate {
             Some(Access::Granted { identity, forward_claims, .. }) => {
                 (*identity, forward_claims.as_slice())
             }
-            Some(Access::Public) | None => (None, &[][..]),
+            Some(Access::Health | Access::Public) | None => (None, &[][..]),
         };
         let claims =
             record.verified.as_ref().map(|verified| forward::values(wanted, verified.claims()));
         let token = identity.map(|at| self.identities.token(at, now)).transpose()?;
         let forward = Forward::new(head, &self.stripped, token, claims.unwrap_or_default());
-        Ok(Ruling::forward(forward, Record { reason: denial.code(), ..record.clone() }))
+        let record = Record { reason: denial.code(), ..record.clone() };
+        Ok(Ruling { verdict: Verdict::Forward(forward), record })
     }
 
     /// Refuses a request that can wait no longer.
@@ -357,21 +359,26 @@ impl Gate {
 
     /// The way of a request, from the first byte to the last check.
     fn decide(
-        &self,
+        &mut self,
         head: &Head,
         content: &Content,
         record: &mut Record,
         now: SystemTime,
-    ) -> Result<Forward, Stop> {
+    ) -> Result<Verdict, Stop> {
         let path = head.path()?;
         let found = self.routes.find(head.method(), head.host(), path);
         let found = found.ok_or(Denial::RouteUnknown)?;
         record.route = Some(found.route.name.clone());
         let stripped = &self.stripped;
         let (grants, identity, forward_claims) = match &found.route.access {
+            Access::Health => {
+                // So that the next probe, or the first request, finds what this one did not.
+                self.awake = true;
+                return Ok(self.health(record, now));
+            }
             Access::Public => {
                 record.reason = "public";
-                return Ok(Forward::new(head, stripped, None, Vec::new()));
+                return Ok(Verdict::Forward(Forward::new(head, stripped, None, Vec::new())));
             }
             Access::Granted { grants, identity, forward_claims } => {
                 (grants, *identity, forward_claims)
@@ -391,7 +398,8 @@ impl Gate {
         record.deployment = deployment.name().map(str::to_owned);
         record.reason = "ok";
         let token = identity.map(|at| self.identities.token(at, now)).transpose()?;
-        Ok(Forward::new(head, stripped, token, forward::values(forward_claims, claims)))
+        let claims = forward::values(forward_claims, claims);
+        Ok(Verdict::Forward(Forward::new(head, stripped, token, claims)))
     }
 
     /// Says what to wait for, or that waiting does not help.

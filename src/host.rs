@@ -301,13 +301,15 @@ impl Shared {
 
     /// Carries out a ruling on the stream of the effective context.
     fn apply(&self, ruling: Ruling) -> Action {
-        let verdict = match ruling.verdict {
-            Verdict::Deny(_) => "refused",
-            Verdict::Forward(_) => "admitted",
-        };
+        let verdict = ruling.verdict.word();
         self.metrics.borrow_mut().count_request(verdict, &ruling.record);
         record(verdict, &ruling.record);
         match ruling.verdict {
+            Verdict::Answer(reply) => {
+                // A probe may have found that something is to be fetched.
+                _ = hostcalls::set_tick_period(AT_ONCE);
+                send(&reply)
+            }
             Verdict::Deny(reply) => send(&reply),
             Verdict::Forward(forward) => edit(&forward),
         }

@@ -39,6 +39,8 @@ pub enum Access {
         /// Headers that are set to the value of a claim.
         forward_claims: Vec<(HeaderName, ClaimName)>,
     },
+    /// Everybody; the gateway itself answers whether it is ready.
+    Health,
     /// Everybody, without any identity.
     Public,
 }
@@ -69,26 +71,33 @@ impl Route {
         let Object(matching) = entry.matching;
         let path = matching.path.0;
         let deployment = deployment_place(place, entry.deployment, &path)?;
-        let access = match (entry.public, entry.allow.take()) {
-            (false, None) => {
+        let allow = entry.allow.take();
+        let extra = [
+            ("allow", allow.is_some()),
+            ("identity", entry.identity.is_some()),
+            ("forward_claims", !entry.forward_claims.is_empty()),
+            ("deployment", deployment == DeploymentPlace::Body),
+            ("public", entry.health && entry.public),
+        ];
+        let access = match (entry.health, entry.public, allow) {
+            (true, _, _) => {
+                bare(place, extra, "a health route, wanted none: the gateway itself answers")?;
+                Access::Health
+            }
+            (false, true, _) => {
+                bare(place, extra, "a public route, wanted none: it asks for no token")?;
+                Access::Public
+            }
+            (false, false, None) => {
                 return Err(Error::at(place, "missing field `allow`: the route is not public"));
             }
-            (false, Some(allow)) => Access::Granted {
+            (false, false, Some(allow)) => Access::Granted {
                 grants: numbered(&format!("{place}.allow"), allow.0, |place, _, grant| {
                     Grant::from_entry(place, grant, names, deployment, &path)
                 })?,
                 identity: known(place, "identity", entry.identity, &names.identities)?,
                 forward_claims: forwarded(place, entry.forward_claims)?,
             },
-            (true, allow) => {
-                let extra = [
-                    ("allow", allow.is_some()),
-                    ("identity", entry.identity.is_some()),
-                    ("forward_claims", !entry.forward_claims.is_empty()),
-                    ("deployment", deployment == DeploymentPlace::Body),
-                ];
-                public(place, extra)?
-            }
         };
         let hosts = matching.hosts.map_or_else(Vec::new, NonEmpty::into_values);
         Ok(Self {
@@ -142,14 +151,12 @@ fn deployment_place(
     Ok(deployment)
 }
 
-/// A public route with anything that only a token could satisfy is a mistake, not a wish.
-fn public(place: &str, extra: [(&str, bool); 4]) -> Result<Access, Error> {
+/// A route with anything that only a token could satisfy, and that asks for none, is a mistake, not a
+/// wish.
+fn bare(place: &str, extra: [(&str, bool); 5], found_on: &str) -> Result<(), Error> {
     match extra.into_iter().find(|(_, present)| *present) {
-        None => Ok(Access::Public),
-        Some((key, _)) => {
-            let problem = "found on a public route, wanted none: it asks for no token";
-            Err(Error::at(format!("{place}.{key}"), problem))
-        }
+        None => Ok(()),
+        Some((key, _)) => Err(Error::at(format!("{place}.{key}"), format!("found on {found_on}"))),
     }
 }
 

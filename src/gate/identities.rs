@@ -43,6 +43,12 @@ impl Identities {
         token.ok_or(Stop::TokenMissing(at))
     }
 
+    /// Returns the name of each identity, and whether its token is held.
+    pub(super) fn readiness(&self, now: SystemTime) -> impl Iterator<Item = (&str, bool)> {
+        let is_ready = move |entry: &Entry| entry.token.refresh.value(now).is_some();
+        self.0.iter().map(move |entry| (entry.endpoint.name(), is_ready(entry)))
+    }
+
     /// Says whether to wait for a token that is not there.
     pub(super) fn pending(&self, at: usize, now: SystemTime) -> Result<Pending, Denial> {
         let unavailable = |retry_after| Denial::IdentityUnavailable { retry_after };

@@ -76,6 +76,12 @@ impl Issuers {
         Ok((issuer.entry, remembered.verified))
     }
 
+    /// Returns the name of each issuer, and whether its keys are held.
+    pub(super) fn readiness(&self, now: SystemTime) -> impl Iterator<Item = (&str, bool)> {
+        let is_ready = move |entry: &Entry| entry.keys.refresh.value(now).is_some();
+        self.entries.iter().map(move |entry| (&*entry.issuer.name, is_ready(entry)))
+    }
+
     /// Returns the calls that are due, and counts them as in flight.
     pub(super) fn calls(&mut self, now: SystemTime) -> impl Iterator<Item = (Fetch, Call)> {
         let entries = self.entries.iter_mut().enumerate();

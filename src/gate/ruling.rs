@@ -16,9 +16,11 @@ pub struct Ruling {
     pub record: Record,
 }
 
-/// Says what becomes of a request. All that is not [`Verdict::Forward`] is a refusal.
+/// Says what becomes of a request. Nothing but [`Verdict::Forward`] goes on.
 #[derive(Debug)]
 pub enum Verdict {
+    /// The gateway itself answers it, with this reply.
+    Answer(Reply),
     /// It goes no further; the caller gets this reply.
     Deny(Reply),
     /// It goes on, changed like this.
@@ -29,7 +31,7 @@ pub enum Verdict {
 /// that were verified.
 #[derive(Clone, Default)]
 pub struct Record {
-    /// `ok`, `public`, or the code of the denial.
+    /// `ok`, `public`, `ready`, `not_ready`, or the code of the denial.
     pub reason: &'static str,
     /// The name of the issuer's entry.
     pub issuer: Option<Rc<str>>,
@@ -39,6 +41,17 @@ pub struct Record {
     pub verified: Option<Rc<Verified>>,
     /// The deployment that an admitted request is for.
     pub deployment: Option<String>,
+}
+
+impl Verdict {
+    /// Returns the word for it in filter state and counters.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Answer(reply) if reply.status >= 400 => "refused",
+            Self::Answer(_) | Self::Forward(_) => "admitted",
+            Self::Deny(_) => "refused",
+        }
+    }
 }
 
 impl Record {
@@ -73,9 +86,5 @@ impl Ruling {
     pub(super) fn deny(denial: &Denial, mut record: Record) -> Self {
         record.reason = denial.code();
         Self { verdict: Verdict::Deny(denial.reply()), record }
-    }
-
-    pub(super) fn forward(forward: Forward, record: Record) -> Self {
-        Self { verdict: Verdict::Forward(forward), record }
     }
 }

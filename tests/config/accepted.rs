@@ -125,6 +125,17 @@ fn a_deployment_may_stand_in_the_body() {
 }
 
 #[test]
+fn a_route_may_be_for_probes() {
+    let mut document = base();
+    document["routes"][2] = json!({
+        "name": "ready", "match": { "methods": ["GET"], "path": "/readyz" }, "health": true
+    });
+    assert!(matches!(parse(&document).unwrap().routes[2].access, Access::Health));
+    document["routes"][2]["public"] = json!(false);
+    assert!(parse(&document).is_ok());
+}
+
+#[test]
 fn a_gate_may_be_told_to_report_only() {
     let mut document = base();
     document["report_only"] = json!(true);

@@ -140,6 +140,27 @@ fn a_public_route_asks_for_nothing_and_gets_nothing() {
 }
 
 #[test]
+fn a_health_route_is_the_gateways_own() {
+    let problem = "found on a health route, wanted none: the gateway itself answers";
+    let extra = [
+        ("allow", json!([{}])),
+        ("identity", json!("openai")),
+        ("forward_claims", json!({ "x-id": "oid" })),
+        ("deployment", json!("body.model")),
+        ("public", json!(true)),
+    ];
+    for (key, value) in extra {
+        let mut document = base();
+        let route = document["routes"][2].as_object_mut().unwrap();
+        route.remove("public");
+        route.insert("health".to_owned(), json!(true));
+        assert!(parse(&document).is_ok());
+        document["routes"][2][key] = value;
+        assert_eq!(parse(&document).map(drop), Err(format!("routes[2].{key}: {problem}")));
+    }
+}
+
+#[test]
 fn a_route_that_is_not_public_says_who_may_pass() {
     let problem = |at| format!("routes[{at}]: missing field `allow`: the route is not public");
     assert_eq!(message("/routes/0/allow", None), problem(0));

@@ -28,6 +28,7 @@ mod configuration;
 mod flood;
 mod forgery;
 mod guard;
+mod health;
 mod issuers;
 mod istio;
 mod models;

@@ -16,6 +16,7 @@ mod clock;
 mod discovery;
 mod entra;
 mod equivalence;
+mod health;
 mod identities;
 mod inline;
 mod keys;

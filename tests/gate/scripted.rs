@@ -326,7 +326,7 @@ pub(crate) fn reason(ruling: &Ruling) -> &'static str {
 pub(crate) fn status(ruling: &Ruling) -> u16 {
     match &ruling.verdict {
         Verdict::Deny(reply) => reply.status,
-        Verdict::Forward(_) => panic!("admitted"),
+        Verdict::Answer(_) | Verdict::Forward(_) => panic!("not refused"),
     }
 }
 

@@ -1,0 +1,53 @@
+//! What probes are told of a gateway.
+
+use std::time::Duration;
+
+use local_azure::Fault;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::reply::Reply;
+use crate::world::{World, eventually};
+
+async fn probe(world: &World) -> (u16, Value) {
+    let reply = Reply::to(world.request(Method::GET, "/readyz")).await.unwrap();
+    assert_eq!(reply.header("content-type"), Some("application/json"), "{reply:?}");
+    assert_eq!(reply.header("cache-control"), Some("no-store"), "{reply:?}");
+    (reply.status, reply.json())
+}
+
+fn told(keys: bool, identity: bool) -> Value {
+    json!({"ready": keys && identity, "issuers": {"entra": keys}, "identities": {"openai": identity}})
+}
+
+#[tokio::test]
+async fn probes_make_every_worker_ready_though_nobody_else_asks() {
+    let world = World::start().await;
+    assert_eq!(probe(&world).await, (503, told(false, false)));
+    for line in &mut world.lines().await {
+        let mut ask = async || line.ask(b"GET /readyz HTTP/1.1\r\nhost: g\r\n\r\n").await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while ask().await.status == 503 {
+            assert!(Instant::now() < deadline, "never ready");
+            sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(ask().await.json(), told(true, true));
+    }
+    assert!(world.azure.openai.requests().is_empty(), "the gateway itself answers");
+    world.assert_every_worker_admits().await;
+    world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_probe_names_what_is_missing_and_service_goes_on_meanwhile() {
+    let world = World::start().await;
+    world.azure.imds.fault(Fault::Status(503));
+    let keys_alone = async || (probe(&world).await == (503, told(true, false))).then_some(());
+    eventually("the keys have come", keys_alone).await;
+    let live = Reply::to(world.request(Method::GET, "/healthz")).await.unwrap();
+    assert_eq!(live.status, 200, "{live:?}");
+    world.azure.imds.heal();
+    let all = async || (probe(&world).await == (200, told(true, true))).then_some(());
+    eventually("the identity token has come", all).await;
+}
