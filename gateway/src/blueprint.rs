@@ -18,6 +18,7 @@ mod tests;
 const SHIPPED: &str = include_str!("../../envoy.yaml");
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 const HTTP_CONNECTION_MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
@@ -116,6 +117,16 @@ impl Blueprint {
         self.edit(|bootstrap| clusters(bootstrap).push(cluster)).endpoint(name, address)
     }
 
+    /// Adds a cluster that leads nowhere.
+    #[must_use]
+    pub fn cluster_without_endpoints(self, name: &str) -> Self {
+        let cluster = serde_json::json!({
+            "name": name, "load_assignment": { "cluster_name": name, "endpoints": [] },
+        });
+        let cluster = serde_yaml_ng::to_value(cluster).expect("JSON is YAML");
+        self.edit(|bootstrap| clusters(bootstrap).push(cluster))
+    }
+
     /// Edits keyless's own configuration, the JSON text inside the file.
     #[must_use]
     pub fn plugin(self, edit: impl FnOnce(&mut serde_json::Value)) -> Self {
@@ -182,6 +193,37 @@ impl Blueprint {
     ///
     /// When a cluster was not swapped, or one was named that the file does not have.
     pub fn yaml(&self) -> Result<String, BlueprintError> {
+        self.local().map(|bootstrap| text(&bootstrap))
+    }
+
+    /// Writes the local configuration without its listeners, which Envoy reads from the file
+    /// `listeners` whenever another takes its place in that folder, and what that file holds
+    /// (`DiscoveryResponse`).
+    pub(crate) fn apart(&self, listeners: &Path) -> Result<[String; 2], BlueprintError> {
+        let mut bootstrap = self.local()?;
+        let resources = table(&mut bootstrap["static_resources"]).remove("listeners");
+        let mut resources = resources.unwrap_or_default();
+        for listener in list(&mut resources) {
+            listener["@type"] = LISTENER.into();
+        }
+        let source = serde_json::json!({
+            "resource_api_version": "V3",
+            "path_config_source": {
+                "path": listeners, "watched_directory": { "path": listeners.parent() },
+            },
+        });
+        let source = serde_yaml_ng::to_value(source).expect("JSON is YAML");
+        bootstrap["dynamic_resources"]["lds_config"] = source;
+        // Envoy wants a name wherever it is given something, even by a file.
+        for name in ["id", "cluster"] {
+            bootstrap["node"][name] = "gateway".into();
+        }
+        let mut found = Mapping::new();
+        found.insert("resources".into(), resources);
+        Ok([text(&bootstrap), text(&found.into())])
+    }
+
+    fn local(&self) -> Result<Value, BlueprintError> {
         let mut bootstrap = self.bootstrap.clone();
         *module(&mut bootstrap) = self.module.to_string_lossy().into();
         bind_to_loopback(&mut bootstrap["admin"]);
@@ -204,7 +246,7 @@ impl Blueprint {
         }
         match endpoints.into_keys().next() {
             Some(cluster) => Err(BlueprintError::UnknownCluster(cluster)),
-            None => Ok(serde_yaml_ng::to_string(&bootstrap).expect("what was YAML can be written")),
+            None => Ok(bootstrap),
         }
     }
 }
@@ -315,6 +357,10 @@ fn connection_manager(bootstrap: &mut Value) -> &mut Value {
         .map(|filter| &mut filter["typed_config"])
         .find(|filter| filter["@type"] == HTTP_CONNECTION_MANAGER)
         .expect("envoy.yaml has the HTTP connection manager")
+}
+
+fn text(value: &Value) -> String {
+    serde_yaml_ng::to_string(value).expect("what was YAML can be written")
 }
 
 fn clusters(bootstrap: &mut Value) -> &mut Vec<Value> {

@@ -43,6 +43,12 @@ pub struct StartOptions {
     pub log_level: String,
     /// Variables that Envoy has in its environment besides those of this process; none by default.
     pub environment: Vec<(String, String)>,
+    /// Whether [`Gateway::push`] can give it other listeners; false by default, as the shipped file
+    /// has them in itself.
+    pub is_dynamic: bool,
+    /// How long old listeners and filter chains serve on after [`Gateway::push`]
+    /// (`--drain-time-s`): ten minutes by default, like Envoy's own.
+    pub drain: Duration,
     /// How long Envoy may take until it serves, a minute by default: it compiles the module first.
     pub ready_within: Duration,
 }
@@ -90,7 +96,16 @@ impl Gateway {
             return Err(GatewayError::NoModule(blueprint.module().to_owned()));
         }
         let folder = tempfile::Builder::new().prefix("gateway-").tempdir()?;
-        fs::write(folder.path().join("envoy.yaml"), blueprint.yaml()?)?;
+        let bootstrap = if options.is_dynamic {
+            let place = listeners(folder.path());
+            let [bootstrap, listeners] = blueprint.apart(&place)?;
+            fs::create_dir_all(place.parent().unwrap_or(folder.path()))?;
+            fs::write(place, listeners)?;
+            bootstrap
+        } else {
+            blueprint.yaml()?
+        };
+        fs::write(folder.path().join("envoy.yaml"), bootstrap)?;
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut gateway = Self {
             process: Process::spawn(command(Path::new(&envoy), folder.path(), &options)?)?,
@@ -164,6 +179,46 @@ impl Gateway {
             Some((name.to_owned(), value.parse().ok()?))
         });
         Ok(stats.collect())
+    }
+
+    /// Gives Envoy the listeners of this configuration in place of its present ones, as a control
+    /// plane does, and waits until it has taken them; all else stays. It must have been started for
+    /// that ([`StartOptions::is_dynamic`]).
+    ///
+    /// # Errors
+    ///
+    /// When no configuration can be derived, when Envoy ends, and when it does not take it in time,
+    /// for instance because it is refused.
+    pub async fn push(&self, blueprint: &Blueprint) -> Result<(), GatewayError> {
+        let place = listeners(self.folder.path());
+        let [_, listeners] = blueprint.apart(&place)?;
+        let before = self.updates().await;
+        let new = self.folder.path().join("new.yaml");
+        fs::write(&new, listeners)?;
+        // Envoy looks when a file is moved into the folder, and would read half of a written one.
+        fs::rename(new, place)?;
+        let deadline = Instant::now() + ANSWERED_WITHIN;
+        self.until(deadline, "the new listeners", async || {
+            (self.updates().await > before).then_some(())
+        })
+        .await
+    }
+
+    /// Counts how often Envoy has taken other listeners.
+    async fn updates(&self) -> Option<u64> {
+        self.stats().await.ok()?.remove("listener_manager.lds.update_success")
+    }
+
+    /// Returns the memory that Envoy holds (`VmRSS`, proc(5)), in KiB.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy has ended.
+    pub fn resident(&self) -> io::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        size.ok_or_else(|| io::Error::other("no VmRSS"))
     }
 
     /// Ends Envoy in an orderly way; its logs are complete then and can still be read.
@@ -255,9 +310,20 @@ impl Drop for Gateway {
 
 impl Default for StartOptions {
     fn default() -> Self {
-        let ready_within = Duration::from_mins(1);
-        Self { workers: 2, log_level: "warning".to_owned(), environment: Vec::new(), ready_within }
+        Self {
+            workers: 2,
+            log_level: "warning".to_owned(),
+            environment: Vec::new(),
+            is_dynamic: false,
+            drain: Duration::from_mins(10),
+            ready_within: Duration::from_mins(1),
+        }
     }
+}
+
+/// Where the listeners are, in the gateway's own folder.
+fn listeners(folder: &Path) -> PathBuf {
+    folder.join("listeners/current.yaml")
 }
 
 /// Makes a client that keeps no connections: they would not outlive the runtime of the test that
@@ -274,6 +340,7 @@ fn command(envoy: &Path, folder: &Path, options: &StartOptions) -> io::Result<Co
         .envs(options.environment.iter().map(|(name, value)| (name, value)))
         .args(["--config-path", "envoy.yaml", "--admin-address-path", "admin.address"])
         .args(["--use-dynamic-base-id", "--base-id-path", "base.id"])
+        .args(["--drain-time-s", &options.drain.as_secs().to_string()])
         .args(["--concurrency", &options.workers.to_string()])
         .args(["--log-level", &options.log_level, "--component-log-level", "wasm:debug"])
         .args(["--file-flush-interval-msec", "20"])

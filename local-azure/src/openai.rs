@@ -12,6 +12,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -55,6 +56,7 @@ impl OpenAi {
         let backend = Arc::new(Backend {
             chunk_delay: Mutex::new(CHUNK_DELAY),
             imds,
+            refusals: AtomicUsize::default(),
             resource: options.resource.clone(),
         });
         let service = Service::start(router(&backend), options.at(options.ports.openai)).await?;
@@ -64,6 +66,12 @@ impl OpenAi {
     /// Sets the pause between the frames of answers streamed from now on. Default: 50 ms.
     pub fn set_chunk_delay(&self, delay: Duration) {
         *self.backend.chunk_delay.lock() = delay;
+    }
+
+    /// Returns how many requests it has refused because of their credential: no token, one of nobody
+    /// it knows, one for another resource, one that has expired.
+    pub fn refusals(&self) -> usize {
+        self.backend.refusals.load(Ordering::Relaxed)
     }
 
     /// Returns the service itself, for the control server.
@@ -85,6 +93,7 @@ impl fmt::Debug for OpenAi {
 struct Backend {
     chunk_delay: Mutex<Duration>,
     imds: Imds,
+    refusals: AtomicUsize,
     resource: String,
 }
 
@@ -145,6 +154,7 @@ async fn authenticate(
 ) -> Result<Response, Refusal> {
     let token = bearer(request.headers());
     if !token.is_some_and(|token| backend.imds.accepts(token, &backend.resource)) {
+        backend.refusals.fetch_add(1, Ordering::Relaxed);
         return Err(Refusal::unauthorized(&backend.resource));
     }
     Ok(next.run(request).await)

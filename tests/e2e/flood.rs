@@ -1,7 +1,6 @@
 //! A flood of hostile requests, of which nothing must stay: no memory, no trap, no admission.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -179,14 +178,6 @@ async fn flood(world: &Arc<World>, parts: &Arc<Parts>, sent: usize, until: usize
     total
 }
 
-/// Returns the memory that Envoy holds (`VmRSS`, proc(5)), in KiB.
-fn resident(world: &World) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", world.gateway.process_id()));
-    let status = status.unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
-}
-
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "the figures are worth a look")]
 async fn a_flood_leaves_nothing_behind() {
@@ -200,11 +191,11 @@ async fn a_flood_leaves_nothing_behind() {
 
     let begun = Instant::now();
     let mut tally = flood(&world, &parts, 0, WARM).await;
-    let warm = resident(&world);
+    let warm = world.gateway.resident().unwrap();
     for (status, count) in flood(&world, &parts, WARM, REQUESTS).await {
         *tally.entry(status).or_default() += count;
     }
-    let (end, elapsed) = (resident(&world), begun.elapsed());
+    let (end, elapsed) = (world.gateway.resident().unwrap(), begun.elapsed());
     let speed = REQUESTS as u128 * 1000 / elapsed.as_millis();
     let fetches = world.key_fetches();
     println!(

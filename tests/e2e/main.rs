@@ -23,6 +23,7 @@ mod world;
 mod admission;
 mod balancing;
 mod bytes;
+mod chaos;
 mod compose;
 mod configuration;
 mod flood;
