@@ -366,8 +366,9 @@ impl Gate {
         now: SystemTime,
     ) -> Result<Verdict, Stop> {
         let path = head.path()?;
-        let found = self.routes.find(head.method(), head.host(), path);
-        let found = found.ok_or(Denial::RouteUnknown)?;
+        let Some(found) = self.routes.find(head.method(), head.host(), path) else {
+            return self.preflight(head, path, record).ok_or(Stop::Deny(Denial::RouteUnknown));
+        };
         record.route = Some(found.route.name.clone());
         let stripped = &self.stripped;
         let (grants, identity, forward_claims) = match &found.route.access {
@@ -400,6 +401,15 @@ impl Gate {
         let token = identity.map(|at| self.identities.token(at, now)).transpose()?;
         let claims = forward::values(forward_claims, claims);
         Ok(Verdict::Forward(Forward::new(head, stripped, token, claims)))
+    }
+
+    /// Lets a browser ask whether it may come: that has no credential, and gets none.
+    fn preflight(&self, head: &Head, path: &str, record: &mut Record) -> Option<Verdict> {
+        let found = self.routes.find(head.preflight()?, head.host(), path)?;
+        let route = Some(found.route).filter(|route| route.cors)?;
+        record.route = Some(route.name.clone());
+        record.reason = "preflight";
+        Some(Verdict::Forward(Forward::new(head, &self.stripped, None, Vec::new())))
     }
 
     /// Says what to wait for, or that waiting does not help.

@@ -56,6 +56,19 @@ impl Head {
         str::from_utf8(self.first(":method")).unwrap_or_default()
     }
 
+    /// Returns the method that a browser wants to use, if it asks whether it may: a CORS preflight
+    /// (Fetch Standard §3.2.2), which has neither a credential nor a body.
+    pub fn preflight(&self) -> Option<&str> {
+        let only = |name| {
+            let mut values = self.values(name);
+            let value = values.next().filter(|value| !value.is_empty())?;
+            values.next().is_none().then_some(value)
+        };
+        let is_asked = self.method() == "OPTIONS" && only("origin").is_some() && !self.has_body;
+        let method = only("access-control-request-method").filter(|_| is_asked)?;
+        str::from_utf8(method).ok()
+    }
+
     /// Returns the path without the query, if it can be read in one way only.
     ///
     /// # Errors

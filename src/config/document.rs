@@ -123,6 +123,8 @@ pub(super) struct RouteEntry {
     #[serde(default)]
     pub(super) health: bool,
     #[serde(default)]
+    pub(super) cors: bool,
+    #[serde(default)]
     pub(super) forward_claims: BTreeMap<String, Text<Claim>>,
     pub(super) deployment: Option<Text<Place>>,
 }

@@ -23,6 +23,8 @@ pub struct Route {
     pub path: PathPattern,
     /// Where the deployment's name is read.
     pub deployment: DeploymentPlace,
+    /// Browsers may ask whether they may come, without a credential.
+    pub cors: bool,
     /// Who may pass.
     pub access: Access,
 }
@@ -78,6 +80,7 @@ impl Route {
             ("forward_claims", !entry.forward_claims.is_empty()),
             ("deployment", deployment == DeploymentPlace::Body),
             ("public", entry.health && entry.public),
+            ("cors", entry.health && entry.cors),
         ];
         let access = match (entry.health, entry.public, allow) {
             (true, _, _) => {
@@ -106,6 +109,7 @@ impl Route {
             methods: matching.methods.into_values(),
             path,
             deployment,
+            cors: entry.cors,
             access,
         })
     }
@@ -153,7 +157,7 @@ fn deployment_place(
 
 /// A route with anything that only a token could satisfy, and that asks for none, is a mistake, not a
 /// wish.
-fn bare(place: &str, extra: [(&str, bool); 5], found_on: &str) -> Result<(), Error> {
+fn bare(place: &str, extra: [(&str, bool); 6], found_on: &str) -> Result<(), Error> {
     match extra.into_iter().find(|(_, present)| *present) {
         None => Ok(()),
         Some((key, _)) => Err(Error::at(format!("{place}.{key}"), format!("found on {found_on}"))),

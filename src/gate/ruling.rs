@@ -31,7 +31,7 @@ pub enum Verdict {
 /// that were verified.
 #[derive(Clone, Default)]
 pub struct Record {
-    /// `ok`, `public`, `ready`, `not_ready`, or the code of the denial.
+    /// `ok`, `preflight`, `public`, `ready`, `not_ready`, or the code of the denial.
     pub reason: &'static str,
     /// The name of the issuer's entry.
     pub issuer: Option<Rc<str>>,

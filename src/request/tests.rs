@@ -77,6 +77,35 @@ fn credentials_leave_the_query_and_nothing_else_does() {
 }
 
 #[test]
+fn a_preflight_names_the_method_that_a_browser_wants_to_use() {
+    let pairs = |more: &[(&str, &str)]| {
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), value.as_bytes().to_vec());
+        Head::new(more.iter().map(pair).collect())
+    };
+    let preflight = [
+        (":method", "OPTIONS"),
+        ("origin", "https://app.example"),
+        ("access-control-request-method", "POST"),
+    ];
+    assert_eq!(pairs(&preflight).without_body().preflight(), Some("POST"));
+    assert_eq!(pairs(&preflight).preflight(), None, "it has a body");
+    for without in 0..3 {
+        let mut others = preflight.to_vec();
+        others.remove(without);
+        assert_eq!(pairs(&others).without_body().preflight(), None, "{others:?}");
+    }
+    for (at, value) in [(0, "GET"), (0, "options"), (1, ""), (2, "")] {
+        let mut others = preflight;
+        others[at].1 = value;
+        assert_eq!(pairs(&others).without_body().preflight(), None, "{others:?}");
+    }
+    for twice in [preflight[1], preflight[2]] {
+        let others = [&preflight[..], &[twice]].concat();
+        assert_eq!(pairs(&others).without_body().preflight(), None, "{others:?}");
+    }
+}
+
+#[test]
 fn the_host_is_read_without_its_port() {
     assert_eq!(head(b"/").host(), "Gateway.example.com");
     let host = |authority: &[u8]| {

@@ -59,6 +59,7 @@ fn what_is_not_said_has_the_default_of_the_table() {
     assert!(!config.report_only);
     assert!(config.identities.is_empty() && config.routes[0].hosts.is_empty());
     assert_eq!(config.routes[0].deployment, DeploymentPlace::Path);
+    assert!(!config.routes[0].cors);
     let Access::Granted { grants, identity, forward_claims } = &config.routes[0].access else {
         panic!("public by default");
     };
@@ -133,6 +134,15 @@ fn a_route_may_be_for_probes() {
     assert!(matches!(parse(&document).unwrap().routes[2].access, Access::Health));
     document["routes"][2]["public"] = json!(false);
     assert!(parse(&document).is_ok());
+}
+
+#[test]
+fn any_route_to_a_backend_may_be_for_browsers() {
+    for route in [0, 2] {
+        let config = accepted(&format!("/routes/{route}/cors"), json!(true));
+        let cors: Vec<_> = config.routes.iter().map(|route| route.cors).collect();
+        assert_eq!(cors, [route == 0, false, route == 2]);
+    }
 }
 
 #[test]

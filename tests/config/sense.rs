@@ -148,6 +148,7 @@ fn a_health_route_is_the_gateways_own() {
         ("forward_claims", json!({ "x-id": "oid" })),
         ("deployment", json!("body.model")),
         ("public", json!(true)),
+        ("cors", json!(true)),
     ];
     for (key, value) in extra {
         let mut document = base();

@@ -18,7 +18,7 @@ const ENTRA_KEYS: &str = "expected one of `tenants`, `cloud`, `clients`";
 const JWKS_KEYS: &str = "expected one of `cluster`, `uri`, `discovery`, `inline`, `timeout`, \
                          `refresh`, `max_age`, `unknown_kid_interval`";
 const ROUTE_KEYS: &str = "expected one of `name`, `match`, `allow`, `identity`, `public`, \
-                          `health`, `forward_claims`, `deployment`";
+                          `health`, `cors`, `forward_claims`, `deployment`";
 const DOCUMENT_KEYS: &str =
     "expected one of `issuers`, `identities`, `routes`, `verdicts`, `report_only`";
 const VERDICTS_KEYS: &str = "expected `entries` or `bytes`";
@@ -222,6 +222,7 @@ fn a_value_of_the_wrong_type_is_refused() {
         ("/routes/0/forward_claims", json!([]), "sequence, expected a map"),
         ("/routes/0/forward_claims/x-id", json!(1), "integer `1`, expected a string"),
         ("/routes/2/public", json!("true"), "string \"true\", expected a boolean"),
+        ("/routes/0/cors", json!(["*"]), "sequence, expected a boolean"),
         ("/routes/2/health", json!(1), "integer `1`, expected a boolean"),
         ("/report_only", json!("true"), "string \"true\", expected a boolean"),
         ("/verdicts", json!([1000, 1000]), "sequence, expected an object"),

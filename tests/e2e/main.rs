@@ -22,6 +22,7 @@ mod world;
 
 mod admission;
 mod balancing;
+mod browsers;
 mod bytes;
 mod chaos;
 mod compose;

@@ -21,6 +21,7 @@ mod identities;
 mod inline;
 mod keys;
 mod memory;
+mod preflights;
 mod reporting;
 mod scripted;
 mod sharing;
