@@ -38,9 +38,11 @@ pub struct Gateway {
 pub struct StartOptions {
     /// The number of worker threads (`--concurrency`), 2 by default.
     pub workers: u32,
-    /// The level of Envoy's own log (`--log-level`), `warning` by default; the module's own lines
-    /// come from `debug` on whatever this is.
+    /// The level of Envoy's log (`--log-level`), `warning` by default.
     pub log_level: String,
+    /// The levels of its components (`--component-log-level`), such as `wasm:debug,http:info`;
+    /// `wasm:debug` by default.
+    pub component_log_level: String,
     /// Variables that Envoy has in its environment besides those of this process; none by default.
     pub environment: Vec<(String, String)>,
     /// Whether [`Gateway::push`] can give it other listeners; false by default, as the shipped file
@@ -313,6 +315,7 @@ impl Default for StartOptions {
         Self {
             workers: 2,
             log_level: "warning".to_owned(),
+            component_log_level: "wasm:debug".to_owned(),
             environment: Vec::new(),
             is_dynamic: false,
             drain: Duration::from_mins(10),
@@ -342,7 +345,8 @@ fn command(envoy: &Path, folder: &Path, options: &StartOptions) -> io::Result<Co
         .args(["--use-dynamic-base-id", "--base-id-path", "base.id"])
         .args(["--drain-time-s", &options.drain.as_secs().to_string()])
         .args(["--concurrency", &options.workers.to_string()])
-        .args(["--log-level", &options.log_level, "--component-log-level", "wasm:debug"])
+        .args(["--log-level", &options.log_level, "--component-log-level"])
+        .arg(&options.component_log_level)
         .args(["--file-flush-interval-msec", "20"])
         .stdin(std::process::Stdio::null())
         .stdout(fs::File::create(folder.join("access.log"))?)

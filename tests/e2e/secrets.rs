@@ -1,4 +1,7 @@
-//! What must be seen nowhere: callers' tokens and keys, and the gateway's own tokens.
+//! What must be seen nowhere: callers' tokens and keys, the gateway's own tokens, and what it gets
+//! them for.
+
+mod trace;
 
 use local_azure::Fault;
 use reqwest::RequestBuilder;

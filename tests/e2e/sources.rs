@@ -20,7 +20,7 @@ const VARIABLES: [&str; 3] = ["IDENTITY_ENDPOINT", "IDENTITY_HEADER", "APP_SECRE
 
 /// Gives each route of the shipped configuration an identity of its own, and adds a third and one
 /// with none.
-fn blueprint(azure: &LocalAzure) -> Blueprint {
+pub(crate) fn blueprint(azure: &LocalAzure) -> Blueprint {
     let route = |name: &str, path: &str| json!({ "name": name, "match": { "methods": ["POST"], "path": path }, "allow": [{}] });
     let edit = |plugin: &mut Value| {
         plugin["identities"]["platform"] =
@@ -48,7 +48,7 @@ fn blueprint(azure: &LocalAzure) -> Blueprint {
 }
 
 /// What the platform and the operator put into Envoy's environment.
-fn environment(azure: &LocalAzure) -> Vec<(String, String)> {
+pub(crate) fn environment(azure: &LocalAzure) -> Vec<(String, String)> {
     let values = [
         azure.app_service.endpoint(),
         azure.app_service.header().to_owned(),
@@ -67,18 +67,18 @@ fn chat(world: &World) -> RequestBuilder {
     world.post(CHAT, &chat_body(false))
 }
 
-fn embeddings(world: &World) -> RequestBuilder {
+pub(crate) fn embeddings(world: &World) -> RequestBuilder {
     world.post(EMBEDDINGS, &json!({ "input": "key" }))
 }
 
-fn v1(world: &World) -> RequestBuilder {
+pub(crate) fn v1(world: &World) -> RequestBuilder {
     let mut body = chat_body(false);
     body["model"] = "gpt-4o-mini".into();
     world.post(V1, &body)
 }
 
 /// A token that all routes admit.
-fn token(world: &World) -> String {
+pub(crate) fn token(world: &World) -> String {
     world.token_with(json!({ "scp": "openai.chat openai.embeddings" }))
 }
 
@@ -261,4 +261,4 @@ async fn no_secret_of_the_environment_is_seen_in_any_log_statistic_or_reply() {
 }
 
 /// The client's secret as a form has it.
-const SECRET: &str = "xUn8Q~.k0Vd%2BR7%20s%264%3D%25tZ-w_1";
+pub(crate) const SECRET: &str = "xUn8Q~.k0Vd%2BR7%20s%264%3D%25tZ-w_1";
