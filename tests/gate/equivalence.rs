@@ -124,7 +124,8 @@ impl Remembering {
 
 /// What there is to compare; whether a request waits for a key depends on when others did.
 fn summary(ruling: Option<&Ruling>) -> Option<(bool, Record)> {
-    let ruling = ruling.filter(|it| !["key_unknown", "keys_unavailable"].contains(&reason(it)));
+    let late = ["key_unknown", "keys_unavailable", "signature_invalid"];
+    let ruling = ruling.filter(|it| !late.contains(&reason(it)));
     ruling.map(|ruling| (is_admitted(ruling), ruling.record.clone()))
 }
 
