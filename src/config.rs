@@ -9,6 +9,7 @@ mod claims;
 mod document;
 mod identities;
 mod issuers;
+mod resource;
 mod routes;
 mod text;
 
@@ -21,6 +22,7 @@ pub use claims::{ClaimName, ClaimValue};
 use document::{Document, Object, VerdictsEntry};
 pub use identities::{ClientCredentials, Identity, Selector, Source};
 pub use issuers::{Issuer, JwksLocation, JwksSource, RemoteJwks, Tenant};
+pub use resource::ProtectedResource;
 pub use routes::{Access, Grant, Route};
 use text::Count;
 pub use text::{DeploymentPlace, HeaderName, HostPattern, PathPattern, TokenType, Uri};
@@ -42,6 +44,8 @@ pub struct Config {
     pub verdicts: Limits,
     /// Nobody is refused for a fault of its own; what would be said is recorded.
     pub report_only: bool,
+    /// What the gateway tells clients that do not know it.
+    pub protected_resource: Option<ProtectedResource>,
 }
 
 /// Says what is wrong with a configuration, and where.
@@ -105,8 +109,19 @@ impl TryFrom<Document> for Config {
         let stripped = stripped(&routes);
         let claims = claims(&routes);
         let verdicts = limits(document.verdicts);
-        let report_only = document.report_only;
-        Ok(Self { issuers, identities, routes, stripped, claims, verdicts, report_only })
+        let protected_resource = document
+            .protected_resource
+            .map(|entry| ProtectedResource::from_entry(entry, &issuers, &routes));
+        Ok(Self {
+            issuers,
+            identities,
+            routes,
+            stripped,
+            claims,
+            verdicts,
+            report_only: document.report_only,
+            protected_resource,
+        })
     }
 }
 

@@ -110,6 +110,26 @@ pub struct Reply {
     pub body: String,
 }
 
+impl Reply {
+    /// Makes a reply of JSON.
+    pub fn json(status: u16, body: String) -> Self {
+        Self { status, headers: vec![("content-type", "application/json".to_owned())], body }
+    }
+
+    /// Tells clients in the challenge, if there is one, where to learn who issues tokens (RFC 9728
+    /// §5.1); the address must be fit for a quoted string.
+    #[must_use]
+    pub fn pointing_to(mut self, metadata: &str) -> Self {
+        let challenges = self.headers.iter_mut().filter(|(name, _)| *name == "www-authenticate");
+        for (_, challenge) in challenges {
+            challenge.push_str(", resource_metadata=\"");
+            challenge.push_str(metadata);
+            challenge.push('"');
+        }
+        self
+    }
+}
+
 /// The `realm` of every challenge.
 const REALM: &str = "keyless";
 
@@ -157,10 +177,10 @@ impl Denial {
         let (status, class) = kind.status();
         let body =
             json!({"error": {"code": code, "message": message, "type": class, "param": null}});
-        let mut headers = vec![("content-type", "application/json".to_owned())];
-        headers.extend(kind.challenge(message).map(|value| ("www-authenticate", value)));
-        headers.extend(kind.retry_after().map(|value| ("retry-after", value)));
-        Reply { status, headers, body: body.to_string() }
+        let mut reply = Reply::json(status, body.to_string());
+        reply.headers.extend(kind.challenge(message).map(|value| ("www-authenticate", value)));
+        reply.headers.extend(kind.retry_after().map(|value| ("retry-after", value)));
+        reply
     }
 
     /// The message of the table, or one that names what the caller asked for.

@@ -1,9 +1,9 @@
 //! The state machine that joins the rooms: events go in, decisions and calls to make come out.
 //!
 //! A host drives it with [`Gate::admit`], [`Gate::body`], [`Gate::calls`], [`Gate::answered`],
-//! [`Gate::released`] and [`Gate::forget`], and calls again at [`Gate::wake_at`]. A request that cannot be decided yet
-//! is kept as it arrived and decided anew, from the start, when what it waits for has come; so
-//! there is one way to an admission, however often it is walked.
+//! [`Gate::released`] and [`Gate::forget`], and calls again at [`Gate::wake_at`]. A request that
+//! cannot be decided yet is kept as it arrived and decided anew, from the start, when what it waits
+//! for has come; so there is one way to an admission, however often it is walked.
 
 mod forward;
 mod health;
@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use crate::bearer;
-use crate::config::{Access, Config, DeploymentPlace, HeaderName};
+use crate::config::{Access, Config, DeploymentPlace, HeaderName, ProtectedResource};
 use crate::denial::{Denial, Reply};
 use crate::http::{Answer, Call, FetchError};
 use crate::identity;
@@ -41,6 +41,7 @@ pub struct Gate {
     routes: Routes,
     stripped: Vec<HeaderName>,
     report_only: bool,
+    resource: Option<ProtectedResource>,
     waiting: Vec<Waiting>,
     /// A thread that serves nobody asks nobody: nothing is fetched before a request waits for it.
     awake: bool,
@@ -142,13 +143,19 @@ impl Gate {
         environment: impl Fn(&str) -> Option<String>,
         shared: &Rc<dyn SharedData>,
     ) -> Self {
-        let Config { issuers, identities, routes, stripped, claims, verdicts, report_only } =
-            config;
+        let Config { issuers, identities, claims, verdicts, .. } = config;
         let issuers = Issuers::new(issuers, claims, verdicts, crypto, shared);
         let identities = Identities::new(identities, &environment, shared);
-        let routes = Routes::new(routes);
-        let waiting = Vec::new();
-        Self { issuers, identities, routes, stripped, report_only, waiting, awake: false }
+        Self {
+            issuers,
+            identities,
+            routes: Routes::new(config.routes),
+            stripped: config.stripped,
+            report_only: config.report_only,
+            resource: config.protected_resource,
+            waiting: Vec::new(),
+            awake: false,
+        }
     }
 
     /// Decides a new request, or keeps it and returns `None`: then [`Gate::released`] decides it,
@@ -319,7 +326,7 @@ impl Gate {
             Ok(ruling) => Ok(ruling),
             Err(stop) => match self.pending(stop, arrived, now) {
                 Ok(pending) => Err(Box::new(Pending { record, ..pending })),
-                Err(denial) => Ok(Ruling::deny(&denial, record)),
+                Err(denial) => Ok(self.deny(&denial, record)),
             },
         }
     }
@@ -333,7 +340,7 @@ impl Gate {
         now: SystemTime,
     ) -> Result<Ruling, Stop> {
         if !self.report_only || denial.is_about_identity() {
-            return Ok(Ruling::deny(denial, record.clone()));
+            return Ok(self.deny(denial, record.clone()));
         }
         let find = |path| self.routes.find(head.method(), head.host(), path);
         let found = head.path().ok().and_then(find);
@@ -354,7 +361,11 @@ impl Gate {
     /// Refuses a request that can wait no longer.
     fn give_up(&self, head: &Head, denial: &Denial, record: Record, now: SystemTime) -> Ruling {
         let ruling = self.refuse(head, denial, &record, now);
-        ruling.unwrap_or_else(|_| Ruling::deny(denial, record))
+        ruling.unwrap_or_else(|_| self.deny(denial, record))
+    }
+
+    fn deny(&self, denial: &Denial, record: Record) -> Ruling {
+        Ruling::deny(denial, record, self.resource.as_ref())
     }
 
     /// The way of a request, from the first byte to the last check.
@@ -366,6 +377,12 @@ impl Gate {
         now: SystemTime,
     ) -> Result<Verdict, Stop> {
         let path = head.path()?;
+        if let Some(resource) = self.resource.as_ref().filter(|resource| resource.path == path)
+            && matches!(head.method(), "GET" | "HEAD")
+        {
+            record.reason = "metadata";
+            return Ok(Verdict::Answer(Reply::json(200, resource.metadata.clone())));
+        }
         let Some(found) = self.routes.find(head.method(), head.host(), path) else {
             return self.preflight(head, path, record).ok_or(Stop::Deny(Denial::RouteUnknown));
         };

@@ -77,6 +77,7 @@ fn example() -> Value {
             match (&mut example[&key], more) {
                 (Value::Object(known), Value::Object(more)) => known.extend(more),
                 (Value::Array(known), Value::Array(more)) => known.extend(more),
+                (known @ Value::Null, more) => *known = more,
                 (_, more) => panic!("{key}: {more}"),
             }
         }

@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::Error;
 use super::claims::{Claim, ClaimValue};
 use super::text::{
-    CloudName, Count, Host, KeySetUri, Label, Leeway, Method, NonEmpty, Path, Place, Plain, Scope,
-    SignatureAlgorithm, TenantId, Text, TokenUri, Type, Variable, Wait,
+    CloudName, Count, Host, KeySetUri, Label, Leeway, MetadataPath, Method, NonEmpty, Path, Place,
+    Plain, Resource, Scope, SignatureAlgorithm, TenantId, Text, TokenUri, Type, Variable, Wait,
 };
 use crate::json::Strict;
 
@@ -27,6 +27,15 @@ pub(super) struct Document {
     pub(super) verdicts: Option<Object<VerdictsEntry>>,
     #[serde(default)]
     pub(super) report_only: bool,
+    pub(super) protected_resource: Option<Object<ProtectedResourceEntry>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProtectedResourceEntry {
+    pub(super) resource: Text<Resource>,
+    pub(super) path: Option<Text<MetadataPath>>,
+    pub(super) scopes_supported: Option<NonEmpty<Text<Scope>>>,
 }
 
 #[derive(Deserialize)]

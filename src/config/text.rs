@@ -9,6 +9,7 @@ use std::time::Duration;
 use matchit::Router;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
+use super::resource::Identifier;
 use crate::signature::Algorithm;
 
 /// A kind of text: what is wanted of it, in words, and what it becomes.
@@ -258,6 +259,16 @@ word!(Header -> HeaderName, "a header name that is not one of HTTP's own or a cr
 });
 word!(KeySetUri -> Uri, "a URI such as \"https://idp.example.com/jwks.json\", without user information and not link-local", Uri::parse);
 word!(TokenUri -> Uri, "a URI such as \"https://idp.example.com/token\", without user information and not link-local", Uri::parse);
+word!(Resource -> Identifier, "an https URL such as \"https://gateway.example.com\", without user information, query and fragment", |text| {
+    let uri = Uri::parse_anywhere(text)?;
+    let is_quotable = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\?#".contains(&byte));
+    let is_sound = is_quotable && text.starts_with("https://");
+    is_sound.then(|| Identifier { text: text.to_owned(), uri })
+});
+word!(MetadataPath -> String, "a path of A-Z a-z 0-9 . _ ~ - and /", |text| {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-/".contains(&byte);
+    (text.starts_with('/') && text.bytes().all(allowed)).then(|| text.to_owned())
+});
 word!(TenantId -> String, TENANT, |text| is_guid(text).then(|| text.to_ascii_lowercase()));
 word!(Place -> DeploymentPlace, "one of \"path\", \"body.model\"", |text| match text {
     "body.model" => Some(DeploymentPlace::Body),

@@ -116,6 +116,22 @@ fn a_forbidden_deployment_is_named_if_its_name_is_plain() {
 }
 
 #[test]
+fn every_challenge_points_to_the_metadata_and_other_replies_do_not() {
+    let url = "https://gateway.example.com/.well-known/oauth-protected-resource";
+    for (denial, ..) in table() {
+        let (plain, reply) = (denial.reply(), denial.reply().pointing_to(url));
+        let challenge = header(&plain, "www-authenticate");
+        let wanted = challenge.map(|text| format!("{text}, resource_metadata=\"{url}\""));
+        assert_eq!(header(&reply, "www-authenticate"), wanted.as_deref());
+        let others = |reply: &Reply| {
+            let headers = reply.headers.iter().filter(|(name, _)| *name != "www-authenticate");
+            (reply.status, reply.body.clone(), headers.cloned().collect::<Vec<_>>())
+        };
+        assert_eq!(others(&reply), others(&plain));
+    }
+}
+
+#[test]
 fn retry_after_is_in_whole_seconds_rounded_up_and_never_zero() {
     for (wait, said) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (59_999, "60")] {
         let denial = Denial::KeysUnavailable { retry_after: Duration::from_millis(wait) };

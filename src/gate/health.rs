@@ -17,12 +17,9 @@ impl Gate {
         let is_ready = issuers.values().chain(identities.values()).all(|is_ready| *is_ready);
         record.reason = if is_ready { "ready" } else { "not_ready" };
         let body = json!({"ready": is_ready, "issuers": issuers, "identities": identities});
-        let headers = vec![
-            ("content-type", "application/json".to_owned()),
-            ("cache-control", "no-store".to_owned()),
-        ];
-        let status = if is_ready { 200 } else { 503 };
-        Verdict::Answer(Reply { status, headers, body: body.to_string() })
+        let mut reply = Reply::json(if is_ready { 200 } else { 503 }, body.to_string());
+        reply.headers.push(("cache-control", "no-store".to_owned()));
+        Verdict::Answer(reply)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::Forward;
+use crate::config::ProtectedResource;
 use crate::denial::{Denial, Reply};
 use crate::jwt::Verified;
 
@@ -31,7 +32,7 @@ pub enum Verdict {
 /// that were verified.
 #[derive(Clone, Default)]
 pub struct Record {
-    /// `ok`, `preflight`, `public`, `ready`, `not_ready`, or the code of the denial.
+    /// `ok`, `metadata`, `not_ready`, `preflight`, `public`, `ready`, or the code of the denial.
     pub reason: &'static str,
     /// The name of the issuer's entry.
     pub issuer: Option<Rc<str>>,
@@ -83,8 +84,18 @@ impl fmt::Debug for Record {
 }
 
 impl Ruling {
-    pub(super) fn deny(denial: &Denial, mut record: Record) -> Self {
+    /// Refuses; a challenge points to the description of the gateway, if there is one.
+    pub(super) fn deny(
+        denial: &Denial,
+        mut record: Record,
+        resource: Option<&ProtectedResource>,
+    ) -> Self {
         record.reason = denial.code();
-        Self { verdict: Verdict::Deny(denial.reply()), record }
+        let reply = denial.reply();
+        let reply = match resource {
+            Some(resource) => reply.pointing_to(&resource.url),
+            None => reply,
+        };
+        Self { verdict: Verdict::Deny(reply), record }
     }
 }

@@ -83,7 +83,7 @@ impl Waiting {
 
     /// Gives up a request of whose body the host holds the beginning only.
     pub(super) fn interrupt(&self) -> Ruling {
-        Ruling::deny(&Denial::BodyLate, self.pending.record.clone())
+        Ruling::deny(&Denial::BodyLate, self.pending.record.clone(), None)
     }
 }
 

@@ -56,7 +56,7 @@ fn what_is_not_said_has_the_default_of_the_table() {
     assert_eq!(jwks.max_age, Duration::from_hours(24));
     assert_eq!(jwks.unknown_kid_interval, Duration::from_secs(30));
     assert_eq!(config.verdicts, Limits { entries: 4096, bytes: 32 << 20 });
-    assert!(!config.report_only);
+    assert!(!config.report_only && config.protected_resource.is_none());
     assert!(config.identities.is_empty() && config.routes[0].hosts.is_empty());
     assert_eq!(config.routes[0].deployment, DeploymentPlace::Path);
     assert!(!config.routes[0].cors);
@@ -143,6 +143,57 @@ fn any_route_to_a_backend_may_be_for_browsers() {
         let cors: Vec<_> = config.routes.iter().map(|route| route.cors).collect();
         assert_eq!(cors, [route == 0, false, route == 2]);
     }
+}
+
+/// The path, the address and the metadata of a gateway that is described like this.
+fn described(entry: Value) -> (String, String, Value) {
+    let config = accepted("/protected_resource", entry);
+    let resource = config.protected_resource.unwrap();
+    (resource.path, resource.url, serde_json::from_str(&resource.metadata).unwrap())
+}
+
+#[test]
+fn a_gateway_may_be_described_to_clients_that_look_for_its_issuer() {
+    let (path, url, metadata) = described(json!({ "resource": "https://gateway.example.com" }));
+    assert_eq!(path, "/.well-known/oauth-protected-resource");
+    assert_eq!(url, format!("https://gateway.example.com{path}"));
+    let tenant = |id| format!("https://login.microsoftonline.com/{id}/v2.0");
+    let wanted = json!({
+        "resource": "https://gateway.example.com",
+        "authorization_servers": [
+            "https://login.example.com/v2", "https://idp.example.com/",
+            tenant(crate::TENANT), tenant(crate::OTHER_TENANT),
+            "https://accounts.example.com/realm/", "https://offline.example.com"
+        ],
+        "scopes_supported": ["openai.chat"],
+        "bearer_methods_supported": ["header"]
+    });
+    assert_eq!(metadata, wanted);
+    let entry = json!({
+        "resource": "https://gateway.example.com:8443/openai/v1", "scopes_supported": ["b", "a"]
+    });
+    let (path, url, metadata) = described(entry);
+    assert_eq!(path, "/.well-known/oauth-protected-resource/openai/v1");
+    assert_eq!(url, format!("https://gateway.example.com:8443{path}"));
+    assert_eq!(metadata["scopes_supported"], json!(["b", "a"]));
+    let entry = json!({ "resource": "https://gateway.example.com/", "path": "/meta/data.json" });
+    let (path, url, metadata) = described(entry);
+    assert_eq!(
+        (path.as_str(), url.as_str()),
+        ("/meta/data.json", "https://gateway.example.com/meta/data.json")
+    );
+    assert_eq!(metadata["resource"], "https://gateway.example.com/", "as it was written");
+    let slash = described(json!({ "resource": "https://gateway.example.com/" }));
+    assert_eq!(slash.0, "/.well-known/oauth-protected-resource");
+}
+
+#[test]
+fn an_issuer_that_is_no_url_is_not_shown() {
+    let mut document = base();
+    document["issuers"][0]["issuer"] = json!("urn:example:issuer");
+    document["issuers"][0]["name"] = json!("urn");
+    let resource = parse(&document).unwrap().protected_resource.unwrap();
+    assert!(!resource.metadata.contains("urn:") && resource.metadata.contains("idp.example.com"));
 }
 
 #[test]

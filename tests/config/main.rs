@@ -109,7 +109,8 @@ fn base() -> Value {
             },
             { "name": "healthz", "match": { "methods": ["GET"], "path": "/healthz" }, "public": true }
         ],
-        "verdicts": { "entries": 1000, "bytes": 1_000_000 }
+        "verdicts": { "entries": 1000, "bytes": 1_000_000 },
+        "protected_resource": { "resource": "https://gateway.example.com" }
     })
 }
 

@@ -200,6 +200,34 @@ fn a_condition_on_no_claim_is_refused() {
 }
 
 #[test]
+fn a_protected_resource_has_an_https_address() {
+    let wanted = "an https URL such as \"https://gateway.example.com\", without user information, \
+                  query and fragment";
+    let texts = [
+        "",
+        "gateway.example.com",
+        "http://gateway.example.com",
+        "https://",
+        "HTTPS://a.example",
+        "https://a:b@gateway.example.com",
+        "https://a.example/?b",
+        "https://a.example/#b",
+        "https://a.example/\"",
+        "https://a.example/\\",
+        "https://a.example/ b",
+        "https://\u{e9}.com",
+    ];
+    for text in texts {
+        let found = message("/protected_resource/resource", Some(json!(text)));
+        assert!(found.starts_with("protected_resource.resource: invalid value: "), "{found}");
+        assert!(found.ends_with(wanted), "{found}");
+    }
+    let wanted = "a path of A-Z a-z 0-9 . _ ~ - and /";
+    let paths = ["", "meta", "/a b", "/a?b", "/a\"", "/%41", "/{a}"];
+    assert_texts_refused("/protected_resource/path", wanted, &paths);
+}
+
+#[test]
 fn a_claim_has_a_name_or_a_pointer() {
     let wanted =
         "the name of a claim, or a JSON pointer such as \"/realm_access/roles\" (RFC 6901)";

@@ -19,8 +19,8 @@ const JWKS_KEYS: &str = "expected one of `cluster`, `uri`, `discovery`, `inline`
                          `refresh`, `max_age`, `unknown_kid_interval`";
 const ROUTE_KEYS: &str = "expected one of `name`, `match`, `allow`, `identity`, `public`, \
                           `health`, `cors`, `forward_claims`, `deployment`";
-const DOCUMENT_KEYS: &str =
-    "expected one of `issuers`, `identities`, `routes`, `verdicts`, `report_only`";
+const DOCUMENT_KEYS: &str = "expected one of `issuers`, `identities`, `routes`, `verdicts`, `report_only`, `protected_resource`";
+const RESOURCE_KEYS: &str = "expected one of `resource`, `path`, `scopes_supported`";
 const VERDICTS_KEYS: &str = "expected `entries` or `bytes`";
 const IDENTITY_KEYS: &str =
     "expected one of `resource`, `imds`, `app_service`, `client_credentials`";
@@ -105,6 +105,7 @@ fn an_unknown_key_is_refused_at_every_level() {
         ("/routes/0/match", MATCH_KEYS),
         ("/routes/0/allow/1", GRANT_KEYS),
         ("/verdicts", VERDICTS_KEYS),
+        ("/protected_resource", RESOURCE_KEYS),
     ];
     for (parent, wanted) in parents {
         let problem = format!("unknown field `surprise`, {wanted}");
@@ -224,6 +225,7 @@ fn a_value_of_the_wrong_type_is_refused() {
         ("/routes/2/public", json!("true"), "string \"true\", expected a boolean"),
         ("/routes/0/cors", json!(["*"]), "sequence, expected a boolean"),
         ("/routes/2/health", json!(1), "integer `1`, expected a boolean"),
+        ("/protected_resource", json!("https://x"), "string \"https://x\", expected an object"),
         ("/report_only", json!("true"), "string \"true\", expected a boolean"),
         ("/verdicts", json!([1000, 1000]), "sequence, expected an object"),
     ];

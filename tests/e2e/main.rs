@@ -34,6 +34,7 @@ mod guard;
 mod health;
 mod issuers;
 mod istio;
+mod metadata;
 mod models;
 mod outage;
 mod paths;

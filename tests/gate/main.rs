@@ -21,6 +21,7 @@ mod identities;
 mod inline;
 mod keys;
 mod memory;
+mod metadata;
 mod preflights;
 mod reporting;
 mod scripted;
