@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::world::{CHAT, World, chat_body, client};
 
 /// What became of one request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Sample {
     /// When it was sent, since the first one was.
     pub(super) at: Duration,
@@ -22,6 +22,8 @@ pub(super) struct Sample {
     pub(super) is_our_503: bool,
     /// How long it took until the whole answer was there.
     pub(super) wait: Duration,
+    /// Why there was no answer.
+    pub(super) problem: Option<String>,
 }
 
 /// Holds the callers, who go on until they are stopped.
@@ -82,8 +84,10 @@ impl Caller {
             let body: Value = response.json().await?;
             Ok::<_, reqwest::Error>((status, has_wait && is_unavailable(&body)))
         };
-        let (status, is_our_503) = answer.await.unwrap_or((0, false));
-        Sample { at: sent - self.begun, status, is_our_503, wait: sent.elapsed() }
+        let answer = answer.await;
+        let problem = answer.as_ref().err().map(|error| format!("{error:?}"));
+        let (status, is_our_503) = answer.unwrap_or_default();
+        Sample { at: sent - self.begun, status, is_our_503, wait: sent.elapsed(), problem }
     }
 }
 
