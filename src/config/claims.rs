@@ -1,6 +1,7 @@
 //! Claims as the configuration names them, and the values that it wants of them.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::Value;
@@ -69,6 +70,16 @@ impl ClaimName {
     }
 }
 
+impl fmt::Display for ClaimName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.rest.is_empty() && !self.member.starts_with('/') {
+            return formatter.write_str(&self.member);
+        }
+        let member = self.member.replace('~', "~0").replace('/', "~1");
+        write!(formatter, "/{member}{}", self.rest)
+    }
+}
+
 #[cfg(test)]
 impl ClaimName {
     /// Reads a name that must be one.
@@ -98,6 +109,16 @@ impl ClaimValue {
     }
 }
 
+impl fmt::Display for ClaimValue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => write!(formatter, "{value}"),
+            Self::Number(value) => write!(formatter, "{value}"),
+            Self::Text(value) => write!(formatter, "{value:?}"),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for ClaimValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wrong = |found: &str, wanted: &str| {
@@ -123,6 +144,18 @@ impl<'de> Deserialize<'de> for ClaimValue {
                     "a text that is not empty and has no control characters",
                 ),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_shown_as_it_is_written() {
+        for name in ["oid", "a~b", "https://example.com/groups", "/a/b~1c/0", "/a~0b/c", "/~1a"] {
+            assert_eq!(ClaimName::of(name).to_string(), name);
         }
     }
 }

@@ -204,6 +204,11 @@ impl TokenType {
         vec![Self("jwt".to_owned()), Self("at+jwt".to_owned())]
     }
 
+    /// Returns the type, in lower case and without `application/`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Returns true if a header's `typ` means this type; an absent one means `JWT`.
     pub fn accepts(&self, token_type: Option<&str>) -> bool {
         self.0.eq_ignore_ascii_case(short_type(token_type.unwrap_or("JWT")))

@@ -1,0 +1,71 @@
+//! `keyless` for people who write its configuration: what is wrong with it, and what it means.
+//!
+//! The exit status is 0 if all is well, 1 if something is wrong, 2 if something could not be read.
+
+mod check;
+mod doubts;
+mod source;
+mod words;
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Says what a configuration of keyless means, and what it makes of a request.
+#[derive(Debug, Parser)]
+#[command(name = "keyless", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Says what is wrong with a configuration and where, or what it means
+    Check {
+        /// A plugin configuration, or a file of Envoy or Istio that holds one; `-` is stdin
+        file: PathBuf,
+    },
+}
+
+/// What a command says, and whether all is well.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The text for stdout.
+    pub(crate) text: String,
+    /// False if something is wrong.
+    pub(crate) is_well: bool,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Check { file } => check::run(&file),
+    };
+    match outcome.and_then(Outcome::print) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(problem) => {
+            eprintln!("keyless: {problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+impl Outcome {
+    fn print(self) -> Result<bool, String> {
+        let printed = io::stdout().write_all(self.text.as_bytes());
+        printed.map(|()| self.is_well).map_err(|error| error.to_string())
+    }
+}
+
+/// Reads a file, or stdin for `-`.
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, io::Error> {
+    if file.as_os_str() != "-" {
+        return fs::read(file);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+}

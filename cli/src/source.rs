@@ -1,0 +1,287 @@
+//! Where plugin configurations are: alone in a file, in an Envoy's, or in resources of Istio.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize as _;
+use serde_json::Value;
+
+/// Holds a plugin configuration as it was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Where in the file it is; empty if it is the file.
+    pub(crate) place: String,
+    /// The bytes that the plugin would get, or why it would get none.
+    pub(crate) bytes: Result<Vec<u8>, String>,
+    /// What the file says about Envoy's clusters.
+    pub(crate) clusters: Clusters,
+    /// True if the file has requests pass where the module has failed.
+    pub(crate) fails_open: bool,
+}
+
+/// Says what a file tells about the clusters of its Envoy.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Clusters {
+    /// These are all.
+    Listed(Vec<String>),
+    /// There are these, and more that Envoy is told while it runs.
+    Begun(Vec<String>),
+    /// Nothing.
+    Untold,
+}
+
+/// Finds every configuration of keyless in a file.
+///
+/// # Errors
+///
+/// Says why the text is neither JSON nor YAML, or that there is no such configuration in it.
+pub(crate) fn find(text: &[u8]) -> Result<Vec<Found>, String> {
+    if text.trim_ascii_start().starts_with(b"{") || text.trim_ascii().is_empty() {
+        let document = serde_json::from_slice(text).unwrap_or_default();
+        let found = within(&document, "");
+        // What is no other kind of file is the configuration, and broken JSON is its mistake.
+        return Ok(if found.is_empty() { vec![Found::alone("", text.to_vec())] } else { found });
+    }
+    let documents = documents(text)?;
+    let place = |at: usize| match documents.len() {
+        1 => String::new(),
+        _ => format!("document {}", at + 1),
+    };
+    let documents = documents.iter().enumerate();
+    let found: Vec<_> = documents.flat_map(|(at, one)| of_document(one, &place(at))).collect();
+    if found.is_empty() {
+        return Err("found no configuration of keyless: no Wasm filter, no WasmPlugin, no \
+                    TrafficExtension with one, and no `issuers` at the top"
+            .to_owned());
+    }
+    Ok(found)
+}
+
+fn documents(text: &[u8]) -> Result<Vec<Value>, String> {
+    let documents = serde_yaml_ng::Deserializer::from_slice(text);
+    let read = |document| {
+        // YAML's own values first: they refuse a key that is there twice.
+        let document = serde_yaml_ng::Value::deserialize(document)
+            .map_err(|e: serde_yaml_ng::Error| e.to_string())?;
+        serde_json::to_value(document).map_err(|e| e.to_string())
+    };
+    documents.map(read).collect()
+}
+
+fn of_document(document: &Value, place: &str) -> Vec<Found> {
+    if document.get("issuers").is_some() || document.get("routes").is_some() {
+        return vec![Found::alone(place, document.to_string().into_bytes())];
+    }
+    within(document, place)
+}
+
+impl Found {
+    fn alone(place: &str, bytes: Vec<u8>) -> Self {
+        Self {
+            place: place.to_owned(),
+            bytes: Ok(bytes),
+            clusters: Clusters::Untold,
+            fails_open: false,
+        }
+    }
+}
+
+fn within(document: &Value, place: &str) -> Vec<Found> {
+    let mut found = Vec::new();
+    search(document, place, "", &Clusters::of(document), &mut found);
+    found
+}
+
+/// Looks at a value and, if it holds no configuration itself, at all that is in it.
+fn search(value: &Value, place: &str, path: &str, clusters: &Clusters, found: &mut Vec<Found>) {
+    let mut push = |path: &str, config: &Value, bytes| {
+        let place = [place, path].into_iter().filter(|part| !part.is_empty());
+        let place = place.collect::<Vec<_>>().join(", ");
+        let fails_open = fails_open(config);
+        found.push(Found { place, bytes, clusters: clusters.clone(), fails_open });
+    };
+    if let Some(config) = filter(value) {
+        if is_keyless(config) {
+            push(path, config, payload(config.get("configuration")));
+        }
+    } else if let Some((name, spec)) = extension(value) {
+        if is_keyless(spec) {
+            let configuration = spec.get("pluginConfig").map_or_else(String::new, Value::to_string);
+            push(&name, spec, Ok(configuration.into_bytes()));
+        }
+    } else if let Value::Object(members) = value {
+        for (name, member) in members {
+            let dot = if path.is_empty() { "" } else { "." };
+            search(member, place, &format!("{path}{dot}{name}"), clusters, found);
+        }
+    } else if let Value::Array(items) = value {
+        for (at, item) in items.iter().enumerate() {
+            search(item, place, &format!("{path}[{at}]"), clusters, found);
+        }
+    }
+}
+
+/// The `PluginConfig` of a Wasm filter, whose type may stand in a `TypedStruct`, too.
+fn filter(value: &Value) -> Option<&Value> {
+    let is_wasm = |kind: &str| kind.ends_with("/envoy.extensions.filters.http.wasm.v3.Wasm");
+    let kind = |name| value.get(name).and_then(Value::as_str).unwrap_or_default();
+    if is_wasm(kind("@type")) {
+        value.get("config")
+    } else if is_wasm(kind("type_url")) {
+        value.get("value")?.get("config")
+    } else {
+        None
+    }
+}
+
+/// The name of a resource of Istio that loads a module, and the part that says which and how.
+fn extension(value: &Value) -> Option<(String, &Value)> {
+    let kind = value.get("kind")?.as_str()?;
+    let spec = match kind {
+        "TrafficExtension" => value.get("spec")?.get("wasm")?,
+        "WasmPlugin" => value.get("spec")?,
+        _ => return None,
+    };
+    let text = |name| value.pointer(&format!("/metadata/{name}")).and_then(Value::as_str);
+    let name = text("name").unwrap_or("without a name");
+    let namespace = text("namespace").map_or_else(String::new, |space| format!("{space}/"));
+    Some((format!("{kind} {namespace}{name}"), spec))
+}
+
+/// A file may load other modules; ours is named after itself, or its configuration has issuers.
+fn is_keyless(config: &Value) -> bool {
+    let text = config.to_string();
+    text.contains("keyless") || text.contains("issuers")
+}
+
+/// Do requests pass where the module has failed? Envoy's words for it, and Istio's.
+fn fails_open(config: &Value) -> bool {
+    let is_open = |name| config.get(name).is_some_and(|policy| policy == "FAIL_OPEN");
+    is_open("failure_policy")
+        || is_open("failStrategy")
+        || config.get("fail_open").is_some_and(|open| *open == true)
+}
+
+/// What Envoy hands to the module of an `Any` (`envoy.extensions.wasm.v3.PluginConfig`).
+fn payload(configuration: Option<&Value>) -> Result<Vec<u8>, String> {
+    let Some(any) = configuration else { return Ok(Vec::new()) };
+    let kind = any.get("@type").and_then(Value::as_str).unwrap_or_default();
+    let value = any.get("value").unwrap_or(&Value::Null);
+    match (kind.rsplit('.').next().unwrap_or_default(), value) {
+        ("Struct", value) => Ok(value.to_string().into_bytes()),
+        ("StringValue", Value::String(text)) => Ok(text.clone().into_bytes()),
+        ("StringValue", _) => {
+            Err("`configuration.value`: found no text, wanted one, such as what \
+                                   follows `value: |`; an object wants google.protobuf.Struct"
+                .to_owned())
+        }
+        ("BytesValue", Value::String(text)) => STANDARD
+            .decode(text)
+            .map_err(|error| format!("`configuration.value`: found no base64: {error}")),
+        _ => Err("`configuration`: found no `@type` that the module can be given, wanted \
+                  type.googleapis.com/google.protobuf.StringValue, or Struct"
+            .to_owned()),
+    }
+}
+
+impl Clusters {
+    fn of(document: &Value) -> Self {
+        let Some(resources) = document.get("static_resources") else { return Self::Untold };
+        let clusters = resources.get("clusters").and_then(Value::as_array).into_iter().flatten();
+        let names = clusters.filter_map(|cluster| cluster.get("name")?.as_str());
+        let names = names.map(str::to_owned).collect();
+        match document.get("dynamic_resources") {
+            Some(_) => Self::Begun(names),
+            None => Self::Listed(names),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIGURATION: &str = r#"{"issuers":[]}"#;
+
+    fn only(text: &str) -> Found {
+        let [found] = find(text.as_bytes()).unwrap().try_into().unwrap();
+        found
+    }
+
+    /// An Envoy's file with one filter, whose `config` has these members.
+    fn envoy(config: &str) -> String {
+        let kind = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+        format!("filters:\n- typed_config:\n    '@type': {kind}\n    config: {config}\n")
+    }
+
+    fn any(kind: &str, value: &str) -> String {
+        format!(r#"{{"@type":"type.googleapis.com/google.protobuf.{kind}","value":{value}}}"#)
+    }
+
+    #[test]
+    fn a_file_that_is_nothing_else_is_the_configuration() {
+        for text in [CONFIGURATION, "{", "", " {}", "issuers: []"] {
+            let found = only(text);
+            assert_eq!((found.place.as_str(), found.clusters), ("", Clusters::Untold), "{text}");
+        }
+        assert_eq!(only("issuers: []").bytes.unwrap(), CONFIGURATION.as_bytes());
+    }
+
+    #[test]
+    fn a_filters_configuration_is_what_envoy_would_hand_over() {
+        let text = serde_json::to_string(CONFIGURATION).unwrap();
+        let bytes = format!("{:?}", STANDARD.encode(CONFIGURATION));
+        for (kind, value) in
+            [("StringValue", text.as_str()), ("Struct", CONFIGURATION), ("BytesValue", &bytes)]
+        {
+            let found =
+                only(&envoy(&format!("{{name: keyless, configuration: {}}}", any(kind, value))));
+            assert_eq!(found.bytes.unwrap(), CONFIGURATION.as_bytes(), "{kind}");
+            assert_eq!(found.place, "filters[0].typed_config");
+        }
+        assert_eq!(only(&envoy("{name: keyless}")).bytes.unwrap(), b"", "none at all");
+    }
+
+    #[test]
+    fn what_envoy_could_not_hand_over_is_said() {
+        let with =
+            |any: &str| only(&envoy(&format!("{{name: keyless, configuration: {any}}}"))).bytes;
+        assert!(with(CONFIGURATION).unwrap_err().contains("found no `@type`"));
+        assert!(with(&any("StringValue", CONFIGURATION)).unwrap_err().contains("found no text"));
+        assert!(with(&any("BytesValue", "issuers")).unwrap_err().contains("found no base64"));
+    }
+
+    #[test]
+    fn modules_of_others_are_not_ours() {
+        let other = format!("{{name: other, configuration: {}}}", any("StringValue", "x"));
+        assert!(find(envoy(&other).as_bytes()).is_err());
+        assert!(find(b"kind: WasmPlugin\nspec: {url: other}").is_err());
+        assert!(find(b"kind: TrafficExtension\nspec: {lua: {}}").is_err());
+        assert!(find(b"a: 1").is_err() && find(b"a: [").is_err() && find(b"a: 1\na: 2").is_err());
+    }
+
+    #[test]
+    fn resources_of_istio_are_told_apart_by_document_kind_and_name() {
+        let resources = "kind: Gateway\n---\n\
+                         kind: WasmPlugin\n\
+                         metadata: {name: a, namespace: b}\n\
+                         spec: {pluginConfig: {issuers: []}}\n---\n\
+                         kind: TrafficExtension\n\
+                         metadata: {name: c}\n\
+                         spec: {wasm: {url: keyless}}";
+        let found = find(resources.as_bytes()).unwrap();
+        let places: Vec<_> = found.iter().map(|one| one.place.as_str()).collect();
+        assert_eq!(places, ["document 2, WasmPlugin b/a", "document 3, TrafficExtension c"]);
+        assert_eq!(found[0].bytes.as_deref(), Ok(CONFIGURATION.as_bytes()));
+        assert_eq!(found[1].bytes.as_deref(), Ok(b"".as_slice()));
+    }
+
+    #[test]
+    fn the_clusters_are_those_of_the_file() {
+        let clusters = |more: &str| only(&(envoy("{name: keyless}") + more)).clusters;
+        let names = || vec!["a".to_owned()];
+        let listed = "static_resources: {clusters: [{name: a}]}\n";
+        assert_eq!(clusters(""), Clusters::Untold);
+        assert_eq!(clusters(listed), Clusters::Listed(names()));
+        assert_eq!(clusters(&format!("{listed}dynamic_resources: {{}}")), Clusters::Begun(names()));
+    }
+}

@@ -1,0 +1,106 @@
+//! A configuration in plain words.
+
+mod identities;
+mod issuers;
+pub(crate) mod routes;
+
+use std::fmt::Write as _;
+
+use keyless::config::{Config, JwksSource};
+
+use crate::source::Clusters;
+
+/// Tells what a configuration means, in aligned lines.
+pub(crate) fn meaning(config: &Config, clusters: &Clusters) -> String {
+    let mut text = String::new();
+    if config.report_only {
+        text += "\nreport_only: nobody is refused for a fault of its own; it is recorded\n";
+    }
+    let mut section = |heading: &str, entries: Vec<Entry>| {
+        _ = writeln!(text, "\n{heading}");
+        text += &aligned(&entries);
+    };
+    section("issuers: whose tokens are looked at", issuers::entries(config));
+    section("identities: whose token the backend sees", identities::entries(config));
+    section("routes: the first that matches decides, and no match is 404", routes::entries(config));
+    section("clusters: what Envoy must have", called(config, clusters));
+    text
+}
+
+/// A name, and the lines beside it.
+pub(crate) type Entry = (String, Vec<String>);
+
+/// Sets each entry's lines beside its name.
+pub(crate) fn aligned(entries: &[Entry]) -> String {
+    let mut text = String::new();
+    let width = entries.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
+    for (label, lines) in entries {
+        for (at, line) in lines.iter().enumerate() {
+            let label = if at == 0 { label.as_str() } else { "" };
+            _ = writeln!(text, "  {label:<width$}  {line}");
+        }
+    }
+    text
+}
+
+/// The clusters that keyless calls, and what for.
+fn needed(config: &Config) -> Vec<(String, String)> {
+    let keys = config.issuers.iter().filter_map(|issuer| match &issuer.jwks {
+        JwksSource::Inline(_) => None,
+        JwksSource::Remote(remote) => {
+            Some((remote.cluster.clone(), format!("keys of {}", issuer.name)))
+        }
+    });
+    let tokens = config.identities.iter();
+    let tokens = tokens.map(|one| (one.cluster.clone(), format!("tokens of {}", one.name)));
+    let mut needed: Vec<(String, Vec<String>)> = Vec::new();
+    for (cluster, purpose) in keys.chain(tokens) {
+        match needed.iter_mut().find(|(known, _)| *known == cluster) {
+            Some((_, purposes)) if purposes.contains(&purpose) => {}
+            Some((_, purposes)) => purposes.push(purpose),
+            None => needed.push((cluster, vec![purpose])),
+        }
+    }
+    needed.into_iter().map(|(cluster, purposes)| (cluster, purposes.join(", "))).collect()
+}
+
+fn called(config: &Config, clusters: &Clusters) -> Vec<Entry> {
+    let note = |cluster: &String| match clusters {
+        Clusters::Untold => "",
+        Clusters::Begun(names) | Clusters::Listed(names) if names.contains(cluster) => "; there",
+        Clusters::Begun(_) => "; not in this file",
+        Clusters::Listed(_) => "; MISSING",
+    };
+    let entry = |(cluster, purpose): (String, String)| {
+        let line = format!("{purpose}{}", note(&cluster));
+        (cluster, vec![line])
+    };
+    let entries: Vec<_> = needed(config).into_iter().map(entry).collect();
+    or_none(entries, "none: keyless calls nobody")
+}
+
+/// Tells of each cluster that keyless would call and that the file does not have.
+pub(crate) fn missing(config: &Config, clusters: &Clusters) -> Vec<String> {
+    let (Clusters::Begun(names) | Clusters::Listed(names)) = clusters else { return Vec::new() };
+    let missing = needed(config).into_iter().filter(|(cluster, _)| !names.contains(cluster));
+    let line = |(cluster, purpose)| {
+        format!("static_resources.clusters: found no cluster {cluster:?}, wanted for {purpose}")
+    };
+    missing.map(line).collect()
+}
+
+fn or_none(entries: Vec<Entry>, none: &str) -> Vec<Entry> {
+    if entries.is_empty() { vec![("–".to_owned(), vec![none.to_owned()])] } else { entries }
+}
+
+/// Several texts as one: `a`, `a or b`, `a, b or c`.
+pub(crate) fn joined(texts: &[impl AsRef<str>], word: &str) -> String {
+    match texts {
+        [] => String::new(),
+        [one] => one.as_ref().to_owned(),
+        [first @ .., last] => {
+            let first: Vec<_> = first.iter().map(AsRef::as_ref).collect();
+            format!("{} {word} {}", first.join(", "), last.as_ref())
+        }
+    }
+}

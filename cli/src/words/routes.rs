@@ -1,0 +1,92 @@
+//! Routes in words: which requests, who may make them, how they go on.
+
+use keyless::config::{
+    Access, ClaimName, ClaimValue, Config, DeploymentPlace, Grant, HostPattern, Route,
+};
+
+use super::{Entry, joined};
+
+pub(super) fn entries(config: &Config) -> Vec<Entry> {
+    config.routes.iter().map(|route| (route.name.to_string(), lines(config, route))).collect()
+}
+
+fn lines(config: &Config, route: &Route) -> Vec<String> {
+    let mut lines = vec![matching(route)];
+    match route.deployment {
+        DeploymentPlace::Body => lines.push("the body's model names the deployment".to_owned()),
+        DeploymentPlace::Path => {}
+    }
+    match &route.access {
+        Access::Health => {
+            lines.push("health: keyless answers whether its keys and tokens are held".to_owned());
+        }
+        Access::Public => lines.push("public: needs no token, and carries none on".to_owned()),
+        Access::Granted { grants, identity, forward_claims } => {
+            let identity = identity.and_then(|at| config.identities.get(at));
+            let numbered = grants.iter().enumerate();
+            lines.extend(numbered.map(|(at, one)| {
+                let or = if at == 0 { "admits" } else { "or" };
+                format!("{or} {}", grant(config, one))
+            }));
+            lines.push(match identity {
+                Some(identity) => format!("goes on with the token of {}", identity.name),
+                None => "goes on without a credential".to_owned(),
+            });
+            lines.extend(forward_claims.iter().map(|(header, claim)| {
+                format!("header {} is set to the claim {claim}", header.as_str())
+            }));
+        }
+    }
+    lines
+}
+
+/// Tells which requests a route is for.
+pub(crate) fn matching(route: &Route) -> String {
+    let hosts: Vec<_> = route.hosts.iter().map(host).collect();
+    let hosts =
+        if hosts.is_empty() { String::new() } else { format!(" on {}", joined(&hosts, "or")) };
+    format!("{} {}{hosts}", joined(&route.methods, "or"), route.path.as_str())
+}
+
+fn host(pattern: &HostPattern) -> String {
+    match pattern {
+        HostPattern::Below(suffix) => format!("*{suffix}"),
+        HostPattern::Exact(name) => name.clone(),
+    }
+}
+
+/// Tells whom a grant admits.
+pub(crate) fn grant(config: &Config, grant: &Grant) -> String {
+    let mut conditions = Vec::new();
+    let issuer = grant.issuer.and_then(|entry| issuer_name(config, entry));
+    conditions.extend(issuer.map(|name| format!("of issuer {name}")));
+    let mut listed = |words: &str, list: &[String], word: &str| {
+        if !list.is_empty() {
+            let plural = if word == "and" && list.len() > 1 { "s" } else { "" };
+            conditions.push(format!("{words}{plural} {}", joined(list, word)));
+        }
+    };
+    listed("from application", &grant.clients, "or");
+    listed("with scope", &grant.scopes, "and");
+    listed("with role", &grant.roles, "and");
+    let claims = grant.claims.iter().map(|(name, values)| format!("with {}", claim(name, values)));
+    conditions.extend(claims);
+    if !grant.deployments.is_empty() {
+        conditions.push(format!("for deployment {}", joined(&grant.deployments, "or")));
+    }
+    if conditions.is_empty() {
+        return "any token that an issuer's entry accepts".to_owned();
+    }
+    format!("a token {}", conditions.join(", "))
+}
+
+/// Tells what a grant wants of a claim.
+pub(crate) fn claim(name: &ClaimName, values: &[ClaimValue]) -> String {
+    let values: Vec<_> = values.iter().map(ToString::to_string).collect();
+    format!("{} in claim {name}", joined(&values, "or"))
+}
+
+/// The name of the entry at this place, which several tenants may share.
+pub(crate) fn issuer_name(config: &Config, entry: usize) -> Option<&str> {
+    config.issuers.iter().find(|issuer| issuer.entry == entry).map(|issuer| &*issuer.name)
+}

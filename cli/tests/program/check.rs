@@ -1,0 +1,185 @@
+//! `keyless check`.
+
+use serde_json::json;
+
+use crate::{Said, Scratch, configuration, keyless};
+
+fn check(text: &str) -> Said {
+    keyless(&["check", "-"], text)
+}
+
+/// The line that begins with this, without it.
+fn rest<'a>(said: &'a Said, start: &str) -> &'a str {
+    let mut lines = said.out.lines().filter_map(|line| line.trim_start().strip_prefix(start));
+    lines.next().unwrap_or_else(|| panic!("no {start:?} in {}", said.out))
+}
+
+#[test]
+fn what_ships_is_sound_and_leaves_no_doubt() {
+    for (file, place) in [
+        ("envoy.yaml", "static_resources.listeners[0]"),
+        ("istio/wasmplugin.yaml", "WasmPlugin openai-gateway/keyless"),
+        ("istio/trafficextension.yaml", "TrafficExtension openai-gateway/keyless"),
+    ] {
+        let said = keyless(&["check", file], "");
+        assert_eq!((said.status, said.err.as_str()), (0, ""), "{file}");
+        assert!(said.out.starts_with(&format!("{file}, {place}")), "{}", said.out);
+        assert!(said.out.lines().next().unwrap().ends_with(": sound"), "{}", said.out);
+        assert!(!said.out.contains("probably not meant"), "{}", said.out);
+        assert_eq!(
+            rest(&said, "chat  "),
+            "      POST /openai/deployments/{deployment}/chat/completions"
+        );
+    }
+}
+
+#[test]
+fn the_readmes_example_is_sound() {
+    let readme = include_str!("../../../README.md");
+    let example = readme.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let said = check(example);
+    assert_eq!(said.status, 0, "{}", said.out);
+    assert_eq!(
+        rest(&said, "or a token of issuer "),
+        "partner, with role ChatUser, for deployment gpt-4o-mini"
+    );
+    assert_eq!(rest(&said, "partner_idp"), "  keys of partner");
+}
+
+#[test]
+fn each_kind_of_thing_has_its_words() {
+    let said = check(&configuration().to_string());
+    assert_eq!(said.status, 0, "{}", said.out);
+    for line in [
+        "  idp  iss https://idp.example.com/",
+        "       living 1h at most, clocks may differ by 1m",
+        "       keys: 1 in this configuration",
+        "          the machine's own identity, from IMDS, through cluster imds",
+        "         admits a token with scopes chat and more",
+        "         or a token with role Chat, with \"a\" or 1 in claim team, for deployment mini",
+        "         goes on with the token of openai",
+        "         header x-caller is set to the claim oid",
+        "  model  POST /v1/{*rest} on *.example.com",
+        "         the body's model names the deployment",
+        "         goes on without a credential",
+        "         public: needs no token, and carries none on",
+        "         health: keyless answers whether its keys and tokens are held",
+        "  imds  tokens of openai",
+    ] {
+        assert!(said.out.lines().any(|one| one == line), "no {line:?} in {}", said.out);
+    }
+    assert!(!said.out.contains("report_only"));
+    let mut lenient = configuration();
+    lenient["report_only"] = true.into();
+    assert!(check(&lenient.to_string()).out.contains("report_only: nobody is refused"));
+}
+
+#[test]
+fn a_mistake_is_told_with_its_place() {
+    let mut wrong = configuration();
+    wrong["routes"][0]["identity"] = "nobody".into();
+    for (text, message) in [
+        (wrong.to_string(), "routes[0].identity: found \"nobody\", wanted one of: openai"),
+        ("{".to_owned(), "$: found no JSON, wanted one JSON object"),
+        (String::new(), "$: found an empty document"),
+        (r#"{"issuers": [], "issuers": []}"#.to_owned(), "issuers: wanted the key once"),
+        ("issuers: []\nroutes: []".to_owned(), "issuers: found an empty list"),
+    ] {
+        let said = check(&text);
+        assert_eq!(said.status, 1, "{text}");
+        assert!(said.out.starts_with("-: wrong\n  "), "{}", said.out);
+        assert!(said.out.contains(message), "{}", said.out);
+    }
+}
+
+#[test]
+fn a_mistake_in_a_bigger_file_is_told_with_both_places() {
+    let shipped = std::fs::read_to_string("../envoy.yaml").unwrap();
+    let broken = Scratch::new("envoy.yaml", &shipped.replacen("\"identity\"", "\"identidy\"", 1));
+    let said = keyless(&["check", broken.path()], "");
+    assert_eq!(said.status, 1);
+    assert!(
+        said.out.contains("http_filters[0].typed_config: wrong\n  routes[0].identidy: "),
+        "{}",
+        said.out
+    );
+    let both = ["wasmplugin", "trafficextension"]
+        .map(|name| std::fs::read_to_string(format!("../istio/{name}.yaml")).unwrap());
+    let both = both.join("\n---\n").replacen("path: /healthz", "path: healthz", 1);
+    let said = check(&both);
+    assert_eq!(said.status, 1);
+    assert!(
+        said.out.starts_with("-, document 1, WasmPlugin openai-gateway/keyless: wrong\n  routes["),
+        "{}",
+        said.out
+    );
+    assert!(said.out.contains("-, document 2, TrafficExtension openai-gateway/keyless: sound"));
+}
+
+#[test]
+fn a_cluster_that_the_file_lacks_is_a_mistake_unless_more_come_later() {
+    let shipped = std::fs::read_to_string("../envoy.yaml").unwrap();
+    let without = shipped.replace("- name: imds", "- name: other");
+    let said = check(&without);
+    assert_eq!(said.status, 1);
+    assert_eq!(rest(&said, "imds "), "  tokens of openai; MISSING");
+    assert_eq!(
+        rest(&said, "static_resources.clusters: "),
+        "found no cluster \"imds\", wanted for tokens of openai"
+    );
+    let said = check(&format!("{without}\ndynamic_resources: {{}}\n"));
+    assert_eq!(said.status, 0, "{}", said.out);
+    assert_eq!(rest(&said, "imds "), "  tokens of openai; not in this file");
+}
+
+#[test]
+fn what_is_probably_not_meant_is_told_and_is_no_mistake() {
+    let mut odd = configuration();
+    odd["identities"]["spare"] = odd["identities"]["openai"].clone();
+    let mut late = odd["routes"][0].clone();
+    late["name"] = "late".into();
+    late["match"]["path"] = "/chat/mini".into();
+    late["allow"] = json!([{ "roles": ["Chat"] }, {}]);
+    odd["routes"].as_array_mut().unwrap().push(late);
+    let said = check(&odd.to_string());
+    assert_eq!(said.status, 0);
+    let (_, doubts) = said.out.split_once("probably not meant\n").unwrap();
+    let doubts: Vec<_> = doubts.lines().map(str::trim).collect();
+    assert_eq!(
+        doubts,
+        [
+            "routes[4]: late is never reached: earlier, routes[0] chat takes all of its requests",
+            "routes[4].allow[1]: admits every token that an issuer's entry accepts",
+            "identities.spare: no route uses it",
+        ]
+    );
+}
+
+#[test]
+fn a_filter_that_fails_open_is_told() {
+    for (file, strategy) in [("envoy", "failure_policy"), ("istio/wasmplugin", "failStrategy")] {
+        let shipped = std::fs::read_to_string(format!("../{file}.yaml")).unwrap();
+        let closed = format!("{strategy}: FAIL_RELOAD");
+        assert!(shipped.contains(&closed));
+        let said = check(&shipped.replace(&closed, &format!("{strategy}: FAIL_OPEN")));
+        assert_eq!(
+            (said.status, rest(&said, "FAIL_OPEN: ")),
+            (0, "admits everybody while the module fails")
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_told_apart_from_what_is_wrong() {
+    for said in [
+        keyless(&["check", "nothing.yaml"], ""),
+        keyless(&["check", "istio/guard.yaml"], ""),
+        keyless(&["check", "README.md"], ""),
+        check("a: [\n"),
+        check("a: 1\na: 1\n"),
+        keyless(&["check"], ""),
+    ] {
+        assert_eq!((said.status, said.out.as_str()), (2, ""), "{}", said.err);
+        assert!(!said.err.is_empty());
+    }
+}
