@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::config::Issuer;
+use crate::config::{Issuer, TokenType};
 use crate::denial::Denial;
 use crate::json;
 use crate::jwks::KeySet;
@@ -102,24 +102,43 @@ impl<'a> Token<'a> {
     }
 
     /// Checks, before anything dear is done, all that the issuer's entry demands except the
-    /// signature: `alg`, `typ`, `aud`, `exp`, `nbf`, `iat`, the lifetime, and of Entra's, `tid`.
+    /// signature: `alg`, `typ`, `exp`, `nbf`, `iat`, the lifetime, of Entra's `tid`, and `aud`.
     ///
     /// # Errors
     ///
     /// Returns the [`Denial`] for the first of these that does not hold.
     pub fn check(&self, issuer: &Issuer, now: SystemTime) -> Result<(), Denial> {
-        if !issuer.algorithms.contains(&self.header.algorithm) {
-            return Err(Denial::AlgorithmForbidden);
-        }
-        if !issuer.token_types.iter().any(|wanted| wanted.accepts(self.header.typ.as_deref())) {
-            return Err(Denial::TypeForbidden);
-        }
-        self.times.check(issuer, now)?;
+        self.checks(issuer, now).into_iter().try_for_each(|(_, outcome)| outcome)
+    }
+
+    /// Makes the same checks, and gives each one's name and outcome.
+    pub fn checks(
+        &self,
+        issuer: &Issuer,
+        now: SystemTime,
+    ) -> [(&'static str, Result<(), Denial>); 7] {
+        let or = |holds: bool, denial| if holds { Ok(()) } else { Err(denial) };
+        let now = since_epoch(now);
+        let Header { algorithm, typ, .. } = &self.header;
+        let accepts = |wanted: &TokenType| wanted.accepts(typ.as_deref());
         let tenant = issuer.tenant.as_ref().map(|tenant| tenant.id.as_str());
-        if tenant.is_some() && self.claims.text("tid") != tenant {
-            return Err(Denial::TenantMismatch);
-        }
-        self.claims.check_audience(&issuer.audiences)
+        let is_of_tenant = tenant.is_none() || self.claims.text("tid") == tenant;
+        [
+            ("alg", or(issuer.algorithms.contains(algorithm), Denial::AlgorithmForbidden)),
+            ("typ", or(issuer.token_types.iter().any(accepts), Denial::TypeForbidden)),
+            ("exp", self.times.check_end(issuer, now)),
+            ("nbf, iat", self.times.check_start(issuer, now)),
+            ("lifetime", self.times.check_lifetime(issuer)),
+            ("tid", or(is_of_tenant, Denial::TenantMismatch)),
+            ("aud", self.claims.check_audience(&issuer.audiences)),
+        ]
+    }
+
+    /// Returns what the token says although nobody vouches for it, for people who ask why a request
+    /// was refused.
+    #[cfg(feature = "tools")]
+    pub fn unverified(&self) -> &Claims {
+        &self.claims
     }
 
     /// Verifies the signature and, if it is that of one of the keys, gives out what it vouches for.
@@ -221,22 +240,39 @@ impl fmt::Debug for Verified {
 
 impl Times {
     fn check(&self, issuer: &Issuer, now: SystemTime) -> Result<(), Denial> {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = since_epoch(now);
+        self.check_end(issuer, now)?;
+        self.check_start(issuer, now)?;
+        self.check_lifetime(issuer)
+    }
+
+    fn check_end(&self, issuer: &Issuer, now: Duration) -> Result<(), Denial> {
         if now >= self.expires.saturating_add(issuer.leeway) {
             return Err(Denial::TokenExpired);
         }
+        Ok(())
+    }
+
+    fn check_start(&self, issuer: &Issuer, now: Duration) -> Result<(), Denial> {
         let latest_start = now.saturating_add(issuer.leeway);
         if self.not_before > Some(latest_start) || self.issued_at > Some(latest_start) {
             return Err(Denial::TokenNotYetValid);
         }
-        if let Some(most) = issuer.max_lifetime {
-            let issued_at = self.issued_at.ok_or(Denial::ClaimsMalformed)?;
-            if self.expires.saturating_sub(issued_at) > most {
-                return Err(Denial::LifetimeExceeded);
-            }
+        Ok(())
+    }
+
+    fn check_lifetime(&self, issuer: &Issuer) -> Result<(), Denial> {
+        let Some(most) = issuer.max_lifetime else { return Ok(()) };
+        let issued_at = self.issued_at.ok_or(Denial::ClaimsMalformed)?;
+        if self.expires.saturating_sub(issued_at) > most {
+            return Err(Denial::LifetimeExceeded);
         }
         Ok(())
     }
+}
+
+fn since_epoch(now: SystemTime) -> Duration {
+    now.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Canonical base64url without padding (RFC 7515 §2); stray bits are refused.

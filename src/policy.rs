@@ -74,7 +74,7 @@ pub fn admit(
 ) -> Result<(), Denial> {
     let mut nearest: Option<(Unmet, &Grant)> = None;
     for grant in grants {
-        let Some(unmet) = gravest_unmet(grant, issuer, deployment, claims) else { return Ok(()) };
+        let Some(unmet) = unmet(grant, issuer, deployment, claims).next() else { return Ok(()) };
         if nearest.is_none_or(|(least, _)| unmet < least) {
             nearest = Some((unmet, grant));
         }
@@ -94,23 +94,34 @@ pub fn admit(
     })
 }
 
-/// A condition of a grant that does not hold, by how hard it is for a caller to mend.
+/// Names a condition of a grant that does not hold, by how hard it is for a caller to mend.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Unmet {
-    Scopes { missing: usize },
+pub enum Unmet {
+    /// [`Grant::scopes`]
+    Scopes {
+        /// How many of them the token lacks.
+        missing: usize,
+    },
+    /// [`Grant::deployments`]
     Deployment,
+    /// [`Grant::roles`]
     Roles,
+    /// [`Grant::claims`]
     Claims,
+    /// [`Grant::clients`]
     Client,
+    /// [`Grant::issuer`]
     Issuer,
 }
 
-fn gravest_unmet(
+/// Returns the conditions of a grant that do not hold, the gravest first; the grant holds if there
+/// are none.
+pub fn unmet(
     grant: &Grant,
     issuer: usize,
     deployment: Deployment<'_>,
     claims: &Claims,
-) -> Option<Unmet> {
+) -> impl Iterator<Item = Unmet> {
     let lists = |list: &[String], value: Option<&str>| {
         list.is_empty() || value.is_some_and(|value| list.iter().any(|one| one == value))
     };
@@ -128,7 +139,7 @@ fn gravest_unmet(
         (Unmet::Deployment, is_granted),
         (Unmet::Scopes { missing }, missing == 0),
     ];
-    conditions.into_iter().find(|(_, holds)| !holds).map(|(unmet, _)| unmet)
+    conditions.into_iter().filter(|(_, holds)| !holds).map(|(unmet, _)| unmet)
 }
 
 #[cfg(test)]

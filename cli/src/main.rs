@@ -4,6 +4,7 @@
 
 mod check;
 mod doubts;
+mod explain;
 mod source;
 mod words;
 
@@ -29,6 +30,8 @@ enum Command {
         /// A plugin configuration, or a file of Envoy or Istio that holds one; `-` is stdin
         file: PathBuf,
     },
+    /// Says what becomes of a request: its route, its token check by check, grant by grant, the reply
+    Explain(explain::Arguments),
 }
 
 /// What a command says, and whether all is well.
@@ -41,8 +44,15 @@ pub(crate) struct Outcome {
 }
 
 fn main() -> ExitCode {
+    if std::env::args_os().any(|argument| is_token(&argument.to_string_lossy())) {
+        eprintln!(
+            "keyless: found a token among the arguments, wanted none: others can see it there"
+        );
+        return ExitCode::from(2);
+    }
     let outcome = match Arguments::parse().command {
         Command::Check { file } => check::run(&file),
+        Command::Explain(arguments) => explain::run(&arguments),
     };
     match outcome.and_then(Outcome::print) {
         Ok(true) => ExitCode::SUCCESS,
@@ -59,6 +69,11 @@ impl Outcome {
         let printed = io::stdout().write_all(self.text.as_bytes());
         printed.map(|()| self.is_well).map_err(|error| error.to_string())
     }
+}
+
+/// Could this be a JWT, or contain one? Its header is an object, so it begins like this.
+fn is_token(argument: &str) -> bool {
+    argument.find("eyJ").is_some_and(|at| argument[at..].matches('.').count() >= 2)
 }
 
 /// Reads a file, or stdin for `-`.

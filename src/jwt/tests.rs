@@ -75,6 +75,23 @@ fn a_good_token_passes() {
 }
 
 #[test]
+fn every_check_has_an_outcome_of_its_own_and_the_first_that_fails_decides() {
+    let text = token(json!({"alg": "ES256"}), json!({"exp": NOW - 3600, "aud": "third"}));
+    let token = Token::parse(&text).unwrap();
+    let checks = token.checks(&issuer(json!({})), now());
+    let failed: Vec<_> = checks.iter().filter(|(_, one)| one.is_err()).cloned().collect();
+    assert_eq!(
+        failed,
+        [
+            ("alg", Err(Denial::AlgorithmForbidden)),
+            ("exp", Err(Denial::TokenExpired)),
+            ("aud", Err(Denial::AudienceMismatch)),
+        ]
+    );
+    assert_eq!(token.check(&issuer(json!({})), now()), Err(Denial::AlgorithmForbidden));
+}
+
+#[test]
 fn what_is_not_three_parts_of_canonical_base64url_is_malformed() {
     let good = token(json!({}), json!({}));
     let (signed, _) = good.rsplit_once('.').unwrap();

@@ -354,3 +354,27 @@ fn the_scopes_that_are_named_are_those_of_the_nearest_grant() {
     assert_eq!(verdict(&allow, &none), scope_missing(&["later"]), "the one that lacks the fewest");
     assert_eq!(verdict_of(1, &allow, &json!({})), scope_missing(&["far"]));
 }
+
+#[test]
+fn all_that_a_grant_lacks_is_listed_the_gravest_first() {
+    let lacks = |grant: Value| {
+        let route = json!({
+            "name": "r", "match": { "methods": ["GET"], "path": "/{deployment}" },
+            "allow": [grant]
+        });
+        let Access::Granted { grants, .. } = list(&json!([route])).remove(0).access else {
+            panic!("not granted")
+        };
+        let claims = Claims::of(json!({ "scp": "read" }));
+        unmet(&grants[0], 0, Deployment::Named("gpt"), &claims).collect::<Vec<_>>()
+    };
+    let grant = json!({
+        "scopes": ["read", "write", "admin"], "roles": ["User"], "issuer": "one",
+        "deployments": ["o1"], "clients": ["app"]
+    });
+    assert_eq!(
+        lacks(grant),
+        [Unmet::Client, Unmet::Roles, Unmet::Deployment, Unmet::Scopes { missing: 2 }]
+    );
+    assert_eq!(lacks(json!({ "scopes": ["read"], "deployments": ["gpt"] })), []);
+}

@@ -9,6 +9,7 @@
 )]
 
 mod check;
+mod explain;
 mod tokens;
 
 use std::io::Write as _;

@@ -1,0 +1,313 @@
+//! `keyless explain`: what it says, that the gate says the same, and what it never says.
+
+use std::rc::Rc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use keyless::config::Config;
+use keyless::gate::{Gate, Verdict};
+use keyless::lease::SharedData;
+use keyless::request::Head;
+use keyless::signature::Sandbox;
+use serde_json::{Value, json};
+
+use crate::tokens::{NOW, jwk, signed, token};
+use crate::{Said, Scratch, configuration, keyless};
+
+/// Explains a request with this token, if with any.
+fn explain(config: &Value, token: Option<&str>, arguments: &[&str]) -> Said {
+    let file =
+        Scratch::new(&format!("{:?}.json", std::thread::current().id()), &config.to_string());
+    let now = NOW.to_string();
+    let mut all = vec!["explain", "--config", file.path(), "--at", &now];
+    all.extend(arguments);
+    if token.is_some() {
+        all.extend(["--token", "-"]);
+    }
+    keyless(&all, token.unwrap_or_default())
+}
+
+const CHAT: [&str; 4] = ["--method", "POST", "--path", "/chat/mini?api-version=1"];
+
+struct Nobody;
+
+impl SharedData for Nobody {
+    fn read(&self, _: &str) -> Option<(Vec<u8>, u32)> {
+        None
+    }
+
+    fn replace(&self, _: &str, _: Option<u32>, _: &[u8]) -> bool {
+        false
+    }
+
+    fn is_private(&self) -> bool {
+        false
+    }
+
+    fn holder(&self) -> u64 {
+        1
+    }
+}
+
+/// What the gate makes of the request: status and body, or nothing if it goes on or waits.
+fn ruling(config: &Value, token: Option<&str>, method: &str, path: &str) -> Option<(u16, String)> {
+    let config = Config::parse(config.to_string().as_bytes()).unwrap();
+    let shared: Rc<dyn SharedData> = Rc::new(Nobody);
+    let mut gate = Gate::new(config, Box::new(Sandbox), |_| None, &shared);
+    let mut pairs = vec![(":method", method.to_owned()), (":path", path.to_owned())];
+    pairs.extend(token.map(|token| ("authorization", format!("Bearer {token}"))));
+    let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes()));
+    let now = UNIX_EPOCH + Duration::from_secs(NOW);
+    match gate.admit(1, Head::new(pairs.collect()), now)?.verdict {
+        Verdict::Deny(reply) => Some((reply.status, reply.body)),
+        Verdict::Answer(_) | Verdict::Forward(_) => None,
+    }
+}
+
+#[test]
+fn the_reply_is_that_of_the_gate_whatever_the_token() {
+    let config = configuration();
+    let forged = token(&json!({}));
+    let forged = format!("{}AAAA", &forged[..forged.len() - 4]);
+    let tokens = [
+        token(&json!({ "scp": "chat more" })),
+        token(&json!({ "scp": "chat" })),
+        token(&json!({ "roles": ["Chat"], "team": 1 })),
+        token(&json!({ "roles": ["Chat"], "team": "b" })),
+        token(&json!({ "team": "a" })),
+        token(&json!({ "exp": NOW - 3600, "scp": "chat more" })),
+        token(&json!({ "nbf": NOW + 3600 })),
+        token(&json!({ "exp": NOW + 36_000 })),
+        token(&json!({ "aud": "other" })),
+        token(&json!({ "iss": "https://other.example.com/" })),
+        token(&json!({ "iss": null })),
+        signed(&json!({ "alg": "RS256", "kid": "k" }), &json!({})),
+        signed(&json!({ "alg": "none" }), &json!({})),
+        signed(&json!({ "alg": "ES256", "kid": "other" }), &json!({})),
+        signed(&json!({ "alg": "ES256", "typ": "other" }), &json!({})),
+        signed(&json!({ "alg": "ES256", "crit": ["b64"] }), &json!({})),
+        forged,
+        "a, b".to_owned(),
+        "a b".to_owned(),
+        "a.b.c".to_owned(),
+        String::new(),
+    ];
+    let tokens = tokens.iter().map(|token| Some(token.as_str())).chain([None]);
+    let mut refused = std::collections::BTreeSet::new();
+    for token in tokens {
+        for path in ["/chat/mini", "/chat/max", "/open", "/ready", "/none", "/chat//mini"] {
+            let method = if path.starts_with("/chat") { "POST" } else { "GET" };
+            let said = explain(&config, token, &["--method", method, "--path", path]);
+            let ruling = ruling(&config, token, method, path);
+            let reply = said.out.split_once("\nreply\n").or(said.out.split_once("reply\n"));
+            let (_, reply) = reply.unwrap_or_else(|| panic!("{token:?} {path}: {}", said.err));
+            assert_eq!(said.status, i32::from(ruling.is_some()), "{token:?} {path}: {}", said.out);
+            if let Some((status, body)) = ruling {
+                assert_eq!(reply.lines().next().unwrap().trim(), status.to_string());
+                assert_eq!(reply.lines().last().unwrap().trim(), body, "{token:?} {path}");
+                refused.insert(body);
+            }
+        }
+    }
+    assert!(refused.len() > 15, "only {} kinds of refusal", refused.len());
+}
+
+#[test]
+fn each_step_is_told() {
+    let bearer = token(&json!({ "scp": "chat", "roles": ["Chat"], "team": "b" }));
+    let said = explain(&configuration(), Some(&bearer), &CHAT);
+    let expected = "\
+route
+  chat  POST /chat/{deployment}
+        deployment mini
+
+token
+  credential  one token
+  form        a signed JWT
+  issuer      idp (issuers[0])
+  alg         holds
+  typ         holds
+  exp         holds
+  nbf, iat    holds
+  lifetime    holds
+  tid         holds
+  aud         holds
+  signature   good
+
+grants: any one admits
+  allow[0]  does not hold
+              has    scope chat
+              LACKS  scope more
+  allow[1]  does not hold
+              has    deployment mini
+              LACKS  \"a\" or 1 in claim team
+              has    role Chat
+
+reply
+  403
+";
+    assert!(said.out.starts_with(expected), "{}", said.out);
+    assert!(
+        said.out.contains(
+            "\n  www-authenticate: Bearer realm=\"keyless\", error=\"insufficient_scope\""
+        )
+    );
+}
+
+#[test]
+fn all_checks_are_told_and_the_first_that_fails_is_the_reply() {
+    let bearer = token(&json!({ "exp": NOW - 3600, "aud": "other", "scp": "chat more" }));
+    let said = explain(&configuration(), Some(&bearer), &CHAT);
+    assert_eq!(said.status, 1);
+    assert!(
+        said.out.contains("  exp         FAILS: token_expired: The token has expired.\n"),
+        "{}",
+        said.out
+    );
+    assert!(said.out.contains("  aud         FAILS: audience_mismatch: "), "{}", said.out);
+    assert!(said.out.contains("  allow[0]  HOLDS\n"), "{}", said.out);
+    assert!(said.out.contains("\"code\":\"token_expired\""), "{}", said.out);
+}
+
+#[test]
+fn an_admitted_request_is_told_how_it_goes_on() {
+    let bearer = token(&json!({ "scp": "more chat" }));
+    let said = explain(&configuration(), Some(&bearer), &CHAT);
+    assert_eq!(said.status, 0);
+    let end = "reply\n  the backend's: the request goes on\n  authorization: the token of openai\n  \
+               x-caller: claim oid\n";
+    assert!(said.out.ends_with(end), "{}", said.out);
+    let bearer = token(&json!({ "scp": "more chat", "oid": null }));
+    let said = explain(&configuration(), Some(&bearer), &CHAT);
+    assert!(said.out.ends_with("x-caller: removed: the token has no printable claim oid\n"));
+}
+
+#[test]
+fn a_signature_is_unchecked_until_the_keys_are_given() {
+    let mut config = configuration();
+    config["issuers"][0]["jwks"] = json!({ "cluster": "idp", "discovery": true });
+    let bearer = token(&json!({ "scp": "chat more" }));
+    let said = explain(&config, Some(&bearer), &CHAT);
+    assert!(said.out.contains("  signature   UNCHECKED: "), "{}", said.out);
+    assert!(said.out.contains("\nreply, if the signature is good\n"), "{}", said.out);
+    let keys = Scratch::new("keys.json", &json!({ "keys": [jwk()] }).to_string());
+    let with_keys = [&CHAT[..], &["--jwks", keys.path()]].concat();
+    let said = explain(&config, Some(&bearer), &with_keys);
+    assert!(said.out.contains("  signature   good\n"), "{}", said.out);
+    let other = signed(&json!({ "alg": "ES256", "kid": "new" }), &json!({}));
+    let said = explain(&config, Some(&other), &with_keys);
+    assert!(said.out.contains("  signature   FAILS: key_unknown: "), "{}", said.out);
+    let broken = Scratch::new("broken.json", "{}");
+    let said = explain(&config, Some(&bearer), &[&CHAT[..], &["--jwks", broken.path()]].concat());
+    assert_eq!(said.status, 2);
+    assert!(said.err.contains("the file of --jwks: "), "{}", said.err);
+}
+
+#[test]
+fn the_model_of_the_body_may_be_given() {
+    let bearer = token(&json!({ "roles": ["Chat"] }));
+    let request = ["--method", "POST", "--path", "/v1/responses", "--host", "a.example.com:443"];
+    let with =
+        |model: &[&str]| explain(&configuration(), Some(&bearer), &[&request, model].concat());
+    let unknown = with(&[]);
+    assert_eq!(unknown.status, 0);
+    assert!(
+        unknown.out.contains("allow[0]  HOLDS, if the body's model is mini\n"),
+        "{}",
+        unknown.out
+    );
+    assert!(unknown.out.ends_with("the body's model decides; give it with --model\n"));
+    assert!(with(&["--model", "mini"]).out.contains("the request goes on"));
+    assert!(with(&["--model", "max"]).out.contains("deployment_forbidden"));
+    assert!(with(&["--model", "a b"]).out.contains("model_malformed"));
+}
+
+#[test]
+fn without_a_route_those_are_told_that_have_the_path() {
+    let said = explain(&configuration(), None, &["--method", "GET", "--path", "/chat/mini"]);
+    assert_eq!(said.status, 1);
+    assert!(
+        said.out.contains("none  chat has the path: POST /chat/{deployment}\n"),
+        "{}",
+        said.out
+    );
+    let said = explain(&configuration(), None, &["--method", "GET", "--path", "/nothing"]);
+    assert!(said.out.contains("none  no route has this path\n"), "{}", said.out);
+}
+
+#[test]
+fn report_only_lets_a_refused_request_go_on() {
+    let mut config = configuration();
+    config["report_only"] = true.into();
+    let said = explain(&config, None, &CHAT);
+    assert_eq!(said.status, 0);
+    assert!(
+        said.out.contains("reply (but for report_only, by which the request goes on)\n  401\n")
+    );
+}
+
+#[test]
+fn neither_the_token_nor_a_claim_is_printed_unless_asked_for() {
+    let bearer = token(&json!({ "scp": "chat more", "team": "value-of-team" }));
+    let parts: Vec<&str> = bearer.split('.').collect();
+    let said = explain(&configuration(), Some(&bearer), &CHAT);
+    let shown = explain(&configuration(), Some(&bearer), &[&CHAT[..], &["--show-claims"]].concat());
+    for said in [&said, &shown] {
+        let all = format!("{}{}", said.out, said.err);
+        assert!(parts.iter().all(|part| !all.contains(part)), "{all}");
+    }
+    for value in ["value-of-team", "subject-of-the-token", "object-of-the-token"] {
+        assert!(!said.out.contains(value) && shown.out.contains(value), "{value}");
+    }
+}
+
+#[test]
+fn a_token_among_the_arguments_is_refused_and_not_repeated() {
+    let bearer = token(&json!({}));
+    let as_a_query = format!("/chat/mini?access_token={bearer}");
+    for arguments in [
+        vec![
+            "explain",
+            "--config",
+            "envoy.yaml",
+            "--token",
+            &bearer,
+            "--method",
+            "GET",
+            "--path",
+            "/",
+        ],
+        vec!["explain", "--config", "envoy.yaml", "--method", "GET", "--path", &as_a_query],
+        vec!["explain", &bearer],
+    ] {
+        let said = keyless(&arguments, "");
+        assert_eq!((said.status, said.out.as_str()), (2, ""));
+        assert!(said.err.contains("found a token among the arguments"), "{}", said.err);
+        assert!(!said.err.contains(&bearer[..20]), "{}", said.err);
+    }
+    let mut arguments = vec!["explain", "--config", "envoy.yaml", "--token", "opaque-secret"];
+    arguments.extend(CHAT);
+    let said = keyless(&arguments, "");
+    assert_eq!(said.status, 2);
+    assert!(!said.err.contains("opaque-secret"), "{}", said.err);
+}
+
+#[test]
+fn the_configuration_must_be_one_and_sound() {
+    let explain = |file: &str| {
+        keyless(&["explain", "--config", file, "--method", "GET", "--path", "/healthz"], "")
+    };
+    assert_eq!(explain("envoy.yaml").status, 0, "in an Envoy's file, too");
+    let both = ["wasmplugin", "trafficextension"]
+        .map(|name| std::fs::read_to_string(format!("../istio/{name}.yaml")).unwrap());
+    let both = Scratch::new("both.yaml", &both.join("\n---\n"));
+    let broken = Scratch::new("broken-configuration.json", "{}");
+    for (file, message) in [
+        (both.path(), "found 2 configurations, wanted one: document 1, WasmPlugin"),
+        (broken.path(), "missing field `issuers`"),
+        ("nothing.json", "No such file"),
+    ] {
+        let said = explain(file);
+        assert_eq!(said.status, 2);
+        assert!(said.err.contains(message), "{}", said.err);
+    }
+}
