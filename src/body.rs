@@ -55,7 +55,7 @@ impl Format {
         let value = str::from_utf8(value).ok()?;
         let (name, parameters) = value.split_once(';').unwrap_or((value, ""));
         match name.trim_ascii().to_ascii_lowercase().as_str() {
-            "application/json" => Some(Self::Json),
+            "application/json" => form::is_utf8(parameters).then_some(Self::Json),
             "multipart/form-data" => form::boundary(parameters).map(Self::Form),
             _ => None,
         }

@@ -130,6 +130,9 @@ const HASTE: Duration = Duration::from_secs(5);
 /// How long after a call's own time-out it counts as lost.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// The reason why a preflight may pass, which carries no token.
+const PREFLIGHT: &str = "preflight";
+
 /// What to say of the next try while one is under way.
 const ALREADY_TRYING: Duration = Duration::from_secs(1);
 
@@ -270,11 +273,12 @@ impl Gate {
         self.issuers.wake_at().chain(self.identities.wake_at()).chain(deadlines).min()
     }
 
-    /// Returns what the caller gets in place of a backend's 401, if requests of this route carry an
-    /// identity token: then that 401 is about it, and [`Gate::rejected`] is to be told.
-    pub fn rejection(&self, route: &str) -> Option<Rejection> {
+    /// Returns what the caller gets in place of a backend's 401 to a request of this route that was
+    /// ruled on for this reason, if it carried an identity token: then the 401 is about that, and
+    /// [`Gate::rejected`] is to be told.
+    pub fn rejection(&self, route: &str, reason: &str) -> Option<Rejection> {
         let denial = Denial::IdentityRejected;
-        self.identity_of(route)?;
+        self.identity_of(route).filter(|_| reason != PREFLIGHT)?;
         Some(Rejection { reply: denial.reply(), reason: denial.code() })
     }
 
@@ -425,7 +429,7 @@ impl Gate {
         let found = self.routes.find(head.preflight()?, head.host(), path)?;
         let route = Some(found.route).filter(|route| route.cors)?;
         record.route = Some(route.name.clone());
-        record.reason = "preflight";
+        record.reason = PREFLIGHT;
         Some(Verdict::Forward(Forward::new(head, &self.stripped, None, Vec::new())))
     }
 

@@ -166,11 +166,13 @@ impl Context for Stream {
 impl HttpContext for Stream {
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let Some(shared) = &self.shared else { return Action::Continue };
-        let route = if is_refused_by_backend() { text_of("keyless.route") } else { None };
-        let Some(route) = route else { return Action::Continue };
-        let Some(Rejection { reply, reason }) = shared.gate.borrow().rejection(&route) else {
+        if !is_refused_by_backend() {
             return Action::Continue;
-        };
+        }
+        let (route, reason) = (text_of("keyless.route"), text_of("keyless.reason"));
+        let (Some(route), Some(reason)) = (route, reason) else { return Action::Continue };
+        let rejection = shared.gate.borrow().rejection(&route, &reason);
+        let Some(Rejection { reply, reason }) = rejection else { return Action::Continue };
         _ = hostcalls::set_property(vec!["keyless.reason"], Some(reason.as_bytes()));
         if end_of_stream {
             shared.tell_refusal(&route, &[]);

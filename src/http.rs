@@ -26,8 +26,8 @@ pub struct Call {
     pub timeout: Duration,
 }
 
-/// Holds what came back for a [`Call`].
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// Holds what came back for a [`Call`]; it may hold a credential, so it is not shown.
+#[derive(Clone, Eq, PartialEq)]
 pub enum Answer {
     /// The other side answered, or Envoy did in its place (503 and 504).
     Arrived {
@@ -89,6 +89,19 @@ pub enum FetchError {
     Unsent,
     /// An environment variable that the call needs, this one, is not set or not usable.
     Unset(Box<str>),
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Arrived { status, body, .. } => {
+                write!(formatter, "Arrived({status}, {} bytes)", body.len())
+            }
+            Self::Broken => formatter.write_str("Broken"),
+            Self::Lost => formatter.write_str("Lost"),
+            Self::Unsent => formatter.write_str("Unsent"),
+        }
+    }
 }
 
 impl Answer {

@@ -16,7 +16,7 @@ use prost::Message;
 use rsa::sha2::{Digest as _, Sha256};
 
 use crate::http::Call;
-use crate::refresh::after;
+use crate::refresh::{CLOCK_STEP, after};
 
 /// Leaves notes for the other threads of the same proxy, and finds theirs: Envoy's shared data.
 pub trait SharedData {
@@ -115,10 +115,11 @@ impl Lease {
 
     /// Returns what another thread's fetch brought that began after `asked`. Nothing is published
     /// where others could read it.
-    pub fn published(&self, asked: Option<SystemTime>) -> Option<Publication> {
+    pub fn published(&self, asked: Option<SystemTime>, now: SystemTime) -> Option<Publication> {
         let (note, _) = self.read();
+        let is_sound = |published: &Published| self.data.is_private() && published.is_past(now);
         let Published { asked: began, arrived, is_hastened, body } =
-            note.published.filter(|_| self.data.is_private())?;
+            note.published.filter(is_sound)?;
         let began = time(began);
         let is_newer = asked.is_none_or(|asked| asked < began);
         is_newer.then(|| Publication { asked: began, arrived: time(arrived), is_hastened, body })
@@ -128,7 +129,7 @@ impl Lease {
     pub fn claim(&self, deadline: SystemTime, now: SystemTime) -> Claim {
         let (note, version) = self.read();
         if note.holder != self.holder && note.is_leased(now) {
-            let next_try = time(note.next_try);
+            let next_try = time(note.next_try.min(note.lease_ends));
             return if next_try > now { Claim::Failing(next_try) } else { Claim::Taken(soon(now)) };
         }
         let lease = Note { holder: self.holder, lease_ends: nanos(deadline), next_try: 0, ..note };
@@ -136,15 +137,19 @@ impl Lease {
     }
 
     /// Gives the lease back and hands what the fetch brought to the other threads.
-    pub fn publish(&self, publication: Publication) {
+    pub fn publish(&self, publication: &Publication) {
         let Publication { asked, arrived, is_hastened, body } = publication;
-        let (asked, arrived) = (nanos(asked), nanos(arrived));
-        self.end(|note| {
-            let is_newer = note.published.as_ref().is_none_or(|other| other.asked < asked);
-            if is_newer && self.data.is_private() {
+        let offer = |note: &mut Note| {
+            let is_older =
+                |other: &Published| time(other.asked) < *asked || !other.is_past(*arrived);
+            if self.data.is_private() && note.published.as_ref().is_none_or(is_older) {
+                let (asked, arrived) = (nanos(*asked), nanos(*arrived));
+                let (is_hastened, body) = (*is_hastened, body.clone());
                 note.published = Some(Published { asked, arrived, is_hastened, body });
             }
-        });
+        };
+        // Somebody else may have written in between, but not again and again.
+        _ = (0..3).any(|_| self.end(offer));
     }
 
     /// Keeps the lease until the next try, because the fetch failed: nobody else need try before.
@@ -158,17 +163,20 @@ impl Lease {
 
     /// Gives the lease back, if this thread has it.
     pub fn release(&self) {
-        self.end(|_| ());
+        if self.read().0.holder == self.holder {
+            self.end(|_| ());
+        }
     }
 
-    /// A lease that was lost meanwhile stays with whom it went to.
-    fn end(&self, change: impl FnOnce(&mut Note)) {
+    /// A lease that was lost meanwhile stays with whom it went to. Returns false if somebody else
+    /// was faster.
+    fn end(&self, change: impl Fn(&mut Note)) -> bool {
         let (mut note, version) = self.read();
         if note.holder == self.holder {
             (note.holder, note.lease_ends, note.next_try) = (0, 0, 0);
         }
         change(&mut note);
-        self.write(&note, version);
+        self.write(&note, version)
     }
 
     fn read(&self) -> (Note, Option<u32>) {
@@ -204,6 +212,13 @@ impl fmt::Debug for Note {
 impl fmt::Debug for Published {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Published({} bytes)", self.body.len())
+    }
+}
+
+impl Published {
+    /// What lies in the future was written before the clock was set back, and says nothing.
+    fn is_past(&self, now: SystemTime) -> bool {
+        time(self.asked.max(self.arrived)) <= after(CLOCK_STEP, now)
     }
 }
 

@@ -79,7 +79,7 @@ const FLOOR: Duration = Duration::from_secs(1);
 /// A little over a hundred years, which every clock can hold.
 const FOREVER: Duration = Duration::from_secs(1 << 32);
 /// How far a clock that is being corrected may step back without anybody noticing.
-const CLOCK_STEP: Duration = Duration::from_secs(10);
+pub const CLOCK_STEP: Duration = Duration::from_secs(10);
 /// A request may as well wait for a fetch that is due within this time.
 const SOON: Duration = Duration::from_secs(2);
 

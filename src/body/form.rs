@@ -12,7 +12,8 @@ use crate::json::Found;
 pub(super) fn boundary(parameters: &str) -> Option<String> {
     let mut found = None;
     for (name, value) in self::parameters(parameters)? {
-        if name.eq_ignore_ascii_case("boundary") && found.replace(value).is_some() {
+        let is_second = name.eq_ignore_ascii_case("boundary") && found.replace(value).is_some();
+        if is_second || name.contains('*') {
             return None;
         }
     }
@@ -20,6 +21,14 @@ pub(super) fn boundary(parameters: &str) -> Option<String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&byte);
     let is_boundary = |value: &&str| (1..=70).contains(&value.len()) && value.bytes().all(allowed);
     found.filter(is_boundary).map(str::to_owned)
+}
+
+/// Returns true if the parameters of a media type name no other charset than UTF-8.
+pub(super) fn is_utf8(parameters: &str) -> bool {
+    let is_other = |(name, value): &(&str, &str)| {
+        name.to_ascii_lowercase().starts_with("charset") && !value.eq_ignore_ascii_case("utf-8")
+    };
+    self::parameters(parameters).is_some_and(|found| !found.iter().any(is_other))
 }
 
 /// Finds the field of this name in a form.
@@ -91,12 +100,15 @@ fn name(disposition: &str) -> Option<(&str, bool)> {
     for (name, value) in parameters(rest)? {
         match name.to_ascii_lowercase().as_str() {
             "name" if found.replace(value).is_some() => return None,
-            "name*" => return None,
             "filename" | "filename*" => is_file = true,
+            // Pieces and encoded forms of a name (RFC 2231), which not every reader knows.
+            other if other.contains('*') => return None,
             _ => {}
         }
     }
-    Some((found?, is_file))
+    // Some readers undo an encoded word (RFC 2047), which this may be.
+    let name = found.filter(|name| !name.contains("=?"))?;
+    Some((name, is_file))
 }
 
 /// Splits `a=b; c="d"` (RFC 9110 §5.6.6); a backslash, which readers take differently, is refused.

@@ -85,7 +85,10 @@ impl Identities {
     /// whether the operator is to be told: once in a while.
     pub(super) fn rejected(&mut self, at: usize, now: SystemTime) -> Option<(&str, bool)> {
         let entry = self.0.get_mut(at)?;
-        entry.token.refresh.hasten(REJECTED_INTERVAL, Duration::ZERO, now);
+        // A side that is in trouble is not asked sooner for that.
+        if !entry.token.refresh.is_failing() {
+            entry.token.refresh.hasten(REJECTED_INTERVAL, Duration::ZERO, now);
+        }
         let is_recent = |told: SystemTime| told <= now && now < after(REJECTED_INTERVAL, told);
         let is_news = !entry.told.is_some_and(is_recent);
         if is_news {

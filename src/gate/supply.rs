@@ -58,7 +58,7 @@ impl<T> Supply<T> {
             return self.refresh.begin(deadline, now);
         };
         if let Some(Publication { asked, arrived, is_hastened, body }) =
-            lease.published(self.refresh.asked())
+            lease.published(self.refresh.asked(), now)
             && let Ok(Fetched { value, refresh_at, expires }) = read(&body, arrived)
             && now < expires
         {
@@ -110,7 +110,7 @@ impl<T> Supply<T> {
         if let (Some(lease), Some((asked, is_hastened)), Ok(body)) =
             (&self.lease, self.refresh.begun(), answer.content())
         {
-            lease.publish(Publication { asked, arrived: now, is_hastened, body: body.to_vec() });
+            lease.publish(&Publication { asked, arrived: now, is_hastened, body: body.to_vec() });
         }
     }
 }

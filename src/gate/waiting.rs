@@ -96,10 +96,11 @@ impl Pending {
     /// Waits for the body.
     pub(super) fn body() -> Self {
         let (otherwise, record) = (Denial::BodyLate, Record::default());
-        Self { fetch: None, otherwise, record, room: MAX_WAITING }
+        Self { fetch: None, otherwise, record, room: MAX_WAITING }.doubtful()
     }
 
-    /// Leaves half of the room to others: a forged token can make this wait, too.
+    /// Leaves half of the room to others: a forged token can make this wait, too, or a caller that
+    /// sends its body slowly.
     pub(super) fn doubtful(self) -> Self {
         Self { room: MAX_WAITING.div_euclid(2), ..self }
     }

@@ -72,10 +72,10 @@ fn one_thread_fetches_and_the_others_take_over_what_it_brought() {
     let (one, other, _) = two();
     assert_eq!(one.claim(at(6000), at(0)), Claim::Granted);
     assert_eq!(other.claim(at(6001), at(1)), Claim::Taken(at(11)));
-    assert_eq!(other.published(None), None);
-    one.publish(token(0, "a"));
-    assert_eq!(other.published(None), Some(token(0, "a")));
-    assert_eq!(other.published(Some(at(0))), None, "it has that one");
+    assert_eq!(other.published(None, at(90_000)), None);
+    one.publish(&token(0, "a"));
+    assert_eq!(other.published(None, at(90_000)), Some(token(0, "a")));
+    assert_eq!(other.published(Some(at(0)), at(90_000)), None, "it has that one");
     assert_eq!(other.claim(at(6100), at(100)), Claim::Granted, "the lease is free");
 }
 
@@ -85,12 +85,20 @@ fn a_holder_that_dies_is_replaced_when_its_fetch_counts_as_lost() {
     assert_eq!(one.claim(at(6000), at(0)), Claim::Granted);
     assert_eq!(other.claim(at(11_999), at(5999)), Claim::Taken(at(6009)));
     assert_eq!(other.claim(at(12_000), at(6000)), Claim::Granted);
-    one.publish(token(0, "late"));
+    one.publish(&token(0, "late"));
     assert_eq!(one.claim(at(12_100), at(6100)), Claim::Taken(at(6110)), "it is not its any more");
-    assert_eq!(other.published(None), Some(token(0, "late")), "but what it brought is good");
-    other.publish(token(6000, "b"));
-    one.publish(token(0, "later still"));
-    assert_eq!(one.published(None), Some(token(6000, "b")), "older answers replace no newer ones");
+    assert_eq!(
+        other.published(None, at(90_000)),
+        Some(token(0, "late")),
+        "but what it brought is good"
+    );
+    other.publish(&token(6000, "b"));
+    one.publish(&token(0, "later still"));
+    assert_eq!(
+        one.published(None, at(90_000)),
+        Some(token(6000, "b")),
+        "older answers replace no newer ones"
+    );
 }
 
 #[test]
@@ -147,8 +155,8 @@ fn where_others_can_read_the_notes_only_turns_are_taken() {
     let (one, other) = (lease(&notes, 1, false), lease(&notes, 2, false));
     assert_eq!(one.claim(at(6000), at(0)), Claim::Granted);
     assert_eq!(other.claim(at(6000), at(0)), Claim::Taken(at(10)));
-    one.publish(token(0, "hunter2"));
-    assert_eq!(other.published(None), None);
+    one.publish(&token(0, "hunter2"));
+    assert_eq!(other.published(None, at(90_000)), None);
     assert_eq!(other.claim(at(6000), at(60)), Claim::Granted);
     let written = notes.borrow();
     let shows = |(note, _): &(Vec<u8>, u32)| note.windows(7).any(|bytes| bytes == b"hunter2");
@@ -160,7 +168,7 @@ fn a_note_that_is_not_ours_counts_as_none() {
     let (one, _, notes) = two();
     for junk in [&b"\xff\xff\xff"[..], b"", b"{\"holder\":1}"] {
         notes.borrow_mut().insert(one.key.clone(), (junk.to_vec(), 7));
-        assert_eq!(one.published(None), None);
+        assert_eq!(one.published(None, at(90_000)), None);
         assert_eq!(one.claim(at(6000), at(0)), Claim::Granted, "{junk:?}");
     }
     let endless = Note { holder: 9, lease_ends: u64::MAX, ..Note::default() };
@@ -187,4 +195,53 @@ fn a_note_belongs_to_one_call_and_one_reader_and_its_key_shows_neither() {
     assert_eq!(distinct.len(), keys.len());
     assert!(keys.iter().all(|key| !key.contains("hunter") && key.len() < 70), "{keys:?}");
     assert_eq!(keys[0], key("identity", &call("/token")));
+}
+
+#[test]
+fn what_was_published_by_a_clock_that_ran_ahead_is_not_taken_over_and_is_replaced() {
+    let (one, other, _) = two();
+    let day = 24 * 60 * 60 * 1000;
+    assert_eq!(one.claim(at(day + 6000), at(day)), Claim::Granted);
+    one.publish(&token(day, "ahead"));
+    assert_eq!(other.published(None, at(1000)), None, "the clock was corrected");
+    assert_eq!(other.published(None, at(day)), Some(token(day, "ahead")));
+    assert_eq!(one.claim(at(8000), at(2000)), Claim::Granted);
+    one.publish(&token(2000, "now"));
+    assert_eq!(other.published(Some(at(1000)), at(3000)), Some(token(2000, "now")));
+}
+
+#[test]
+fn nobody_can_put_off_the_next_try_for_longer_than_a_lease_lasts() {
+    let (one, _, notes) = two();
+    let lease_ends = nanos(at(60_000));
+    let endless = Note { holder: 9, lease_ends, next_try: u64::MAX, ..Note::default() };
+    notes.borrow_mut().insert(one.key.clone(), (endless.encode_to_vec(), 8));
+    assert_eq!(one.claim(at(6000), at(0)), Claim::Failing(at(60_000)));
+    assert_eq!(one.claim(at(66_000), at(60_000)), Claim::Granted);
+}
+
+#[test]
+fn an_answer_is_offered_again_if_somebody_writes_in_between() {
+    struct Busy(Thread, std::cell::Cell<usize>);
+    impl SharedData for Busy {
+        fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+            self.0.read(key)
+        }
+        fn replace(&self, key: &str, version: Option<u32>, note: &[u8]) -> bool {
+            let left = self.1.get();
+            self.1.set(left.saturating_sub(1));
+            left == 0 && self.0.replace(key, version, note)
+        }
+        fn is_private(&self) -> bool {
+            true
+        }
+        fn holder(&self) -> u64 {
+            self.0.number
+        }
+    }
+    let notes = Notes::default();
+    let thread = Thread { notes: Rc::clone(&notes), number: 1, is_private: true };
+    let busy = Busy(thread, std::cell::Cell::new(2));
+    Lease::new(Rc::new(busy), "identity", &call("/token")).publish(&token(0, "a"));
+    assert_eq!(lease(&notes, 2, true).published(None, at(100)), Some(token(0, "a")));
 }

@@ -217,7 +217,7 @@ fn a_stream_that_is_gone_leaves_nothing_behind() {
 fn too_many_unfinished_bodies_are_refused_as_our_fault() {
     let mut script = warm();
     let request = v1(&script);
-    for _ in 0..1024 {
+    for _ in 0..512 {
         assert!(script.ask(request.clone()).is_none());
     }
     let ruling = script.ask(request).expect("no room");

@@ -149,10 +149,26 @@ fn a_refused_token_is_asked_for_anew_once_a_minute_at_most_and_the_operator_told
 #[test]
 fn a_401_is_about_the_identity_only_where_one_is_sent() {
     let mut script = script();
-    let rejection = script.gate.rejection("azure").unwrap();
+    let rejection = script.gate.rejection("azure", "ok").unwrap();
     assert_eq!((rejection.reply.status, rejection.reason), (502, "identity_rejected"));
     for route in ["plain", "nowhere"] {
-        assert!(script.gate.rejection(route).is_none(), "{route}");
+        assert!(script.gate.rejection(route, "ok").is_none(), "{route}");
         assert!(script.gate.rejected(route, b"", script.now).is_none(), "{route}");
+    }
+    assert!(script.gate.rejection("azure", "preflight").is_none(), "it carried none");
+}
+
+#[test]
+fn a_refused_token_is_not_asked_for_anew_while_its_source_is_in_trouble() {
+    let mut script = script();
+    assert!(script.ask(script.chat().to("GET", "/plain")).is_none());
+    drive(&mut script, &[(AZURE, "a"), (PARTNER, "p")]);
+    script.gate.rejected("azure", b"", script.now).unwrap();
+    assert_eq!(script.calls().len(), 1);
+    _ = script.answer_with(AZURE, &arrived(410, b""));
+    for _ in 0..69 {
+        script.gate.rejected("azure", b"", script.now).unwrap();
+        assert!(script.calls().is_empty(), "410 means 70 s");
+        script.pass(SECOND);
     }
 }
