@@ -44,6 +44,8 @@ pub struct Gate {
     report_only: bool,
     resource: Option<ProtectedResource>,
     waiting: Vec<Waiting>,
+    /// More requests may be ready to go than were released at the last time.
+    is_crowded: bool,
     /// A thread that serves nobody asks nobody: nothing is fetched before a request waits for it.
     awake: bool,
 }
@@ -111,6 +113,10 @@ pub enum Progress {
 /// patience is for the answer.
 const HASTE: Duration = Duration::from_secs(5);
 
+/// How many requests are released at a time. Envoy carries out what is done to one stream inside of
+/// what it does for the one before: several hundred overflow the stack, and the VM traps.
+const CROWD: usize = 32;
+
 /// How long after a call's own time-out it counts as lost.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -141,6 +147,7 @@ impl Gate {
             report_only: config.report_only,
             resource: config.protected_resource,
             waiting: Vec::new(),
+            is_crowded: false,
             awake: false,
         }
     }
@@ -191,10 +198,17 @@ impl Gate {
         Progress::Held
     }
 
-    /// Decides the waiting requests that can be decided now, or have waited too long.
+    /// Decides waiting requests that can be decided now, or have waited too long: as many as a host
+    /// can let go at a time, those who came first before the others.
     pub fn released(&mut self, now: SystemTime) -> Vec<(StreamId, Ruling)> {
         let mut released = Vec::new();
+        self.is_crowded = false;
         for mut waiting in std::mem::take(&mut self.waiting) {
+            if released.len() >= CROWD {
+                self.is_crowded = true;
+                self.waiting.push(waiting);
+                continue;
+            }
             let is_overdue = waiting.is_overdue(now);
             let is_ripe = !waiting.is_midway && self.is_ripe(&waiting.pending);
             if !is_overdue && !is_ripe {
@@ -252,6 +266,9 @@ impl Gate {
     pub fn wake_at(&self) -> Option<SystemTime> {
         if !self.awake {
             return None;
+        }
+        if self.is_crowded {
+            return Some(SystemTime::UNIX_EPOCH);
         }
         let deadlines = self.waiting.iter().map(Waiting::until);
         self.issuers.wake_at().chain(self.identities.wake_at()).chain(deadlines).min()

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use local_azure::Fault;
+use gateway::StartOptions;
+use local_azure::{Fault, LocalAzure, Options};
 use tokio::time::sleep;
 
 use crate::reply::Reply;
-use crate::world::{CHAT, CONNECTIONS, WORKERS, World, chat_body};
+use crate::world::{CHAT, CONNECTIONS, WORKERS, World, chat_body, eventually, shipped};
 
 #[tokio::test]
 async fn a_cold_start_makes_the_first_requests_wait_and_admits_them_all() {
@@ -44,5 +45,36 @@ async fn a_caller_that_leaves_while_it_waits_is_forgotten_and_the_others_are_ser
     assert!(replies.iter().all(|reply| reply.status == 200), "{replies:?}");
     assert_eq!(world.azure.openai.requests().len(), CONNECTIONS, "nothing of those who left");
     world.assert_every_worker_admits().await;
+    world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_crowd_that_waits_is_served_or_refused_to_the_last_and_no_thread_traps() {
+    // In reach of one thread's room, and far more than its stack has for replies within replies.
+    const CROWD: usize = 950;
+    let azure = LocalAzure::start(Options::default()).await.unwrap();
+    azure.imds.fault(Fault::Hang);
+    let blueprint = shipped(&azure);
+    let options = StartOptions { workers: 1, ..StartOptions::default() };
+    let world = World::run(azure, blueprint, options).await;
+    let crowd = || (0..CROWD).map(|_| world.chat_as(&world.token())).collect::<Vec<_>>();
+    // The first fetch is lost after 5 s. The second follows 2 s later, so the crowd waits for it, and
+    // it is refused as one when that is lost too.
+    let first = tokio::spawn(Reply::to(world.chat_as(&world.token())));
+    sleep(Duration::from_millis(5500)).await;
+    for reply in Reply::to_each(crowd()).await.unwrap() {
+        crate::outage::IDENTITY.is(&reply);
+    }
+    crate::outage::IDENTITY.is(&first.await.unwrap().unwrap());
+    world.assert_unharmed().await;
+
+    world.azure.imds.fault(Fault::Delay(Duration::from_secs(3)));
+    let replies = eventually("a crowd is served at once", async || {
+        let replies = Reply::to_each(crowd()).await.unwrap();
+        replies.iter().any(|reply| reply.status == 200).then_some(replies)
+    });
+    for reply in replies.await {
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
     world.assert_unharmed().await;
 }

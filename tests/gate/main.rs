@@ -186,6 +186,26 @@ fn a_full_waiting_list_refuses_instead_of_growing() {
 }
 
 #[test]
+fn a_crowd_is_released_little_by_little_and_in_the_order_of_its_coming() {
+    let mut script = Script::new();
+    let request = script.chat();
+    for _ in 0..1000 {
+        assert!(script.ask(request.clone()).is_none());
+    }
+    script.answer_all();
+    let mut streams = Vec::new();
+    while streams.len() < 1000 {
+        let released = script.released();
+        assert!((1..=32).contains(&released.len()), "{} of {}", released.len(), streams.len());
+        assert!(released.iter().all(|(_, ruling)| scripted::is_admitted(ruling)));
+        streams.extend(released.into_iter().map(|(stream, _)| stream));
+        let is_over = streams.len() == 1000;
+        assert_eq!(script.wake_at().unwrap() <= script.now, !is_over, "after {}", streams.len());
+    }
+    assert!(streams.is_sorted());
+}
+
+#[test]
 fn an_identity_token_is_replaced_before_its_end_and_never_sent_after_it() {
     let mut script = warm();
     let start = script.now;
