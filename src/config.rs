@@ -11,6 +11,8 @@ mod identities;
 mod issuers;
 mod resource;
 mod routes;
+#[cfg(feature = "tools")]
+mod schema;
 mod text;
 
 use std::collections::BTreeSet;
@@ -24,6 +26,8 @@ pub use identities::{ClientCredentials, Identity, Selector, Source};
 pub use issuers::{Issuer, JwksLocation, JwksSource, RemoteJwks, Tenant};
 pub use resource::ProtectedResource;
 pub use routes::{Access, Grant, Route};
+#[cfg(feature = "tools")]
+pub use schema::schema;
 use text::Count;
 pub use text::{DeploymentPlace, HeaderName, HostPattern, PathPattern, TokenType, Uri};
 

@@ -133,6 +133,10 @@ fn explained(config: &Config, request: &Request) -> Result<Outcome, String> {
         Ok(path) => path,
         Err(denial) => return Ok(End::Refused(denial).told(config, text)),
     };
+    let metadata = config.protected_resource.as_ref().filter(|resource| resource.path == path);
+    if metadata.is_some() && matches!(head.method(), "GET" | "HEAD") {
+        return Ok(End::Metadata.told(config, text));
+    }
     let Some(found) = routes.find(head.method(), head.host(), path) else {
         text += &section("route", &[("none".to_owned(), near(config, path))]);
         return Ok(End::Refused(Denial::RouteUnknown).told(config, text));

@@ -5,6 +5,7 @@
 mod check;
 mod doubts;
 mod explain;
+mod schema;
 mod source;
 mod words;
 
@@ -32,6 +33,8 @@ enum Command {
     },
     /// Says what becomes of a request: its route, its token check by check, grant by grant, the reply
     Explain(explain::Arguments),
+    /// Prints the JSON Schema of a plugin configuration, for editors
+    Schema,
 }
 
 /// What a command says, and whether all is well.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check { file } => check::run(&file),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Schema => Ok(schema::run()),
     };
     match outcome.and_then(Outcome::print) {
         Ok(true) => ExitCode::SUCCESS,

@@ -16,6 +16,10 @@ pub(crate) fn meaning(config: &Config, clusters: &Clusters) -> String {
     if config.report_only {
         text += "\nreport_only: nobody is refused for a fault of its own; it is recorded\n";
     }
+    if let Some(resource) = &config.protected_resource {
+        _ = writeln!(text, "\nprotected resource: GET {} is answered with", resource.path);
+        _ = writeln!(text, "  {}", resource.metadata);
+    }
     let mut section = |heading: &str, entries: Vec<Entry>| {
         _ = writeln!(text, "\n{heading}");
         text += &aligned(&entries);

@@ -18,6 +18,7 @@ use super::text::{
 use crate::json::Strict;
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "tools", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Document {
     pub(super) issuers: NonEmpty<Object<IssuerEntry>>,
@@ -31,6 +32,7 @@ pub(super) struct Document {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "tools", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProtectedResourceEntry {
     pub(super) resource: Text<Resource>,
@@ -39,6 +41,7 @@ pub(super) struct ProtectedResourceEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "tools", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct IssuerEntry {
     pub(super) name: Option<Text<Label>>,
@@ -53,6 +56,7 @@ pub(super) struct IssuerEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "tools", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct EntraEntry {
     pub(super) tenants: NonEmpty<Text<TenantId>>,
@@ -62,6 +66,7 @@ pub(super) struct EntraEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "tools", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct VerdictsEntry {
     pub(super) entries: Option<Count>,
@@ -69,6 +74,7 @@ pub(super) struct VerdictsEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "tools", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct JwksEntry {
     pub(super) cluster: Option<Text<Plain>>,
@@ -83,6 +89,7 @@ pub(super) struct JwksEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "tools", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct IdentityEntry {
     pub(super) resource: Text<Plain>,
@@ -92,6 +99,7 @@ pub(super) struct IdentityEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "tools", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ImdsEntry {
     pub(super) cluster: Text<Plain>,
@@ -101,6 +109,7 @@ pub(super) struct ImdsEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "tools", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct AppServiceEntry {
     pub(super) cluster: Text<Plain>,
@@ -110,6 +119,7 @@ pub(super) struct AppServiceEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "tools", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClientCredentialsEntry {
     pub(super) cluster: Text<Plain>,
@@ -120,6 +130,7 @@ pub(super) struct ClientCredentialsEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "tools", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct RouteEntry {
     pub(super) name: Text<Label>,
@@ -139,6 +150,7 @@ pub(super) struct RouteEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "tools", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct MatchEntry {
     pub(super) methods: NonEmpty<Text<Method>>,
@@ -147,6 +159,7 @@ pub(super) struct MatchEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "tools", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct GrantEntry {
     pub(super) issuer: Option<String>,

@@ -14,8 +14,10 @@ pub(super) enum End<'a> {
         forward_claims: &'a [(HeaderName, ClaimName)],
         claims: &'a Claims,
     },
-    /// The gateway itself answers.
+    /// The gateway itself answers a probe.
     Health,
+    /// The gateway itself tells who issues tokens.
+    Metadata,
     /// It goes on without a look at its caller.
     Public,
     /// It is refused.
@@ -68,15 +70,21 @@ impl End<'_> {
                 forwarded(config, identity, forward_claims, claims)
             }
             Self::Health => line("200, or 503 while keys or tokens are missing; keyless answers"),
+            Self::Metadata => {
+                line("200: keyless tells which issuers it trusts (protected_resource)")
+            }
             Self::Public => line("the backend's: the request goes on without a credential"),
-            Self::Refused(denial) => refused(&denial),
+            Self::Refused(denial) => refused(config, &denial),
             Self::Undecided => line("the body's model decides; give it with --model"),
         }
     }
 }
 
-fn refused(denial: &Denial) -> Vec<String> {
-    let reply = denial.reply();
+fn refused(config: &Config, denial: &Denial) -> Vec<String> {
+    let reply = match &config.protected_resource {
+        Some(resource) => denial.reply().pointing_to(&resource.url),
+        None => denial.reply(),
+    };
     let mut lines = vec![reply.status.to_string()];
     lines.extend(reply.headers.iter().map(|(name, value)| format!("{name}: {value}")));
     lines.extend([String::new(), reply.body]);

@@ -16,6 +16,9 @@ fn lines(config: &Config, route: &Route) -> Vec<String> {
         DeploymentPlace::Body => lines.push("the body's model names the deployment".to_owned()),
         DeploymentPlace::Path => {}
     }
+    if route.cors {
+        lines.push("a browser's preflight passes, without a credential".to_owned());
+    }
     match &route.access {
         Access::Health => {
             lines.push("health: keyless answers whether its keys and tokens are held".to_owned());

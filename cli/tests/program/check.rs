@@ -71,7 +71,15 @@ fn each_kind_of_thing_has_its_words() {
     assert!(!said.out.contains("report_only"));
     let mut lenient = configuration();
     lenient["report_only"] = true.into();
-    assert!(check(&lenient.to_string()).out.contains("report_only: nobody is refused"));
+    lenient["routes"][0]["cors"] = true.into();
+    lenient["protected_resource"] = json!({ "resource": "https://gateway.example.com" });
+    let said = check(&lenient.to_string());
+    assert!(said.out.contains("report_only: nobody is refused"), "{}", said.out);
+    assert!(said.out.contains("a browser's preflight passes"), "{}", said.out);
+    assert!(
+        said.out
+            .contains("protected resource: GET /.well-known/oauth-protected-resource is answered")
+    );
 }
 
 #[test]

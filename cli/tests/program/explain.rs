@@ -28,6 +28,8 @@ fn explain(config: &Value, token: Option<&str>, arguments: &[&str]) -> Said {
 
 const CHAT: [&str; 4] = ["--method", "POST", "--path", "/chat/mini?api-version=1"];
 
+const METADATA: &str = "/.well-known/oauth-protected-resource";
+
 struct Nobody;
 
 impl SharedData for Nobody {
@@ -48,8 +50,8 @@ impl SharedData for Nobody {
     }
 }
 
-/// What the gate makes of the request: status and body, or nothing if it goes on or waits.
-fn ruling(config: &Value, token: Option<&str>, method: &str, path: &str) -> Option<(u16, String)> {
+/// The reply of the gate as the program writes it, or nothing if it refuses nobody.
+fn refusal(config: &Value, token: Option<&str>, method: &str, path: &str) -> Option<String> {
     let config = Config::parse(config.to_string().as_bytes()).unwrap();
     let shared: Rc<dyn SharedData> = Rc::new(Nobody);
     let mut gate = Gate::new(config, Box::new(Sandbox), |_| None, &shared);
@@ -58,14 +60,19 @@ fn ruling(config: &Value, token: Option<&str>, method: &str, path: &str) -> Opti
     let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes()));
     let now = UNIX_EPOCH + Duration::from_secs(NOW);
     match gate.admit(1, Head::new(pairs.collect()), now)?.verdict {
-        Verdict::Deny(reply) => Some((reply.status, reply.body)),
+        Verdict::Deny(reply) => {
+            let headers = reply.headers.iter().map(|(name, value)| format!("  {name}: {value}\n"));
+            let headers: String = headers.collect();
+            Some(format!("  {}\n{headers}\n  {}\n", reply.status, reply.body))
+        }
         Verdict::Answer(_) | Verdict::Forward(_) => None,
     }
 }
 
 #[test]
 fn the_reply_is_that_of_the_gate_whatever_the_token() {
-    let config = configuration();
+    let mut config = configuration();
+    config["protected_resource"] = json!({ "resource": "https://gateway.example.com" });
     let forged = token(&json!({}));
     let forged = format!("{}AAAA", &forged[..forged.len() - 4]);
     let tokens = [
@@ -94,17 +101,16 @@ fn the_reply_is_that_of_the_gate_whatever_the_token() {
     let tokens = tokens.iter().map(|token| Some(token.as_str())).chain([None]);
     let mut refused = std::collections::BTreeSet::new();
     for token in tokens {
-        for path in ["/chat/mini", "/chat/max", "/open", "/ready", "/none", "/chat//mini"] {
+        for path in ["/chat/mini", "/chat/max", "/open", "/ready", METADATA, "/none", "/chat//mini"]
+        {
             let method = if path.starts_with("/chat") { "POST" } else { "GET" };
             let said = explain(&config, token, &["--method", method, "--path", path]);
-            let ruling = ruling(&config, token, method, path);
-            let reply = said.out.split_once("\nreply\n").or(said.out.split_once("reply\n"));
-            let (_, reply) = reply.unwrap_or_else(|| panic!("{token:?} {path}: {}", said.err));
-            assert_eq!(said.status, i32::from(ruling.is_some()), "{token:?} {path}: {}", said.out);
-            if let Some((status, body)) = ruling {
-                assert_eq!(reply.lines().next().unwrap().trim(), status.to_string());
-                assert_eq!(reply.lines().last().unwrap().trim(), body, "{token:?} {path}");
-                refused.insert(body);
+            let refusal = refusal(&config, token, method, path);
+            assert_eq!(said.status, i32::from(refusal.is_some()), "{token:?} {path}: {}", said.out);
+            if let Some(refusal) = refusal {
+                let reply = said.out.rsplit_once("reply\n").unwrap().1;
+                assert_eq!(reply, refusal, "{token:?} {path}");
+                refused.insert(refusal);
             }
         }
     }
@@ -309,5 +315,32 @@ fn the_configuration_must_be_one_and_sound() {
         let said = explain(file);
         assert_eq!(said.status, 2);
         assert!(said.err.contains(message), "{}", said.err);
+    }
+}
+
+#[test]
+fn the_readme_shows_what_is_said() {
+    let readme = include_str!("../../../README.md");
+    let path = "/openai/deployments/gpt-4o/chat/completions";
+    let tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+    let claims = json!({
+        "iss": format!("https://login.microsoftonline.com/{tenant}/v2.0"), "tid": tenant,
+        "aud": "api://openai-gateway", "scp": "openai.embeddings"
+    });
+    let bearer = signed(&json!({ "alg": "RS256" }), &claims);
+    let now = NOW.to_string();
+    let mut arguments = vec!["explain", "--config", "envoy.yaml", "--token", "-"];
+    arguments.extend(["--method", "POST", "--path", path]);
+    let command = arguments.join(" ");
+    arguments.extend(["--at", &now]);
+    let explained = keyless(&arguments, &bearer).out;
+    let checked = keyless(&["check", "envoy.yaml"], "").out;
+    for (command, said) in [(command.as_str(), explained), ("check envoy.yaml", checked)] {
+        let shown = readme.split_once(&format!("$ keyless {command}")).unwrap().1;
+        let shown = shown.split("```").next().unwrap().lines().skip(1);
+        let mut said = said.lines();
+        for line in shown.filter(|line| *line != "…") {
+            assert!(said.any(|one| one == line), "{command} does not say {line:?}");
+        }
     }
 }

@@ -10,6 +10,7 @@
 
 mod check;
 mod explain;
+mod schema;
 mod tokens;
 
 use std::io::Write as _;
