@@ -17,6 +17,7 @@ use super::text::{
 use crate::signature::Algorithm;
 
 /// Returns the schema of the plugin's configuration.
+#[expect(clippy::indexing_slicing, reason = "a member that is missing is made")]
 pub fn schema() -> Value {
     let mut schema = schema_for!(Document).to_value();
     schema["title"] = "The configuration of keyless".into();
