@@ -160,9 +160,6 @@ fn explained(config: &Config, request: &Request) -> Result<Outcome, String> {
         (Some(denial), _, _) => End::Refused(denial),
         (None, Deployment::Unread, Some(Err(denial))) => End::Refused(denial.clone()),
         (None, Deployment::Unread, _) => End::Undecided,
-        (None, Deployment::Unnamed, _) if found.route.deployment == DeploymentPlace::Body => {
-            End::Refused(Denial::ModelMissing)
-        }
         (None, _, _) => End::Forwarded { identity: *identity, forward_claims, claims },
     };
     Ok(if trial.is_unchecked { end.told_unchecked(config, text) } else { end.told(config, text) })
