@@ -136,7 +136,7 @@ impl World {
         let token = self.token();
         let before = self.connections().await;
         // The more workers there are, the longer a share may stay away from one of them.
-        let count = CONNECTIONS.max(16 * self.workers);
+        let count = if self.workers <= WORKERS { CONNECTIONS } else { 16 * self.workers };
         let requests = (0..count).map(|_| self.chat_as(&token));
         let replies = Reply::to_each(requests).await.unwrap();
         assert!(replies.iter().all(|reply| reply.status == 200), "{replies:?}");
