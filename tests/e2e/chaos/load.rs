@@ -22,8 +22,6 @@ pub(super) struct Sample {
     pub(super) is_our_503: bool,
     /// How long it took until the whole answer was there.
     pub(super) wait: Duration,
-    /// Why there was no answer.
-    pub(super) problem: Option<String>,
 }
 
 /// Holds the callers, who go on until they are stopped.
@@ -85,9 +83,8 @@ impl Caller {
             Ok::<_, reqwest::Error>((status, has_wait && is_unavailable(&body)))
         };
         let answer = answer.await;
-        let problem = answer.as_ref().err().map(|error| format!("{error:?}"));
         let (status, is_our_503) = answer.unwrap_or_default();
-        Sample { at: sent - self.begun, status, is_our_503, wait: sent.elapsed(), problem }
+        Sample { at: sent - self.begun, status, is_our_503, wait: sent.elapsed() }
     }
 }
 

@@ -222,7 +222,7 @@ async fn gone_with_a_token_at_hand(pace: Pace) -> Outcome {
 
 async fn flaps(pace: Pace) -> Outcome {
     let (phase, refresh_in) = (pace.seconds(2, 15), pace.seconds(3, 10));
-    let phases = pace.seconds(10, 20).as_secs() as u32;
+    let phases = u32::try_from(pace.seconds(10, 20).as_secs()).unwrap();
     let stage = Stage::of(pace, async |imds| imds.set_refresh_in(Some(refresh_in))).await;
     for number in 1..=phases {
         stage.load.until(phase * number).await;
