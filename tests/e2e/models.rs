@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::reply::{Refusal, Reply};
+use crate::signatures::WITHOUT_FOREIGN_FUNCTIONS;
 use crate::trailers::with_trailers;
 use crate::world::{CHAT, World, chat_body, client, shipped_with, values};
 
@@ -32,14 +33,6 @@ fn with_models(shipped: Blueprint) -> Blueprint {
     .connection_manager(|manager| {
         let plugin = &mut manager["http_filters"][0]["typed_config"]["config"];
         plugin["allow_on_headers_stop_iteration"] = true.into();
-    })
-}
-
-/// Lets Envoy hold bodies of 8 MiB.
-fn with_room(shipped: Blueprint) -> Blueprint {
-    with_models(shipped).edit(|bootstrap| {
-        let listener = &mut bootstrap["static_resources"]["listeners"][0];
-        listener["per_connection_buffer_limit_bytes"] = (8 << 20).into();
     })
 }
 
@@ -88,7 +81,7 @@ async fn the_model_in_the_body_decides() {
 
 #[tokio::test]
 async fn the_body_arrives_as_it_was_sent() {
-    let world = World::with(with_room).await;
+    let world = World::with(with_models).await;
     for length in [0, 1, 20_000, 900_000, 1_900_000] {
         let body = format!(
             " {{\r\n\"messages\" : [], \"x\": \"{}\",\t\"model\":\"gpt\\u002d4o-mini\"}}\n",
@@ -234,7 +227,7 @@ async fn a_caller_who_may_not_is_told_so_before_its_body_comes() {
 async fn a_body_beyond_what_envoy_holds_is_too_large() {
     let world = World::with(with_models).await;
     let mut body = question("gpt-4o-mini");
-    body["x"] = json!("y".repeat(2 << 20));
+    body["x"] = json!("y".repeat(9 << 20));
     let before = world.azure.openai.requests().len();
     let reply = Reply::to(world.post(V1, &body).bearer_auth(world.token())).await.unwrap();
     assert_eq!(reply.status, 413, "{reply:?}");
@@ -330,4 +323,31 @@ async fn without_a_look_at_bodies_nothing_goes_on() {
     let request = world.request(Method::GET, "/openai/v1/models/x").bearer_auth(world.token());
     world.refuses(request, Refusal::bad_request("model_missing")).await;
     world.assert_unharmed().await;
+}
+
+/// Where a capability list lets the module see no body, a body takes its undecided head along; then
+/// there is no verdict, and the guard refuses.
+#[tokio::test]
+async fn a_body_that_is_withheld_from_the_module_is_stopped_by_the_guard() {
+    let seen = WITHOUT_FOREIGN_FUNCTIONS.into_iter().chain([
+        "proxy_on_request_body",
+        "proxy_get_property",
+        "proxy_get_shared_data",
+        "proxy_set_shared_data",
+    ]);
+    for withheld in ["", "proxy_on_request_body"] {
+        let allowed: Vec<_> = seen.clone().filter(|name| *name != withheld).collect();
+        let world = World::with(|shipped| with_models(shipped).capabilities(&allowed)).await;
+        let token = world.token();
+        if withheld.is_empty() {
+            world.admits(&token, world.post(V1, &question("gpt-4o-mini"))).await;
+            continue;
+        }
+        for model in ["gpt-4o-mini", "gpt-4o"] {
+            let request = world.post(V1, &question(model)).bearer_auth(&token);
+            let reply = Reply::to(request).await.unwrap();
+            assert_eq!((reply.status, reply.body.as_slice()), (403, &b"RBAC: access denied"[..]));
+        }
+        assert!(world.azure.openai.requests().is_empty());
+    }
 }

@@ -16,7 +16,7 @@ const INVALID: Refusal = Refusal::invalid_token("signature_invalid");
 /// All that the module needs of its host but `proxy_call_foreign_function`, which leads to the
 /// host's crypto. Without `proxy_on_request_headers` Envoy would ask the module nothing, and say
 /// nothing about it.
-const WITHOUT_FOREIGN_FUNCTIONS: [&str; 31] = [
+pub(crate) const WITHOUT_FOREIGN_FUNCTIONS: [&str; 31] = [
     "environ_get",
     "environ_sizes_get",
     "fd_write",
