@@ -403,5 +403,9 @@ fn edit(forward: &Forward) -> Action {
     for (name, value) in &forward.set {
         set(name.as_str(), value.expose().as_bytes());
     }
+    if forward.is_unchanged() {
+        // Each change has Envoy look for the route anew, which may depend on the verdict.
+        _ = hostcalls::call_foreign_function("clear_route_cache", None);
+    }
     Action::Continue
 }

@@ -32,6 +32,11 @@ impl Forward {
         let remove = head.sent(stripped).filter(|name| !is_set(name)).cloned().collect();
         Self { target: head.cleaned_target(), remove, set }
     }
+
+    /// Returns true if the request goes on as it came.
+    pub fn is_unchanged(&self) -> bool {
+        self.target.is_none() && self.remove.is_empty() && self.set.is_empty()
+    }
 }
 
 /// The headers that a route sets to claims; a claim that is absent or unprintable sets none.

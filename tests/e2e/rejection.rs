@@ -257,7 +257,9 @@ async fn a_401_of_our_own_stays_what_it_is() {
 /// Answers 401 in Envoy's own router, to what would go to the backend.
 fn with_direct_response(shipped: Blueprint) -> Blueprint {
     shipped.connection_manager(|manager| {
-        let route = &mut manager["route_config"]["virtual_hosts"][0]["routes"][1];
+        let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_sequence_mut();
+        let mut routes = routes.unwrap().iter_mut();
+        let route = routes.find(|route| route["match"]["prefix"] == "/").unwrap();
         route.as_mapping_mut().unwrap().remove("route");
         let answer = json!({ "status": 401, "body": { "inline_string": "Envoy's own words" } });
         route["direct_response"] = serde_yaml_ng::to_value(answer).unwrap();

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use gateway::StartOptions;
 use local_azure::{Fault, LocalAzure, Options};
+use reqwest::Method;
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::reply::Reply;
@@ -77,4 +79,21 @@ async fn a_crowd_that_waits_is_served_or_refused_to_the_last_and_no_thread_traps
         assert_eq!(reply.status, 200, "{reply:?}");
     }
     world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_admitted_may_wait_longer_for_the_backend_than_for_keyless() {
+    let world = World::with(|shipped| {
+        let route = json!({
+            "name": "open", "match": { "methods": ["POST"], "path": "/open" }, "public": true
+        });
+        shipped.plugin(|plugin| plugin["routes"].as_array_mut().unwrap().push(route))
+    });
+    let world = world.await;
+    // A request that nobody has admitted is given up after 12 s.
+    world.azure.openai.fault(Fault::Delay(Duration::from_secs(14)));
+    // Of the second one keyless changes nothing.
+    let open = world.request(Method::POST, "/open");
+    let (chat, open) = tokio::join!(Reply::to(world.chat_as(&world.token())), Reply::to(open));
+    assert_eq!((chat.unwrap().status, open.unwrap().status), (200, 404), "the backend's own");
 }
