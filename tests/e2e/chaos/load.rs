@@ -79,7 +79,7 @@ impl Caller {
             let response = request.send().await?;
             let status = response.status().as_u16();
             let has_wait = response.headers().contains_key("retry-after");
-            let body: Value = response.json().await?;
+            let body = response.bytes().await?;
             Ok::<_, reqwest::Error>((status, has_wait && is_unavailable(&body)))
         };
         let answer = answer.await;
@@ -88,7 +88,8 @@ impl Caller {
     }
 }
 
-fn is_unavailable(body: &Value) -> bool {
+fn is_unavailable(body: &[u8]) -> bool {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
     body["error"]["code"] == "identity_unavailable"
 }
 

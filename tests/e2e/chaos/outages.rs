@@ -22,45 +22,67 @@ pub(super) fn rows() -> Vec<Row> {
     vec![
         Row {
             fault: "IMDS is down for 10 min while a token of 24 h is at hand",
+            traps: false,
             play: |pace| Box::pin(down_with_a_token_at_hand(pace)),
         },
         Row {
             fault: "IMDS is down until the token has ended, and longer",
+            traps: false,
             play: |pace| Box::pin(down_past_the_end(pace)),
         },
         Row {
             fault: "IMDS answers 410 for 70 s, from the start",
+            traps: false,
             play: |pace| Box::pin(gone_at_the_start(pace)),
         },
         Row {
             fault: "IMDS answers 410 for 70 s while a token is at hand",
+            traps: false,
             play: |pace| Box::pin(gone_with_a_token_at_hand(pace)),
         },
-        Row { fault: "IMDS is down at the start", play: |pace| Box::pin(down_at_the_start(pace)) },
-        Row { fault: "IMDS answers 429 to everything", play: |pace| Box::pin(throttled(pace)) },
+        Row {
+            fault: "IMDS is down at the start",
+            traps: false,
+            play: |pace| Box::pin(down_at_the_start(pace)),
+        },
+        Row {
+            fault: "IMDS answers 429 to everything",
+            traps: false,
+            play: |pace| Box::pin(throttled(pace)),
+        },
         Row {
             fault: "IMDS answers 429 with `Retry-After`",
+            traps: false,
             play: |pace| Box::pin(throttled_with_retry_after(pace)),
         },
         Row {
             fault: "IMDS takes every request and never answers",
+            traps: false,
             play: |pace| Box::pin(hangs(pace)),
         },
         Row {
             fault: "IMDS answers garbage of seven kinds with status 200",
+            traps: false,
             play: |pace| Box::pin(garbage(pace)),
         },
         Row {
             fault: "IMDS comes and goes, and its tokens are to be replaced all the time",
+            traps: false,
             play: |pace| Box::pin(flaps(pace)),
         },
         Row {
             fault: "IMDS answers after 4.9 s, of 5 s that it has",
+            traps: false,
             play: |pace| Box::pin(slow(pace)),
         },
-        Row { fault: "there is no cluster `imds`", play: |pace| Box::pin(no_cluster(pace)) },
+        Row {
+            fault: "there is no cluster `imds`",
+            traps: false,
+            play: |pace| Box::pin(no_cluster(pace)),
+        },
         Row {
             fault: "the cluster `imds` has no endpoint",
+            traps: false,
             play: |pace| Box::pin(no_endpoint(pace)),
         },
     ]

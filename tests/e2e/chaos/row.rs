@@ -17,6 +17,8 @@ use crate::world::{World, shipped};
 pub(super) struct Row {
     /// What is broken, in the README's words.
     pub(super) fault: &'static str,
+    /// True if a VM is to trap.
+    pub(super) traps: bool,
     /// Plays it; a function without state, so that rows can run side by side.
     pub(super) play: fn(Pace) -> Pin<Box<dyn Future<Output = Outcome>>>,
 }
@@ -33,6 +35,10 @@ pub(super) struct Outcome {
     pub(super) tries: u64,
     /// How often that may be.
     pub(super) bound: u64,
+    /// How many VMs were made anew after a trap.
+    pub(super) reloads: u64,
+    /// How many answers are Envoy's own, because a VM has trapped.
+    pub(super) by_envoy: usize,
     /// What must not be.
     pub(super) complaints: Vec<String>,
     /// What else is worth a word in the table.
@@ -69,7 +75,11 @@ impl Stage {
         blueprint: Blueprint,
         options: StartOptions,
     ) -> Self {
-        let world = World::run(azure, blueprint, options).await;
+        Self::begin(pace, World::run(azure, blueprint, options).await)
+    }
+
+    /// Lets the callers come.
+    pub(super) fn begin(pace: Pace, world: World) -> Self {
         let load = Load::begin(&world, pace.rate());
         Self { world, load }
     }
@@ -92,6 +102,7 @@ impl Stage {
             outcome.longest = outcome.longest.max(sample.wait);
         }
         outcome.judge(&samples, &world);
+        outcome.reloads = reloads(&world).await;
         (outcome, samples, world)
     }
 }
@@ -112,13 +123,21 @@ impl Outcome {
     fn judge(&mut self, samples: &[Sample], world: &World) {
         let Self { longest, tries, bound, .. } = *self;
         let blamed = samples.iter().find(|sample| !matches!(sample.status, 200 | 503));
-        self.expect(blamed.is_none(), || format!("an answer that is not ours to give: {blamed:?}"));
-        let foreign = samples.iter().find(|sample| sample.status == 503 && !sample.is_our_503);
-        self.expect(foreign.is_none(), || format!("a 503 that is not keyless's: {foreign:?}"));
+        let problem = blamed.and_then(|sample| sample.problem.as_deref()).unwrap_or("an answer");
+        self.expect(blamed.is_none(), || format!("not ours to give: {problem}: {blamed:?}"));
+        let is_by_envoy = |sample: &&Sample| sample.status == 503 && !sample.is_our_503;
+        self.by_envoy = samples.iter().filter(is_by_envoy).count();
         self.expect(longest <= PATIENCE + MARGIN, || format!("somebody waited {longest:?}"));
         let refused = world.azure.openai.refusals();
         self.expect(refused == 0, || format!("{refused} tokens that the backend refused"));
         self.expect(tries <= bound, || format!("{tries} tries instead of {bound}"));
+    }
+
+    /// Complains if a VM has trapped.
+    pub(super) fn unharmed(&mut self) {
+        let Self { reloads, by_envoy, .. } = *self;
+        let is_unharmed = reloads == 0 && by_envoy == 0;
+        self.expect(is_unharmed, || format!("{reloads} VMs trapped, {by_envoy} answers by Envoy"));
     }
 
     /// Complains if somebody was not served who came in that time.
@@ -134,6 +153,13 @@ impl Outcome {
 pub(super) async fn tries(world: &World) -> u64 {
     let stats = world.gateway.stats().await.unwrap();
     let own = stats.iter().filter(|(name, _)| name.contains("keyless_fetches.kind=.=identity;"));
+    own.map(|(_, count)| count).sum()
+}
+
+/// Counts the VMs that were made anew.
+async fn reloads(world: &World) -> u64 {
+    let stats = world.gateway.stats().await.unwrap();
+    let own = stats.iter().filter(|(name, _)| name.ends_with("vm_reload_success"));
     own.map(|(_, count)| count).sum()
 }
 
