@@ -22,6 +22,8 @@ pub(super) struct Sample {
     pub(super) is_our_503: bool,
     /// How long it took until the whole answer was there.
     pub(super) wait: Duration,
+    /// What there was in place of an answer.
+    pub(super) problem: Option<String>,
 }
 
 /// Holds the callers, who go on until they are stopped.
@@ -83,8 +85,9 @@ impl Caller {
             Ok::<_, reqwest::Error>((status, has_wait && is_unavailable(&body)))
         };
         let answer = answer.await;
+        let problem = answer.as_ref().err().map(|error| format!("{error:?}"));
         let (status, is_our_503) = answer.unwrap_or_default();
-        Sample { at: sent - self.begun, status, is_our_503, wait: sent.elapsed() }
+        Sample { at: sent - self.begun, status, is_our_503, wait: sent.elapsed(), problem }
     }
 }
 
