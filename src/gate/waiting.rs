@@ -16,7 +16,7 @@ pub(super) struct Waiting {
     pub(super) content: Content,
     pub(super) arrived: SystemTime,
     /// True while the host holds the beginning of its body and awaits the rest. Then it can go on
-    /// only when the next part comes: Envoy before 1.40 loses a part if it is resumed in between.
+    /// only when the next part comes: Envoy loses a part, or all, if it is resumed in between.
     pub(super) is_midway: bool,
     pub(super) pending: Box<Pending>,
     until: SystemTime,

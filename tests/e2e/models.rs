@@ -283,7 +283,8 @@ async fn a_body_waits_for_keys_and_for_the_identity_token_too() {
     }
 }
 
-/// Envoy before 1.40 loses a part of a body whose request is resumed between two parts of it.
+/// Envoy, 1.40 included, loses a part or the connection if a request is resumed between two parts of
+/// its body.
 #[tokio::test]
 async fn a_body_that_comes_in_parts_while_its_request_waits_for_keys_arrives_whole() {
     for target in [CHAT, V1] {
