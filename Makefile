@@ -40,8 +40,9 @@ e2e: e2e-$(ENVOY_VERSION) ## the tests in a real Envoy, of ENVOY_VERSION
 
 matrix: $(ENVOY_VERSIONS:%=e2e-%) ## the tests in each supported Envoy
 
+# They wait more than they compute, so more of them run than there are cores.
 e2e-%: wasm wasm-chaos .envoy/%/bin/envoy
-	@ENVOY=$(CURDIR)/.envoy/$*/bin/envoy cargo test --locked --test e2e \
+	@ENVOY=$(CURDIR)/.envoy/$*/bin/envoy cargo test --locked --test e2e -- --test-threads 4 \
 	&& echo "Envoy $*: passed" || { echo "Envoy $*: FAILED"; exit 1; }
 
 chaos: wasm wasm-chaos .envoy/$(ENVOY_VERSION)/bin/envoy ## plays the table of faults for its real time (20 min, 200 requests/s a row) and writes it into README.md
