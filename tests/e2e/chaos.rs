@@ -44,7 +44,7 @@ async fn run(row: Row, pace: Pace) -> Line {
 
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "the figures are worth a look")]
-async fn in_no_row_is_a_caller_blamed_kept_waiting_or_sent_on_with_an_expired_token() {
+async fn in_no_row_is_a_caller_blamed_or_forgotten_or_an_expired_token_sent() {
     let pace = Pace::wanted();
     let only = std::env::var("CHAOS_ROW").unwrap_or_default();
     let places = Arc::new(Semaphore::new(pace.rows_at_once()));

@@ -44,6 +44,8 @@ async fn any_other_bearer_is_refused() {
         assert_eq!(error, json!({ "error": { "code": "401", "message": message } }));
     }
     assert_eq!(azure.anonymous(CHAT).send().await.unwrap().status(), 401);
+    assert_eq!(azure.post(CHAT, json!({})).send().await.unwrap().status(), 200);
+    assert_eq!(azure.openai.refusals(), 5);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gateway::{Blueprint, StartOptions};
 use local_azure::{Imds, LocalAzure, Options};
+use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
 use super::load::{Load, Sample};
@@ -60,6 +61,14 @@ pub(super) async fn azure() -> LocalAzure {
     LocalAzure::start(Options::default()).await.unwrap()
 }
 
+/// Starts a world when few others do: to compile the module takes all of a small machine.
+pub(super) async fn world(azure: LocalAzure, blueprint: Blueprint, options: StartOptions) -> World {
+    static STARTS: Semaphore = Semaphore::const_new(2);
+    let _turn = STARTS.acquire().await;
+    let ready_within = Duration::from_mins(3);
+    World::run(azure, blueprint, StartOptions { ready_within, ..options }).await
+}
+
 impl Stage {
     /// Raises the curtain: with the shipped configuration, and IMDS prepared like this.
     pub(super) async fn of(pace: Pace, prepare: impl AsyncFnOnce(&Imds)) -> Self {
@@ -75,7 +84,7 @@ impl Stage {
         blueprint: Blueprint,
         options: StartOptions,
     ) -> Self {
-        Self::begin(pace, World::run(azure, blueprint, options).await)
+        Self::begin(pace, world(azure, blueprint, options).await)
     }
 
     /// Lets the callers come.

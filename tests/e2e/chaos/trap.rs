@@ -7,9 +7,9 @@ use gateway::StartOptions;
 use local_azure::Fault;
 
 use super::pace::Pace;
-use super::row::{Outcome, Row, Stage, azure};
+use super::row::{Outcome, Row, Stage, azure, world};
 use crate::line::Line;
-use crate::world::{CHAT, World, shipped};
+use crate::world::{CHAT, shipped};
 
 pub(super) fn rows() -> Vec<Row> {
     vec![Row {
@@ -30,7 +30,7 @@ async fn while_requests_wait(pace: Pace) -> Outcome {
     azure.imds.fault(Fault::Delay(Duration::from_secs(4)));
     let module = env::var_os("KEYLESS_CHAOS_WASM").expect("run through make, it builds the module");
     let blueprint = shipped(&azure).running(module.into());
-    let world = World::run(azure, blueprint, StartOptions::default()).await;
+    let world = world(azure, blueprint, StartOptions::default()).await;
     let mut lines = world.lines().await;
     let stage = Stage::begin(pace, world);
     let trapped_at = Duration::from_secs(1);
