@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
                         assert!(!grants.is_empty(), "nobody is admitted by no grant");
                         assert!(identity.is_none_or(|at| at < config.identities.len()));
                     }
-                    Access::Public => {}
+                    Access::Health | Access::Public => {}
                 }
             }
         }
