@@ -31,6 +31,7 @@ lint: toolchain ## formatting and clippy, natively and for the module
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --target wasm32-wasip1 -p keyless --lib -- -D warnings
 	cargo clippy --locked --target wasm32-wasip1 -p keyless --lib --features chaos -- -D warnings
+	cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target --no-default-features -- -D warnings
 
 unit: toolchain ## the tests that need no Envoy
 	cargo test --locked --workspace --lib --bins $(NATIVE_TESTS:%=--test %)

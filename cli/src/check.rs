@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use keyless::config::Config;
+use keyless::config::{Config, DeploymentPlace};
 
 use crate::source::{self, Clusters, Found};
 use crate::{Outcome, doubts, read, words};
@@ -41,6 +41,13 @@ fn judged(found: &Found) -> (String, bool) {
     };
     let meaning = words::meaning(&config, &found.clusters);
     let missing = words::missing(&config, &found.clusters);
+    let (untold, mut wrong) = match found.clusters {
+        Clusters::Begun(_) => (missing, Vec::new()),
+        Clusters::Listed(_) | Clusters::Untold => (Vec::new(), missing),
+    };
+    if found.hides_bodies {
+        wrong.extend(unread(&config));
+    }
     let mut doubts = doubts::of(&config);
     if found.fails_open {
         doubts.push("FAIL_OPEN: admits everybody while the module fails".to_owned());
@@ -51,8 +58,23 @@ fn judged(found: &Found) -> (String, bool) {
             _ = write!(text, "\n{heading}\n  {}\n", lines.join("\n  "));
         }
     };
-    let is_well = missing.is_empty() || matches!(found.clusters, Clusters::Begun(_));
-    list(if is_well { "clusters that Envoy must be told" } else { "wrong" }, &missing);
+    list("clusters that Envoy must be told", &untold);
+    list("wrong", &wrong);
     list("probably not meant", &doubts);
+    let is_well = wrong.is_empty();
     (format!("{}\n{meaning}{text}", if is_well { "sound" } else { "wrong" }), is_well)
+}
+
+/// Routes that wait for bodies which Envoy will not show.
+fn unread(config: &Config) -> Vec<String> {
+    let routes = config.routes.iter().enumerate();
+    let waiting = routes.filter(|(_, route)| route.deployment == DeploymentPlace::Body);
+    let problem = |(at, _)| {
+        format!(
+            "routes[{at}].deployment: found \"body.model\" without \
+             `allow_on_headers_stop_iteration: true` beside `failure_policy`, wanted both: else \
+             requests with a body end with 408, and Istio has no such setting"
+        )
+    };
+    waiting.map(problem).collect()
 }

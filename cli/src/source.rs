@@ -16,6 +16,8 @@ pub(crate) struct Found {
     pub(crate) clusters: Clusters,
     /// True if the file has requests pass where the module has failed.
     pub(crate) fails_open: bool,
+    /// True if by this file the module sees no body before the request has gone on.
+    pub(crate) hides_bodies: bool,
 }
 
 /// Says what a file tells about the clusters of its Envoy.
@@ -81,6 +83,7 @@ impl Found {
             bytes: Ok(bytes),
             clusters: Clusters::Untold,
             fails_open: false,
+            hides_bodies: false,
         }
     }
 }
@@ -96,8 +99,8 @@ fn search(value: &Value, place: &str, path: &str, clusters: &Clusters, found: &m
     let mut push = |path: &str, config: &Value, bytes| {
         let place = [place, path].into_iter().filter(|part| !part.is_empty());
         let place = place.collect::<Vec<_>>().join(", ");
-        let fails_open = fails_open(config);
-        found.push(Found { place, bytes, clusters: clusters.clone(), fails_open });
+        let (fails_open, hides_bodies) = (fails_open(config), hides_bodies(config));
+        found.push(Found { place, bytes, clusters: clusters.clone(), fails_open, hides_bodies });
     };
     if let Some(config) = filter(value) {
         if is_keyless(config) {
@@ -159,6 +162,11 @@ fn fails_open(config: &Value) -> bool {
     is_open("failure_policy")
         || is_open("failStrategy")
         || config.get("fail_open").is_some_and(|open| *open == true)
+}
+
+/// Envoy shows them with this only, and no resource of Istio can have it.
+fn hides_bodies(config: &Value) -> bool {
+    config.get("allow_on_headers_stop_iteration").is_none_or(|allowed| *allowed != true)
 }
 
 /// What Envoy hands to the module of an `Any` (`envoy.extensions.wasm.v3.PluginConfig`).

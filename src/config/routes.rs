@@ -147,13 +147,38 @@ fn deployment_place(
     path: &PathPattern,
 ) -> Result<DeploymentPlace, Error> {
     let deployment = entry.map_or(DeploymentPlace::Path, |Text(place)| place);
-    if deployment == DeploymentPlace::Body && path.names_deployment() {
-        let problem = "found \"body.model\" on a route whose `match.path` names the deployment, \
-                       wanted one of the two";
-        return Err(Error::at(format!("{place}.deployment"), problem));
-    }
-    Ok(deployment)
+    let problem = match deployment {
+        DeploymentPlace::Path => return Ok(deployment),
+        DeploymentPlace::Body if path.names_deployment() => {
+            "found \"body.model\" on a route whose `match.path` names the deployment, wanted one of \
+             the two"
+                .to_owned()
+        }
+        DeploymentPlace::Body => match naming_a_deployment(path) {
+            None => return Ok(deployment),
+            Some(covered) => format!(
+                "found \"body.model\" on a route whose `match.path` covers {covered}, where Azure \
+                 goes by the path, wanted a narrower one, such as \"/openai/v1/{{*rest}}\""
+            ),
+        },
+    };
+    Err(Error::at(format!("{place}.deployment"), problem))
 }
+
+/// Returns what the pattern covers of the paths where Azure reads the deployment's name itself.
+fn naming_a_deployment(path: &PathPattern) -> Option<&str> {
+    let is_literal = path.as_str().split('/').any(|segment| segment == "deployments");
+    let covered = || NAMING_DEPLOYMENTS.into_iter().find(|one| path.matches(one).is_some());
+    if is_literal { Some(path.as_str()) } else { covered() }
+}
+
+/// Paths of Azure OpenAI that name a deployment, in each length that there is.
+const NAMING_DEPLOYMENTS: [&str; 4] = [
+    "/openai/deployments/gpt",
+    "/openai/deployments/gpt/embeddings",
+    "/openai/deployments/gpt/chat/completions",
+    "/openai/deployments/gpt/extensions/chat/completions",
+];
 
 /// A route with anything that only a token could satisfy, and that asks for none, is a mistake, not a
 /// wish.

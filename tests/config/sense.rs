@@ -194,6 +194,33 @@ fn a_deployment_stands_in_one_place() {
 }
 
 #[test]
+fn a_body_does_not_name_the_model_where_azure_reads_it_in_the_path() {
+    let placed = |path: &str| {
+        let mut document = base();
+        document["routes"][1]["match"]["path"] = json!(path);
+        document["routes"][1]["deployment"] = json!("body.model");
+        parse(&document).map(drop)
+    };
+    let covering = [
+        "/{*rest}",
+        "/openai/{*rest}",
+        "/openai/{a}/{b}/chat/completions",
+        "/openai/{a}/{b}/{c}",
+        "/openai/deployments/gpt-4o/{*rest}",
+        "/azure/openai/deployments/{name}/chat/completions",
+    ];
+    for path in covering {
+        let refused = placed(path).unwrap_err();
+        assert!(refused.starts_with("routes[1].deployment: found \"body.model\""), "{refused}");
+        assert!(refused.contains("covers /"), "{refused}");
+    }
+    for path in ["/openai/v1/{*rest}", "/openai/v1/audio/{kind}", "/v1/{*rest}", "/{version}/chat"]
+    {
+        assert_eq!(placed(path), Ok(()), "{path}");
+    }
+}
+
+#[test]
 fn a_condition_on_no_claim_is_refused() {
     let problem = "found an empty object, wanted at least one claim";
     assert_refused("/routes/0/allow/1/claims", json!({}), problem);

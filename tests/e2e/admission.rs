@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use local_azure::Fault;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::reply::{Refusal, Reply};
 use crate::world::{CHAT, EMBEDDINGS, WORKERS, World, chat_body, client, values};
@@ -58,6 +58,22 @@ async fn embeddings_reach_the_backend_as_the_managed_identity() {
     let (reply, seen) = world.admits(&token, request).await;
     assert_eq!(reply.json()["data"].as_array().map(Vec::len), Some(2), "{reply:?}");
     assert_eq!(seen.target, EMBEDDINGS);
+}
+
+#[tokio::test]
+async fn under_v1_the_same_scopes_count_and_the_body_names_the_model() {
+    let world = World::start().await;
+    let token = world.token_with(json!({"scp": "openai.chat"}));
+    let (chat, embeddings) = ("/openai/v1/chat/completions", "/openai/v1/embeddings");
+    let mut body = chat_body(false);
+    body["model"] = json!("gpt-4o-mini");
+    let (_, seen) = world.admits(&token, world.post(chat, &body)).await;
+    assert_eq!(seen.target, chat);
+    assert_eq!(serde_json::from_slice::<Value>(&seen.body).unwrap(), body);
+    let request = world.post(embeddings, &json!({"model": "ada", "input": "one"}));
+    let wanted = Refusal::forbidden("scope_missing");
+    world.refuses(request.try_clone().unwrap().bearer_auth(&token), wanted).await;
+    world.admits(&world.token_with(json!({"scp": "openai.embeddings"})), request).await;
 }
 
 #[tokio::test]

@@ -26,7 +26,8 @@ async fn what_no_route_names_is_not_found() {
         "/openai/deployments/gpt-4o-mini/completions?api-version=1",
         "/openai/deployments/gpt-4o-mini/chat/completions/?api-version=1",
         "/OPENAI/deployments/gpt-4o-mini/chat/completions?api-version=1",
-        "/openai/v1/chat/completions",
+        "/openai/v1/chat/completions/",
+        "/openai/v1/models",
     ];
     for target in targets {
         let reply = ask(&world, "POST", target).await.unwrap();

@@ -35,10 +35,10 @@ pub(crate) fn blueprint(azure: &LocalAzure) -> Blueprint {
         });
         let routes = plugin["routes"].as_array_mut().unwrap();
         routes[1]["identity"] = "platform".into();
-        routes.push(route("v1", V1));
-        routes.push(route("on-premises", ON_PREMISES));
-        let with_secret = routes.iter_mut().find(|route| route["name"] == "v1").unwrap();
+        let with_secret = routes.iter_mut().find(|route| route["name"] == "chat-v1").unwrap();
         with_secret["identity"] = "secret".into();
+        with_secret["allow"] = json!([{}]);
+        routes.push(route("on-premises", ON_PREMISES));
     };
     shipped(azure)
         .cluster("platform", azure.app_service.address())

@@ -154,27 +154,9 @@ fn token(world: &World) -> String {
     world.token_with(json!({ "scp": "openai.chat openai.embeddings" }))
 }
 
-/// Adds routes for the interface that names no deployment in its path.
-fn with_v1(shipped: Blueprint) -> Blueprint {
-    let route = |name: &str, path: &str, scope: &str| {
-        json!({
-            "name": name,
-            "match": { "methods": ["POST"], "path": path },
-            "allow": [{ "scopes": [scope] }],
-            "identity": "openai",
-        })
-    };
-    shipped.plugin(|plugin| {
-        plugin["routes"].as_array_mut().unwrap().extend([
-            route("v1-chat", "/openai/v1/chat/completions", "openai.chat"),
-            route("v1-embeddings", "/openai/v1/embeddings", "openai.embeddings"),
-        ]);
-    })
-}
-
 #[tokio::test]
 async fn the_sdks_chat_stream_and_embed_in_both_interfaces() {
-    let world = World::with(with_v1).await;
+    let world = World::start().await;
     let token = token(&world);
     for sdk in Sdk::BOTH {
         for interface in Interface::BOTH {
@@ -189,6 +171,35 @@ async fn the_sdks_chat_stream_and_embed_in_both_interfaces() {
         }
     }
     world.assert_unharmed().await;
+}
+
+/// Lets callers of `/openai/v1/` chat with one model only.
+fn with_one_model(shipped: Blueprint) -> Blueprint {
+    let read_models = |plugin: &mut Value| {
+        let routes = plugin["routes"].as_array_mut().unwrap();
+        let route = routes.iter_mut().find(|route| route["name"] == "chat-v1").unwrap();
+        route["deployment"] = "body.model".into();
+        route["allow"] = json!([{ "scopes": ["openai.chat"], "deployments": [DEPLOYMENT] }]);
+    };
+    let show_bodies = |plugin: &mut serde_yaml_ng::Value| {
+        plugin["allow_on_headers_stop_iteration"] = true.into();
+    };
+    shipped.plugin(read_models).plugin_config(show_bodies)
+}
+
+#[tokio::test]
+async fn the_sdks_get_the_model_that_is_granted_and_are_told_of_one_that_is_not() {
+    let world = World::with(with_one_model).await;
+    for sdk in Sdk::BOTH {
+        let order = order(&world, sdk, &token(&world)).through(Interface::V1);
+        for call in [Call::Chat, Call::Stream] {
+            call.assert_answered(&order.clone().ask(call).await);
+        }
+        let failure = order.with("model", "gpt-4o".into()).fails(Call::Chat).await;
+        let message = "may not use this deployment";
+        failure.is("PermissionDeniedError", "deployment_forbidden", message);
+    }
+    assert_eq!(world.azure.openai.requests().len(), 4);
 }
 
 #[tokio::test]

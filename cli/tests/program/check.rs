@@ -28,7 +28,7 @@ fn what_ships_is_sound_and_leaves_no_doubt() {
         assert!(!said.out.contains("probably not meant"), "{}", said.out);
         assert_eq!(
             rest(&said, "chat  "),
-            "      POST /openai/deployments/{deployment}/chat/completions"
+            "         POST /openai/deployments/{deployment}/chat/completions"
         );
     }
 }
@@ -175,6 +175,23 @@ fn a_filter_that_fails_open_is_told() {
             (0, "admits everybody while the module fails")
         );
     }
+}
+
+#[test]
+fn a_route_that_reads_bodies_which_envoy_does_not_show_is_a_mistake() {
+    let shipped = std::fs::read_to_string("../envoy.yaml").unwrap();
+    let (name, hidden) = ("\"name\": \"chat-v1\",", "# allow_on_headers_stop_iteration: true");
+    assert!(shipped.contains(name) && shipped.contains(hidden));
+    let reading = shipped.replace(name, &format!("{name} \"deployment\": \"body.model\","));
+    let said = check(&reading);
+    assert_eq!(said.status, 1, "{}", said.out);
+    assert!(rest(&said, "routes[2].deployment: ").starts_with("found \"body.model\" without"));
+    let said = check(&reading.replace(hidden, "allow_on_headers_stop_iteration: true"));
+    assert_eq!(said.status, 0, "{}", said.out);
+    let plugin = std::fs::read_to_string("../istio/wasmplugin.yaml").unwrap();
+    let name = "- name: chat-v1\n";
+    let said = check(&plugin.replace(name, &format!("{name}        deployment: body.model\n")));
+    assert_eq!(said.status, 1, "{}", said.out);
 }
 
 #[test]
