@@ -67,7 +67,7 @@ impl Format {
 /// # Errors
 ///
 /// - [`Denial::BodyTooLarge`]: longer than [`MAX_BODY`].
-/// - [`Denial::BodyMalformed`]: not one JSON object, or a form that readers could split in more than
+/// - [`Denial::BodyMalformed`]: not one JSON object in UTF-8, or a form that readers could split in more than
 ///   one way.
 /// - [`Denial::ModelMalformed`]: named twice, in another case, or not as a plain text.
 pub fn model(format: &Format, body: &[u8]) -> Result<Option<String>, Denial> {
@@ -76,7 +76,10 @@ pub fn model(format: &Format, body: &[u8]) -> Result<Option<String>, Denial> {
     }
     let found = match format {
         Format::Form(boundary) => form::field(boundary, body, MODEL)?,
-        Format::Json => json::member(body, MODEL).map_err(|_| Denial::BodyMalformed)?,
+        Format::Json => {
+            let text = str::from_utf8(body).map_err(|_| Denial::BodyMalformed)?;
+            json::member(text, MODEL).map_err(|_| Denial::BodyMalformed)?
+        }
     };
     match found {
         Found::Absent => Ok(None),

@@ -42,8 +42,8 @@ pub(crate) enum Found {
 
 /// Reads one member of a JSON object, however large the others are, which are not looked into. Names
 /// that differ in case only are one: there are readers that take them so.
-pub(crate) fn member(bytes: &[u8], name: &str) -> Result<Found, serde_json::Error> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
+pub(crate) fn member(text: &str, name: &str) -> Result<Found, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_str(text);
     let found = reader.deserialize_map(MemberVisitor(name))?;
     reader.end()?;
     Ok(found)

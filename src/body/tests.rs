@@ -266,3 +266,13 @@ fn a_part_whose_head_has_two_readings_is_malformed() {
     let bare = "--B\r\nContent-Disposition: form-data; name=\"a\"\nX: y\r\n\r\nx\r\n--B--";
     assert_eq!(form(bare), Err(Denial::BodyMalformed));
 }
+
+#[test]
+fn json_is_utf_8_throughout() {
+    let with = |byte: u8| {
+        let body = [b"{\"model\":\"gpt-4o\",\"x\":\"", [byte].as_slice(), b"\"}"].concat();
+        model(&Format::Json, &body)
+    };
+    assert_eq!(with(b'a'), Ok(Some("gpt-4o".to_owned())));
+    assert_eq!(with(0xde), Err(Denial::BodyMalformed), "what comes after it, readers may disagree on");
+}
