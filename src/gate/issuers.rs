@@ -229,7 +229,7 @@ impl Entry {
         if let Step::Found(uri) = &self.step {
             let call = jwks::call(remote, uri);
             self.step = Step::Fetch;
-            self.keys.refresh.prolong(lost_at, now);
+            self.keys.prolong(lost_at, now);
             return Some(call);
         }
         let read = |body: &[u8], arrived| keys(&self.issuer, remote, body, arrived);

@@ -73,6 +73,16 @@ impl<T> Supply<T> {
         false
     }
 
+    /// Puts off the deadline of the fetch in flight, and the end of its lease, because it takes another
+    /// call.
+    pub(super) fn prolong(&mut self, deadline: SystemTime, now: SystemTime) {
+        self.refresh.prolong(deadline, now);
+        if let Some(lease) = &self.lease {
+            // One that was lost meanwhile stays with whom it went to; the answers are good all the same.
+            _ = lease.claim(deadline, now);
+        }
+    }
+
     /// Takes what came of the fetch in flight, and says whether that is news.
     pub(super) fn settle(
         &mut self,

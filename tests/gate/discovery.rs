@@ -7,7 +7,9 @@ use keyless::http::{Answer, FetchError};
 use serde_json::{Value, json};
 
 use crate::SECOND;
-use crate::scripted::{IDENTITY, ISSUER, KEYS, Script, arrived, is_admitted, jwks, reason, status};
+use crate::scripted::{
+    IDENTITY, ISSUER, KEYS, Notes, Script, arrived, is_admitted, jwks, reason, status,
+};
 
 const DOCUMENT: &str = "/.well-known/openid-configuration";
 
@@ -17,9 +19,14 @@ fn document() -> Value {
 
 /// A script with a request that waits for the keys alone.
 fn cold() -> Script {
+    cold_on(&Notes::new(false))
+}
+
+/// Likewise, on a thread that shares these notes with others.
+fn cold_on(notes: &Notes) -> Script {
     let jwks = json!({"cluster": "idp", "discovery": true});
     let issuer = json!({"issuer": ISSUER, "audiences": ["openai-gateway"], "jwks": jwks});
-    let mut script = Script::of(json!({"issuers": [issuer]}));
+    let mut script = Script::on(notes, json!({"issuers": [issuer]}));
     assert!(script.ask(script.chat().to("GET", "/plain")).is_none());
     script
 }
@@ -74,6 +81,27 @@ fn the_document_is_asked_for_and_then_the_keys() {
     assert_eq!(released.len(), 1);
     assert!(is_admitted(&released[0].1));
     assert!(paths(&mut script).is_empty());
+}
+
+#[test]
+fn other_threads_wait_for_both_calls_however_slow() {
+    let notes = Notes::new(true);
+    let mut first = cold_on(&notes.of_thread(0));
+    let mut second = cold_on(&notes.of_thread(1));
+    assert_eq!(paths(&mut first), [DOCUMENT]);
+    assert!(paths(&mut second).is_empty());
+    let mut both_pass = |first: &mut Script, time| {
+        first.pass(time);
+        second.pass(time);
+        assert!(paths(&mut second).is_empty(), "it asks nobody");
+    };
+    both_pass(&mut first, 4 * SECOND);
+    first.discover(KEYS, &document());
+    assert_eq!(paths(&mut first), ["/discovered?v=2"]);
+    both_pass(&mut first, 4 * SECOND);
+    first.answer(KEYS, &jwks(&["k1"]));
+    both_pass(&mut first, SECOND);
+    assert!(is_admitted(&second.released().pop().unwrap().1), "and takes the keys over");
 }
 
 #[test]
