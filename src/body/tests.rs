@@ -274,5 +274,9 @@ fn json_is_utf_8_throughout() {
         model(&Format::Json, &body)
     };
     assert_eq!(with(b'a'), Ok(Some("gpt-4o".to_owned())));
-    assert_eq!(with(0xde), Err(Denial::BodyMalformed), "what comes after it, readers may disagree on");
+    assert_eq!(
+        with(0xde),
+        Err(Denial::BodyMalformed),
+        "what comes after it, readers may disagree on"
+    );
 }
