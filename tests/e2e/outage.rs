@@ -30,6 +30,14 @@ async fn an_issuer_that_answers_garbage_is_got_over() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_answers_30_megabytes_is_got_over_and_fills_no_memory() {
+    let world = World::start().await;
+    world.azure.issuer.fault(Fault::Giant(30 << 20));
+    refused_until(&world, KEYS, async || world.azure.issuer.heal()).await;
+    assert_memory(&world);
+}
+
+#[tokio::test]
 async fn an_issuer_that_never_answers_is_got_over() {
     let world = World::start().await;
     world.azure.issuer.fault(Fault::Hang);
@@ -55,6 +63,14 @@ async fn an_imds_that_answers_garbage_is_got_over() {
     let world = World::start().await;
     world.azure.imds.fault(Fault::Garbage);
     refused_until(&world, IDENTITY, async || world.azure.imds.heal()).await;
+}
+
+#[tokio::test]
+async fn an_imds_that_answers_a_gigabyte_is_got_over_and_fills_no_memory() {
+    let world = World::start().await;
+    world.azure.imds.fault(Fault::Giant(1 << 30));
+    refused_until(&world, IDENTITY, async || world.azure.imds.heal()).await;
+    assert_memory(&world);
 }
 
 #[tokio::test]
@@ -126,6 +142,12 @@ async fn refused_until(world: &World, refusal: Refusal, repair: impl AsyncFnOnce
     .await;
     world.assert_every_worker_admits().await;
     world.assert_unharmed().await;
+}
+
+/// Fails if Envoy holds much more than it usually does, which is about 120 MiB.
+fn assert_memory(world: &World) {
+    let resident = world.gateway.resident().unwrap();
+    assert!(resident < 384 << 10, "{resident} KiB");
 }
 
 /// Sends a caller's request over so many connections at a time that each worker gets some.

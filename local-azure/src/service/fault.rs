@@ -1,6 +1,7 @@
 //! The ways in which a service can misbehave.
 
 use std::convert::Infallible;
+use std::iter;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -95,9 +96,17 @@ pub(super) fn garbage() -> Response {
     exactly(200, "application/json", b"\xff\xfe{\"access_token\": }".as_slice())
 }
 
+/// The pieces share one text, so that the answer may be larger than this machine's memory.
 pub(super) fn giant(bytes: usize) -> Response {
-    let spaces = " ".repeat(bytes.saturating_sub(2));
-    exactly(200, "application/json", format!("{{{spaces}}}"))
+    const SPACES: &[u8] = &[b' '; 1 << 16];
+    let spaces = bytes.saturating_sub(2);
+    let whole = iter::repeat_n(SPACES, spaces / SPACES.len());
+    let rest = &SPACES[..spaces % SPACES.len()];
+    let pieces = iter::once(b"{".as_slice()).chain(whole).chain([rest, b"}"]);
+    let body = Body::from_stream(tokio_stream::iter(pieces).map(Ok::<_, Infallible>));
+    let mut response = exactly(200, "application/json", body);
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(spaces + 2));
+    response
 }
 
 pub(super) async fn changed(
