@@ -3,9 +3,10 @@
 //! The tree proposes and the routes decide: it leads to every route that could match, and leaves out
 //! only those that cannot. So a first match in it is the first match in the list.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::Split;
+
+use hashbrown::HashMap;
 
 use super::{Match, matches};
 use crate::config::{HostPattern, Route};
@@ -20,8 +21,9 @@ pub struct Routes {
 /// one a segment of a path.
 #[derive(Default)]
 struct Node {
-    /// The steps that demand one text.
-    exact: BTreeMap<Box<str>, Self>,
+    /// The steps that demand one text. They are the configuration's, not a caller's, so that a hash
+    /// may be quick rather than hard to guess.
+    exact: HashMap<Box<str>, Self>,
     /// The step that any text allows.
     any: Option<Box<Self>>,
     /// The routes that end here, by their places in the list.
