@@ -1,56 +1,20 @@
 //! The files of `istio/` in a real Envoy, as istiod would give them to it.
 
 mod istiod;
+mod mesh;
 
 use std::time::Duration;
 
 use gateway::Blueprint;
-use local_azure::{Fault, LocalAzure, OpenAi, Options};
+use local_azure::Fault;
 use serde_json::{Value, json};
 
 use crate::reply::{Refusal, Reply};
-use crate::world::{CHAT, World, assert_absent, chat_body, eventually, values};
-use istiod::{Resources, module_of, struct_as_json};
+use crate::world::{CHAT, assert_absent, chat_body, eventually, values};
+use istiod::struct_as_json;
+use mesh::{world, world_of};
 
 const EXTENSIONS: [&str; 2] = ["TrafficExtension", "WasmPlugin"];
-
-/// Holds the backends that `outside.yaml` has besides the world's own.
-struct Standard([OpenAi; 2]);
-
-impl Standard {
-    fn requests(&self) -> usize {
-        self.0.iter().map(|backend| backend.requests().len()).sum()
-    }
-}
-
-/// Starts a gateway on the files, with an edited configuration of keyless's and an edited bootstrap.
-async fn world_of(
-    kind: &str,
-    edit: impl FnOnce(&mut Value),
-    change: impl FnOnce(Blueprint) -> Blueprint,
-) -> (World, Standard) {
-    let azure = LocalAzure::start(Options::default()).await.unwrap();
-    let options = Options::default();
-    let more = async || OpenAi::start(&options, azure.imds.clone()).await.unwrap();
-    let standard = Standard([more().await, more().await]);
-    let resources = Resources::shipped();
-    let extension = resources.named(kind, "keyless");
-    let mut configuration = module_of(extension)["pluginConfig"].clone();
-    edit(&mut configuration);
-    let bootstrap = resources.bootstrap(extension, &struct_as_json(&configuration));
-    let blueprint = istiod::replace(Blueprint::shipped(), &bootstrap)
-        .endpoint("outbound|443||login.microsoftonline.com", azure.issuer.address())
-        .endpoint("outbound|80||imds.internal", azure.imds.address())
-        .endpoint("outbound|443||openai.internal", azure.openai.address())
-        .endpoint("outbound|443||openai.internal", standard.0[0].address())
-        .endpoint("outbound|443||openai.internal", standard.0[1].address())
-        .endpoint("outbound|443||models.example.com", standard.0[1].address());
-    (World::on(azure, change(blueprint)).await, standard)
-}
-
-async fn world(kind: &str) -> (World, Standard) {
-    world_of(kind, |_| (), |blueprint| blueprint).await
-}
 
 #[tokio::test]
 async fn a_users_token_becomes_the_managed_identity_in_both_forms() {

@@ -1,5 +1,5 @@
 //! Programs of others: OIDC servers whose tokens keyless accepts, and SDKs that call through it, in
-//! a real Envoy on the shipped `envoy.yaml`; and the same SDKs at local-azure, which shows that it
+//! a real Envoy on the shipped `envoy.yaml`, or on `istio/` as istiod encodes it; and the same SDKs at local-azure, which shows that it
 //! plays Azure well enough to test against.
 //!
 //! Needs what `make interop` installs and names in the environment: `ENVOY`, `KEYLESS_WASM` and
@@ -17,8 +17,14 @@
 )]
 
 #[allow(dead_code, reason = "the tests in `tests/e2e` use all of it")]
+#[path = "../e2e/istio/istiod.rs"]
+mod istiod;
+#[allow(dead_code, reason = "the tests in `tests/e2e` use all of it")]
 #[path = "../e2e/line.rs"]
 mod line;
+#[allow(dead_code, reason = "the tests in `tests/e2e` use all of it")]
+#[path = "../e2e/istio/mesh.rs"]
+mod mesh;
 #[allow(dead_code, reason = "the tests in `tests/e2e` use all of it")]
 #[path = "../e2e/reply.rs"]
 mod reply;

@@ -6,6 +6,7 @@ use gateway::Blueprint;
 use local_azure::Fault;
 use serde_json::{Value, json};
 
+use crate::mesh;
 use crate::program::Program;
 use crate::world::{World, assert_absent, assert_no_key, values};
 
@@ -156,13 +157,22 @@ fn token(world: &World) -> String {
 
 #[tokio::test]
 async fn the_sdks_chat_stream_and_embed_in_both_interfaces() {
-    let world = World::start().await;
-    let token = token(&world);
+    every_call_is_answered(&World::start().await).await;
+}
+
+#[tokio::test]
+async fn in_a_mesh_the_sdks_do_the_same() {
+    let (world, _others) = mesh::world("TrafficExtension").await;
+    every_call_is_answered(&world).await;
+}
+
+async fn every_call_is_answered(world: &World) {
+    let token = token(world);
     for sdk in Sdk::BOTH {
         for interface in Interface::BOTH {
             for call in Call::GRANTED {
                 let before = world.azure.openai.requests().len();
-                let answer = order(&world, sdk, &token).through(interface).ask(call).await;
+                let answer = order(world, sdk, &token).through(interface).ask(call).await;
                 call.assert_answered(&answer);
                 let seen = &world.azure.openai.requests()[before..];
                 let [seen] = seen else { panic!("{sdk:?} {call:?}: {seen:?}") };
