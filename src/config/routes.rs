@@ -6,7 +6,8 @@ use std::rc::Rc;
 use super::claims::{Claim, ClaimName, ClaimValue};
 use super::document::{GrantEntry, Object, RouteEntry};
 use super::text::{
-    DeploymentPlace, Header, HeaderName, HostPattern, NonEmpty, PathPattern, Place, Text, Word as _,
+    DeploymentPlace, Header, HeaderName, HostPattern, NonEmpty, Path, PathPattern, Place, Text,
+    Word as _,
 };
 use super::{Error, Names, known, numbered};
 
@@ -165,10 +166,13 @@ fn deployment_place(
     Err(Error::at(format!("{place}.deployment"), problem))
 }
 
-/// Returns what the pattern covers of the paths where Azure reads the deployment's name itself.
+/// Returns what the pattern covers of the paths where Azure reads the deployment's name itself, in
+/// whatever case.
 fn naming_a_deployment(path: &PathPattern) -> Option<&str> {
-    let is_literal = path.as_str().split('/').any(|segment| segment == "deployments");
-    let covered = || NAMING_DEPLOYMENTS.into_iter().find(|one| path.matches(one).is_some());
+    let lower = path.as_str().to_ascii_lowercase();
+    let is_literal = lower.split('/').any(|segment| segment == "deployments");
+    let covers = |one: &&str| Path::read(&lower).is_some_and(|path| path.matches(one).is_some());
+    let covered = || NAMING_DEPLOYMENTS.into_iter().find(covers);
     if is_literal { Some(path.as_str()) } else { covered() }
 }
 

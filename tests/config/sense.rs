@@ -208,6 +208,8 @@ fn a_body_does_not_name_the_model_where_azure_reads_it_in_the_path() {
         "/openai/{a}/{b}/{c}",
         "/openai/deployments/gpt-4o/{*rest}",
         "/azure/openai/deployments/{name}/chat/completions",
+        "/azure/OpenAI/Deployments/{name}/{*rest}",
+        "/OpenAI/{*rest}",
     ];
     for path in covering {
         let refused = placed(path).unwrap_err();
