@@ -6,7 +6,7 @@ use gateway::StartOptions;
 use local_azure::{Fault, LocalAzure, Options};
 use reqwest::Method;
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::reply::Reply;
 use crate::world::{CHAT, CONNECTIONS, WORKERS, World, chat_body, eventually, shipped};
@@ -71,11 +71,14 @@ async fn a_crowd_that_waits_is_served_or_refused_to_the_last_and_no_thread_traps
     world.assert_unharmed().await;
 
     world.azure.imds.fault(Fault::Delay(Duration::from_secs(3)));
-    let replies = eventually("a crowd is served at once", async || {
-        let replies = Reply::to_each(crowd()).await.unwrap();
-        replies.iter().any(|reply| reply.status == 200).then_some(replies)
-    });
-    for reply in replies.await {
+    let asked = world.identity_fetches();
+    // Only while IMDS takes its time does the whole crowd wait for the same answer.
+    eventually("somebody waits, so IMDS is asked again", async || {
+        _ = timeout(Duration::from_millis(300), Reply::to(world.chat_as(&world.token()))).await;
+        (world.identity_fetches() > asked).then_some(())
+    })
+    .await;
+    for reply in Reply::to_each(crowd()).await.unwrap() {
         assert_eq!(reply.status, 200, "{reply:?}");
     }
     world.assert_unharmed().await;
