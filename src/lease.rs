@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
-use rsa::sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use crate::http::Call;
 use crate::refresh::{CLOCK_STEP, after};

@@ -9,8 +9,8 @@ use std::fmt;
 
 use jwt_compact::jwk::JsonWebKey;
 use p256::pkcs8::EncodePublicKey as _;
+use rsa::BoxedUint;
 use rsa::traits::PublicKeyParts as _;
-use rsa::{BigUint, RsaPublicKey};
 
 pub use sandbox::Sandbox;
 
@@ -82,11 +82,13 @@ pub struct PublicKey {
 /// The key itself, by its type.
 #[derive(Clone)]
 enum Numbers {
-    Ed25519(<jwt_compact::alg::Ed25519 as jwt_compact::Algorithm>::VerifyingKey),
+    Ed25519(Ed25519Key),
     P256(p256::ecdsa::VerifyingKey),
     P384(p384::ecdsa::VerifyingKey),
-    Rsa(RsaPublicKey),
+    Rsa(rsa::PublicKey),
 }
+
+type Ed25519Key = <jwt_compact::alg::Ed25519 as jwt_compact::Algorithm>::VerifyingKey;
 
 /// RFC 7518 §3.3 sets the least; above the most, one verification costs a worker too much.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -97,12 +99,8 @@ impl PublicKey {
     /// Returns `None` for a key that must not be used: a modulus outside 2048 to 8192 bits, or an
     /// exponent that is even, below 3 or above 2³³.
     pub fn rsa(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
-        let n = BigUint::from_bytes_be(modulus);
-        let e = BigUint::from_bytes_be(exponent);
-        let key = RsaPublicKey::new_with_max_size(n, e, *RSA_BITS.end()).ok()?;
-        if !RSA_BITS.contains(&key.n().bits()) {
-            return None;
-        }
+        let (n, e) = (number(modulus), number(exponent));
+        let key = rsa::PublicKey::new_with_size_limits(n, e, RSA_BITS).ok()?;
         let spki = key.to_public_key_der().ok()?.into_vec().into();
         Some(Self { numbers: Numbers::Rsa(key), spki })
     }
@@ -122,10 +120,11 @@ impl PublicKey {
         Some(Self { numbers: Numbers::P384(key.into()), spki })
     }
 
-    /// Makes an Ed25519 key of the public key of a JWK (RFC 8037 §2), or `None` if it is not one.
+    /// Makes an Ed25519 key of the public key of a JWK (RFC 8037 §2), or `None` if it is not one
+    /// or one of the few points for which anybody can make signatures.
     pub fn ed25519(x: &[u8]) -> Option<Self> {
         let jwk = JsonWebKey::KeyPair { curve: "Ed25519".into(), x: x.into(), secret: None };
-        let key = (&jwk).try_into().ok()?;
+        let key = Ed25519Key::try_from(&jwk).ok().filter(|key| !key.is_weak())?;
         Some(Self { numbers: Numbers::Ed25519(key), spki: Box::default() })
     }
 
@@ -186,9 +185,17 @@ impl fmt::Debug for PublicKey {
             Numbers::Ed25519(_) => formatter.write_str("PublicKey(Ed25519)"),
             Numbers::P256(_) => formatter.write_str("PublicKey(P-256)"),
             Numbers::P384(_) => formatter.write_str("PublicKey(P-384)"),
-            Numbers::Rsa(key) => write!(formatter, "PublicKey(RSA, {} bits)", key.n().bits()),
+            Numbers::Rsa(key) => {
+                write!(formatter, "PublicKey(RSA, {} bits)", key.n().bit_width_vartime())
+            }
         }
     }
+}
+
+/// The number of big-endian bytes. Zeros in front of it would make it, and all reckoning with it, longer.
+fn number(bytes: &[u8]) -> BoxedUint {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    BoxedUint::from_be_slice_vartime(bytes.get(zeros..).unwrap_or_default())
 }
 
 /// The uncompressed point (SEC 1 §2.3.3) of two coordinates that are exactly as long as the field.

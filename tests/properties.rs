@@ -15,8 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jwt_compact::alg::{Ed25519, Es256, Rsa};
-use jwt_compact::{Algorithm as Signs, AlgorithmSignature as _};
+use ed25519_dalek::Signer as _;
 use keyless::body::{self, Format};
 use keyless::config::{Config, Issuer, JwksSource, Uri};
 use keyless::denial::Denial;
@@ -26,12 +25,15 @@ use keyless::request::Head;
 use keyless::signature::Sandbox;
 use keyless::{bearer, identity};
 use p256::ecdsa;
+use p256::elliptic_curve::Generate as _;
 use percent_encoding::percent_decode_str;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use rsa::rand_core::OsRng;
+use rsa::signature::{RandomizedSigner as _, SignatureEncoding as _, Signer as _};
 use rsa::traits::PublicKeyParts as _;
+use rsa::{pkcs1v15, pss};
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 const CASES: u32 = 1000;
 const NOW: u64 = 1_700_000_000;
@@ -67,27 +69,32 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
 
 impl World {
     fn new() -> Self {
-        let rsa = rsa::RsaPrivateKey::new(&mut OsRng, 2048).unwrap();
+        let random = &mut rand::rng();
+        let rsa = rsa::PrivateKey::new(random, 2048).unwrap();
+        let number = |number: &rsa::BoxedUint| encode(number.to_be_bytes_trimmed_vartime());
         let rsa_jwk = |alg| {
             json!({ "kty": "RSA", "kid": alg, "alg": alg,
-                    "n": encode(rsa.n().to_bytes_be()), "e": encode(rsa.e().to_bytes_be()) })
+                    "n": number(rsa.n()), "e": number(rsa.e()) })
         };
-        let p256 = ecdsa::SigningKey::random(&mut OsRng);
-        let point = p256.verifying_key().to_encoded_point(false);
+        let p256 = ecdsa::SigningKey::generate_from_rng(random);
+        let point = p256.verifying_key().to_sec1_point(false);
         let (x, y) = (encode(point.x().unwrap()), encode(point.y().unwrap()));
-        let (ed25519, ed25519_public) = Ed25519::generate(&mut OsRng);
+        let ed25519 = ed25519_dalek::SigningKey::from_bytes(&rand::random());
         let keys = [
             rsa_jwk("RS256"),
             rsa_jwk("PS256"),
             json!({ "kty": "EC", "kid": "ES256", "crv": "P-256", "x": x, "y": y }),
-            json!({ "kty": "OKP", "kid": "EdDSA", "crv": "Ed25519", "x": encode(*ed25519_public) }),
+            json!({ "kty": "OKP", "kid": "EdDSA", "crv": "Ed25519", "x": encode(ed25519.verifying_key()) }),
         ];
+        let pkcs1 = pkcs1v15::SigningKey::<Sha256>::new(rsa.clone());
+        let padded = pss::SigningKey::<Sha256>::new(rsa.clone());
         let tokens = ["a?>~", "b"].into_iter().flat_map(|subject| {
+            let sign = |signed: &[u8]| -> ecdsa::Signature { p256.sign(signed) };
             [
-                token("RS256", subject, &Rsa::rs256(), &rsa),
-                token("PS256", subject, &Rsa::ps256(), &rsa),
-                token("ES256", subject, &Es256, &p256),
-                token("EdDSA", subject, &Ed25519, &ed25519),
+                token("RS256", subject, |signed| pkcs1.sign(signed).to_vec()),
+                token("PS256", subject, |signed| padded.sign_with_rng(random, signed).to_vec()),
+                token("ES256", subject, |signed| sign(signed).to_vec()),
+                token("EdDSA", subject, |signed| ed25519.sign(signed).to_bytes().to_vec()),
             ]
         });
         Self { keys: json!({ "inline": { "keys": keys } }), tokens: tokens.collect() }
@@ -106,12 +113,11 @@ impl World {
     }
 }
 
-fn token<A: Signs>(alg: &str, subject: &str, algorithm: &A, key: &A::SigningKey) -> String {
+fn token(alg: &str, subject: &str, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
     let header = json!({ "alg": alg, "kid": alg, "typ": "JWT" });
     let claims = json!({ "iss": ISSUER, "aud": "api", "exp": NOW + 3600, "sub": subject });
     let signed = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
-    let signature = algorithm.sign(key, signed.as_bytes());
-    format!("{signed}.{}", encode(signature.as_bytes()))
+    format!("{signed}.{}", encode(sign(signed.as_bytes())))
 }
 
 fn document(jwks: &Value) -> Value {

@@ -1,12 +1,17 @@
-//! Verification inside the VM, with the algorithms of `jwt-compact` and, for P-384, of `p384`.
+//! Verification inside the VM: Ed25519 by `jwt-compact`; for the rest, the crates that it wraps, in
+//! versions which it does not know yet and which are up to three times as fast.
 
-use jwt_compact::alg::{Ed25519, Es256, Rsa};
+use jwt_compact::alg::Ed25519;
 use jwt_compact::{Algorithm as Verifies, AlgorithmSignature as _};
-use p384::ecdsa::signature::Verifier as _;
+use p256::ecdsa::signature::Verifier as _;
+use rsa::{Pkcs1v15Sign, Pss};
+use sha2::digest::FixedOutputReset;
+use sha2::digest::const_oid::AssociatedOid;
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
-use super::{Algorithm, Crypto, Numbers, PublicKey};
+use super::{Algorithm, Crypto, Ed25519Key, Numbers, PublicKey};
 
-/// Verifies inside the VM; RSA with 2048 bits takes about 500 µs.
+/// Verifies inside the VM; RSA with 2048 bits takes half a millisecond.
 #[derive(Clone, Copy, Debug)]
 pub struct Sandbox;
 
@@ -19,38 +24,46 @@ impl Crypto for Sandbox {
         signature: &[u8],
     ) -> bool {
         match (algorithm, &key.numbers) {
-            (Algorithm::EdDsa, Numbers::Ed25519(key)) => is_of(&Ed25519, key, message, signature),
-            (Algorithm::Es256, Numbers::P256(key)) => is_of(&Es256, key, message, signature),
+            (Algorithm::EdDsa, Numbers::Ed25519(key)) => ed25519(key, message, signature),
+            (Algorithm::Es256, Numbers::P256(key)) => p256::ecdsa::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
             (Algorithm::Es384, Numbers::P384(key)) => p384::ecdsa::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
-            (_, Numbers::Rsa(numbers)) => rsa(algorithm).is_some_and(|rsa| {
-                key.asn1_signature(signature).is_some() && is_of(&rsa, numbers, message, signature)
-            }),
+            (_, Numbers::Rsa(key)) => rsa(algorithm, key, message, signature),
             (_, Numbers::Ed25519(_) | Numbers::P256(_) | Numbers::P384(_)) => false,
         }
     }
 }
 
-fn rsa(algorithm: Algorithm) -> Option<Rsa> {
+fn ed25519(key: &Ed25519Key, message: &[u8], signature: &[u8]) -> bool {
+    <Ed25519 as Verifies>::Signature::try_from_slice(signature)
+        .is_ok_and(|signature| Ed25519.verify_signature(&signature, key, message))
+}
+
+fn rsa(algorithm: Algorithm, key: &rsa::PublicKey, message: &[u8], signature: &[u8]) -> bool {
     match algorithm {
-        Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Es384 => None,
-        Algorithm::Ps256 => Some(Rsa::ps256()),
-        Algorithm::Ps384 => Some(Rsa::ps384()),
-        Algorithm::Ps512 => Some(Rsa::ps512()),
-        Algorithm::Rs256 => Some(Rsa::rs256()),
-        Algorithm::Rs384 => Some(Rsa::rs384()),
-        Algorithm::Rs512 => Some(Rsa::rs512()),
+        Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Es384 => false,
+        Algorithm::Ps256 => pss::<Sha256>(key, message, signature),
+        Algorithm::Ps384 => pss::<Sha384>(key, message, signature),
+        Algorithm::Ps512 => pss::<Sha512>(key, message, signature),
+        Algorithm::Rs256 => pkcs1::<Sha256>(key, message, signature),
+        Algorithm::Rs384 => pkcs1::<Sha384>(key, message, signature),
+        Algorithm::Rs512 => pkcs1::<Sha512>(key, message, signature),
     }
 }
 
-fn is_of<A: Verifies>(
-    algorithm: &A,
-    key: &A::VerifyingKey,
-    message: &[u8],
-    signature: &[u8],
-) -> bool {
-    // `try_from_slice` may panic on any other length.
-    A::Signature::LENGTH.is_none_or(|length| length.get() == signature.len())
-        && A::Signature::try_from_slice(signature)
-            .is_ok_and(|signature| algorithm.verify_signature(&signature, key, message))
+/// RSASSA-PSS (RFC 8017 §8.1.2) with a salt as long as the hash (RFC 7518 §3.5).
+fn pss<D>(key: &rsa::PublicKey, message: &[u8], signature: &[u8]) -> bool
+where
+    D: Digest + FixedOutputReset,
+{
+    key.verify(Pss::<D>::new(), &D::digest(message), signature).is_ok()
+}
+
+/// RSASSA-PKCS1-v1_5 (RFC 8017 §8.2.2).
+fn pkcs1<D>(key: &rsa::PublicKey, message: &[u8], signature: &[u8]) -> bool
+where
+    D: Digest + AssociatedOid,
+{
+    key.verify(Pkcs1v15Sign::new::<D>(), &D::digest(message), signature).is_ok()
 }

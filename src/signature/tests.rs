@@ -140,12 +140,23 @@ fn what_is_no_point_on_the_curve_is_no_key() {
     assert!(PublicKey::p384(&[1; 48], &[1; 48]).is_none());
     assert!(PublicKey::ed25519(&x[1..]).is_none());
     assert!(PublicKey::ed25519(&[]).is_none());
+    assert!(PublicKey::ed25519(&[2; 32]).is_none());
+}
+
+#[test]
+fn a_point_for_which_anybody_can_sign_is_no_key() {
+    let low = |y: u8| [&[y][..], &[0; 31]].concat();
+    assert!(PublicKey::ed25519(&low(0)).is_none(), "of order 4");
+    assert!(PublicKey::ed25519(&low(1)).is_none(), "the neutral element");
+    assert!(PublicKey::ed25519(&low(3)).is_some(), "a point like any other");
 }
 
 #[test]
 fn keys_are_equal_if_their_numbers_are() {
     let rsa = |exponent| PublicKey::rsa(&decode(N), exponent).unwrap();
     assert_eq!(rsa(&[1, 0, 1]), rsa(&[0, 1, 0, 1]));
+    let zeros = [vec![0; 100_000], decode(N)].concat();
+    assert_eq!(PublicKey::rsa(&zeros, &[1, 0, 1]), Some(rsa(&[1, 0, 1])));
     assert_ne!(rsa(&[1, 0, 1]), rsa(&[3]));
     let ed25519 = PublicKey::ed25519(&decode(ed25519::X)).unwrap();
     assert_eq!(ed25519, ed25519.clone());

@@ -2,10 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use local_azure::{Issuer, Options};
-use rsa::sha2::Sha256;
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use crate::reply::Refusal;
 use crate::world::{World, with_partner};

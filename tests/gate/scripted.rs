@@ -15,10 +15,10 @@ use keyless::lease::SharedData;
 use keyless::request::Head;
 use keyless::signature::{Algorithm, Crypto, PublicKey, Sandbox};
 use rsa::pkcs1v15::SigningKey;
-use rsa::sha2::Sha256;
 use rsa::signature::{SignatureEncoding as _, Signer as _};
 use rsa::traits::PublicKeyParts as _;
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 pub(crate) const ISSUER: &str = "https://idp.example.com/";
 pub(crate) const PARTNER: &str = "https://partner.example/";
@@ -353,7 +353,8 @@ pub(crate) fn key_set(keys: Vec<Value>) -> Vec<u8> {
 /// A key as its issuer publishes it, under a name of its own or another.
 pub(crate) fn jwk(kid: &str, of: &str) -> Value {
     let public = key(of).to_public_key();
-    let number = |number: &rsa::BigUint| URL_SAFE_NO_PAD.encode(number.to_bytes_be());
+    let number =
+        |number: &rsa::BoxedUint| URL_SAFE_NO_PAD.encode(number.to_be_bytes_trimmed_vartime());
     json!({
         "kty": "RSA", "use": "sig", "kid": kid, "n": number(public.n()), "e": number(public.e())
     })
@@ -377,9 +378,9 @@ pub(crate) fn start() -> SystemTime {
 }
 
 /// `k1`, `k2` and `k3` are a key each, every other name a fourth.
-fn key(name: &str) -> &'static rsa::RsaPrivateKey {
-    static KEYS: [OnceLock<rsa::RsaPrivateKey>; 4] = [const { OnceLock::new() }; 4];
-    let make = || rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap();
+fn key(name: &str) -> &'static rsa::PrivateKey {
+    static KEYS: [OnceLock<rsa::PrivateKey>; 4] = [const { OnceLock::new() }; 4];
+    let make = || rsa::PrivateKey::new(&mut rand::rng(), 2048).unwrap();
     let place = ["k1", "k2", "k3"].iter().position(|known| *known == name);
     KEYS[place.unwrap_or(3)].get_or_init(make)
 }

@@ -15,7 +15,7 @@ fn key() -> SigningKey {
 
 /// The public key.
 pub(crate) fn jwk() -> Value {
-    let point = key().verifying_key().to_encoded_point(false);
+    let point = key().verifying_key().to_sec1_point(false);
     let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     json!({
         "kty": "EC", "crv": "P-256", "kid": "k",

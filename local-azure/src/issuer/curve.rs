@@ -2,15 +2,15 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use ed25519_compact::KeyPair;
-use rsa::rand_core::OsRng;
+use ed25519_dalek::Signer as _;
+use p256::elliptic_curve::Generate as _;
 use rsa::signature::Signer;
 use serde_json::{Value, json};
 
 /// Signs with the one algorithm of its curve under a `kid` that says which (RFC 7518, section 3.4;
 /// RFC 8037, section 3.1).
 pub(super) enum CurveKey {
-    Ed25519(KeyPair),
+    Ed25519(ed25519_dalek::SigningKey),
     P256(p256::ecdsa::SigningKey),
     P384(p384::ecdsa::SigningKey),
 }
@@ -19,9 +19,13 @@ impl CurveKey {
     /// Makes a new key for an algorithm, or none if the algorithm needs no curve.
     pub(super) fn generate(algorithm: &str) -> Option<Self> {
         match algorithm {
-            "EdDSA" => Some(Self::Ed25519(KeyPair::generate())),
-            "ES256" => Some(Self::P256(p256::ecdsa::SigningKey::random(&mut OsRng))),
-            "ES384" => Some(Self::P384(p384::ecdsa::SigningKey::random(&mut OsRng))),
+            "EdDSA" => Some(Self::Ed25519(ed25519_dalek::SigningKey::from_bytes(&rand::random()))),
+            "ES256" => {
+                Some(Self::P256(p256::ecdsa::SigningKey::generate_from_rng(&mut rand::rng())))
+            }
+            "ES384" => {
+                Some(Self::P384(p384::ecdsa::SigningKey::generate_from_rng(&mut rand::rng())))
+            }
             _ => None,
         }
     }
@@ -46,13 +50,13 @@ impl CurveKey {
     /// Entra's keys have.
     pub(super) fn jwk(&self, issuer: &str) -> Value {
         let (kind, curve, x, y) = match self {
-            Self::Ed25519(pair) => ("OKP", "Ed25519", encoded(Some(&*pair.pk)), None),
+            Self::Ed25519(key) => ("OKP", "Ed25519", encoded(Some(key.verifying_key())), None),
             Self::P256(key) => {
-                let point = key.verifying_key().to_encoded_point(false);
+                let point = key.verifying_key().to_sec1_point(false);
                 ("EC", "P-256", encoded(point.x()), Some(encoded(point.y())))
             }
             Self::P384(key) => {
-                let point = key.verifying_key().to_encoded_point(false);
+                let point = key.verifying_key().to_sec1_point(false);
                 ("EC", "P-384", encoded(point.x()), Some(encoded(point.y())))
             }
         };
@@ -67,7 +71,7 @@ impl CurveKey {
 
     pub(super) fn sign(&self, input: &[u8]) -> Vec<u8> {
         match self {
-            Self::Ed25519(pair) => pair.sk.sign(input, None).to_vec(),
+            Self::Ed25519(key) => key.sign(input).to_bytes().to_vec(),
             Self::P256(key) => {
                 Signer::<p256::ecdsa::Signature>::sign(key, input).to_bytes().to_vec()
             }

@@ -4,18 +4,17 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use rsa::pkcs1v15::SigningKey;
 use rsa::pkcs8::{EncodePublicKey, LineEnding};
-use rsa::rand_core::OsRng;
-use rsa::sha2::{Digest, Sha256, Sha384, Sha512};
 use rsa::signature::{RandomizedSigner, SignatureEncoding, Signer};
 use rsa::traits::PublicKeyParts;
-use rsa::{RsaPrivateKey, RsaPublicKey, pss};
+use rsa::{PrivateKey, PublicKey, pss};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 /// Signs under one `kid`, with RS256 unless told otherwise.
 pub(super) struct Key {
     kid: String,
-    private: RsaPrivateKey,
-    public: RsaPublicKey,
+    private: PrivateKey,
+    public: PublicKey,
     signing: SigningKey<Sha256>,
 }
 
@@ -24,7 +23,7 @@ impl Key {
     ///
     /// Blocks for a fraction of a second.
     pub(super) fn generate() -> Self {
-        let private = RsaPrivateKey::new(&mut OsRng, 2048).expect("2048 bits make a key");
+        let private = PrivateKey::new(&mut rand::rng(), 2048).expect("2048 bits make a key");
         let public = private.to_public_key();
         let signing = SigningKey::new(private.clone());
         Self { kid: thumbprint(&public), private, public, signing }
@@ -56,7 +55,7 @@ impl Key {
     /// RSA, or `None` if it is none of them.
     pub(super) fn sign(&self, algorithm: &str, input: &[u8]) -> Option<Vec<u8>> {
         let private = || self.private.clone();
-        let random = &mut OsRng;
+        let random = &mut rand::rng();
         Some(match algorithm {
             "RS256" => self.signing.sign(input).to_vec(),
             "RS384" => SigningKey::<Sha384>::new(private()).sign(input).to_vec(),
@@ -89,15 +88,15 @@ pub(super) fn compact(
 
 /// Names a key by its own bytes: the JWK thumbprint (RFC 7638), cut to the 20 bytes of the
 /// certificate thumbprint that Entra uses.
-fn thumbprint(key: &RsaPublicKey) -> String {
+fn thumbprint(key: &PublicKey) -> String {
     let members = format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, exponent(key), modulus(key));
     BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(members)[..20])
 }
 
-fn modulus(key: &RsaPublicKey) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(key.n().to_bytes_be())
+fn modulus(key: &PublicKey) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(key.n().to_be_bytes_trimmed_vartime())
 }
 
-fn exponent(key: &RsaPublicKey) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(key.e().to_bytes_be())
+fn exponent(key: &PublicKey) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(key.e().to_be_bytes_trimmed_vartime())
 }

@@ -2,11 +2,11 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use rsa::pkcs1v15::{Signature, VerifyingKey};
 use rsa::pkcs8::DecodePublicKey;
-use rsa::sha2::Sha256;
 use rsa::signature::Verifier;
 use rsa::traits::PublicKeyParts;
-use rsa::{BigUint, RsaPublicKey};
+use rsa::{BoxedUint, PublicKey};
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use super::Issuer;
 use crate::Options;
@@ -88,7 +88,7 @@ async fn keys_are_published_as_entra_does() {
     assert_eq!(key["kid"], key["x5t"]);
     assert_eq!(BASE64_URL_SAFE_NO_PAD.decode(key["x5t"].as_str().unwrap()).unwrap().len(), 20);
 
-    let pem = RsaPublicKey::from_public_key_pem(&issuer.public_key_pem()).unwrap();
+    let pem = PublicKey::from_public_key_pem(&issuer.public_key_pem()).unwrap();
     assert_eq!(pem.n(), public_key(&key).n());
     for path in [format!("{TENANT}/discovery/v2.0/keys"), "/common/discovery/keys".into()] {
         assert_eq!(get(&issuer, &path).await["keys"][0]["kid"], issuer.kid());
@@ -222,12 +222,12 @@ async fn keys(issuer: &Issuer) -> Vec<Value> {
     get(issuer, "/jwks.json").await["keys"].as_array().unwrap().clone()
 }
 
-fn public_key(jwk: &Value) -> RsaPublicKey {
+fn public_key(jwk: &Value) -> PublicKey {
     let number = |name| {
         let text = jwk[name].as_str().unwrap();
-        BigUint::from_bytes_be(&BASE64_URL_SAFE_NO_PAD.decode(text).unwrap())
+        BoxedUint::from_be_slice_vartime(&BASE64_URL_SAFE_NO_PAD.decode(text).unwrap())
     };
-    RsaPublicKey::new(number("n"), number("e")).unwrap()
+    PublicKey::new(number("n"), number("e")).unwrap()
 }
 
 fn decoded(part: &str) -> Vec<u8> {
