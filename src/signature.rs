@@ -192,7 +192,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// The number of big-endian bytes. Zeros in front of it would make it, and all reckoning with it, longer.
+/// Reads big-endian bytes. Zeros in front count for nothing: with them each verification would take longer.
 fn number(bytes: &[u8]) -> BoxedUint {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     BoxedUint::from_be_slice_vartime(bytes.get(zeros..).unwrap_or_default())
