@@ -136,6 +136,32 @@ fn callers_are_told_the_real_time_to_the_next_try() {
 }
 
 #[test]
+fn a_crowd_that_comes_at_the_end_of_a_pause_waits_for_the_next_try_and_is_served_whole() {
+    let mut script = cold();
+    script.calls();
+    _ = script.answer_with(KEYS, &script.good_answer(KEYS));
+    script.answer_with(IDENTITY, &told(429, 10 * SECOND)).unwrap_err();
+    assert_eq!(retry_after(&script.released().pop().expect("no use in waiting").1), 10);
+    let request = script.chat();
+    script.pass(Duration::from_millis(7999));
+    let early = script.ask(request.clone()).expect("the next try is more than two seconds away");
+    assert_eq!((status(&early), retry_after(&early)), (503, 3));
+
+    script.pass(Duration::from_millis(1));
+    for _ in 0..1000 {
+        assert!(script.ask(request.clone()).is_none(), "it may as well wait");
+    }
+    assert!(script.calls().is_empty(), "nobody's coming cuts the pause short");
+    script.pass(2 * SECOND);
+    assert_eq!(script.calls().len(), 1, "one fetch for all");
+    _ = script.answer_with(IDENTITY, &script.good_answer(IDENTITY));
+    let rounds = (0..1000_usize.div_ceil(32)).map(|_| script.released());
+    let rulings: Vec<_> = rounds.flatten().map(|(_, ruling)| ruling).collect();
+    assert_eq!(rulings.len(), 1000);
+    assert!(rulings.iter().all(is_admitted));
+}
+
+#[test]
 fn an_absurd_wait_does_not_switch_the_gateway_off() {
     let mut script = cold();
     let asked = asked(&mut script, IDENTITY, &told(503, Duration::from_secs(u64::MAX)), 2 * HOUR);
