@@ -6,6 +6,7 @@
 mod sandbox;
 
 use std::fmt;
+use std::iter::successors;
 
 use jwt_compact::jwk::JsonWebKey;
 use p256::pkcs8::EncodePublicKey as _;
@@ -93,12 +94,21 @@ type Ed25519Key = <jwt_compact::alg::Ed25519 as jwt_compact::Algorithm>::Verifyi
 /// RFC 7518 §3.3 sets the least; above the most, one verification costs a worker too much.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
+/// The primes that give away a modulus of ROCA's (CVE-2017-15361).
+const ROCA_PRIMES: [u32; 38] = [
+    3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,
+    101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+];
+
 impl PublicKey {
     /// Makes an RSA key of the big-endian modulus and exponent of a JWK (RFC 7518 §6.3.1).
     ///
-    /// Returns `None` for a key that must not be used: a modulus outside 2048 to 8192 bits, or an
-    /// exponent that is even, below 3 or above 2³³.
+    /// Returns `None` for a key that must not be used: a modulus outside 2048 to 8192 bits or one
+    /// that ROCA can factor, or an exponent that is even, below 3 or above 2³³.
     pub fn rsa(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
+        if is_of_roca(modulus) {
+            return None;
+        }
         let (n, e) = (number(modulus), number(exponent));
         let key = rsa::PublicKey::new_with_size_limits(n, e, RSA_BITS).ok()?;
         let spki = key.to_public_key_der().ok()?.into_vec().into();
@@ -196,6 +206,18 @@ impl fmt::Debug for PublicKey {
 fn number(bytes: &[u8]) -> BoxedUint {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     BoxedUint::from_be_slice_vartime(bytes.get(zeros..).unwrap_or_default())
+}
+
+/// Returns true for a modulus as the library of Infineon made them (Nemec and others, "The Return of
+/// Coppersmith's Attack", 2017): a power of 65537 modulo each of the small primes, which one honest
+/// modulus in some hundred millions is by chance.
+fn is_of_roca(modulus: &[u8]) -> bool {
+    ROCA_PRIMES.iter().all(|&prime| {
+        let reduce = |value: u32| value.checked_rem(prime).unwrap_or_default();
+        let rest = modulus.iter().fold(0, |rest, byte| reduce(rest << 8 | u32::from(*byte)));
+        let powers = successors(Some(1), |power: &u32| Some(reduce(power.saturating_mul(65_537))));
+        powers.zip(0..prime).any(|(power, _)| power == rest)
+    })
 }
 
 /// The uncompressed point (SEC 1 §2.3.3) of two coordinates that are exactly as long as the field.

@@ -53,6 +53,19 @@ fn weak_keys_cannot_be_made() {
 }
 
 #[test]
+fn a_modulus_that_can_be_factored_is_no_key() {
+    // Made for this test: a power of 65537 modulo the first 126 primes, as the library made primes.
+    let modulus = decode(
+        "77qR_IA0aLa2EKn3-ScPTrizM6jlRG3UVSuC9r4-3Aoe8qTwS-A9sNwldL25QGft_hdTMKEdRZovl42HGZmeP6RtZ1PsFIy0jnPKR-qQqPDWa4KeaorEugWAWXXtL4nZSi8gqvPGSvd1qJKUws14mjgCCKmtRfI9OxoR31h_0oA7q2w5jYgydK_OIxL5t3aO67WD95c_K-TNjQIVXU0JRQPKSo_EdBjcuAJtQhReoBD_XeW901NdgmgMSDjBePLR9CdpzZ5JSq7Gx4JCyK5N_snTzsMei7Q93S50SsXpAuCSW37YbC3hxnBFCIcoPdM32u5TR6UgitoYzzkg5jPQMQ",
+    );
+    assert!(PublicKey::rsa(&modulus, &[1, 0, 1]).is_none());
+    assert!(PublicKey::rsa(&[&[0], &modulus[..]].concat(), &[1, 0, 1]).is_none());
+    let mut other = modulus;
+    other[255] ^= 2;
+    assert!(PublicKey::rsa(&other, &[1, 0, 1]).is_some());
+}
+
+#[test]
 fn names_of_algorithms_are_exact() {
     assert_eq!(Algorithm::named("RS256"), Some(Algorithm::Rs256));
     for name in ["none", "None", "rs256", "HS256", "RS1", "ES256K", ""] {
