@@ -80,4 +80,17 @@ pub(crate) const CENSUS: &[File] = &[
             (Reject, "-", "token_malformed", 22),
         ],
     },
+    File {
+        name: "wycheproof.json",
+        verdicts: &[
+            (Accept, "-", "algorithm_forbidden", 2),
+            (Accept, "-", "key_unknown", 2),
+            (Accept, "-", "ok", 33),
+            (Reject, "-", "algorithm_forbidden", 36),
+            (Reject, "-", "key_unknown", 7),
+            (Reject, "-", "keys_unavailable", 14),
+            (Reject, "-", "signature_invalid", 295),
+            (Reject, "-", "token_malformed", 38),
+        ],
+    },
 ];

@@ -138,6 +138,19 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         outcome: Outcome { token: "-", signature: "algorithm_forbidden" },
         reason: "we have no ES512",
         holds: |row| row.header["alg"] == "ES512",
-        rows: &["rfc7520-cookbook/4_3.ecdsa_signature"],
+        rows: &[
+            "rfc7520-cookbook/4_3.ecdsa_signature",
+            "wycheproof/json_web_signature/347-Figure27",
+            "wycheproof/json_web_signature/351-Figure27",
+        ],
+    },
+    Difference {
+        outcome: Outcome { token: "-", signature: "key_unknown" },
+        reason: "the key's own `alg` is PS256, and it binds (RFC 7517 §4.4)",
+        holds: |row| row.header["alg"] == "PS384",
+        rows: &[
+            "wycheproof/json_web_signature/346-Figure20",
+            "wycheproof/json_web_signature/350-Figure20",
+        ],
     },
 ];
