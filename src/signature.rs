@@ -15,10 +15,10 @@ use rsa::traits::PublicKeyParts as _;
 
 pub use sandbox::Sandbox;
 
-/// Names a signature algorithm of RFC 7518 §3.1 or RFC 8037. `none` and HS* cannot be named.
+/// Names a signature algorithm of RFC 7518 §3.1 or RFC 9864. `none` and HS* cannot be named.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Algorithm {
-    /// Edwards-curve signatures, on Ed25519.
+    /// Edwards-curve signatures, on Ed25519; `EdDSA` by RFC 8037, `Ed25519` by RFC 9864.
     EdDsa,
     /// ECDSA on P-256 with SHA-256.
     Es256,
@@ -40,7 +40,7 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Lists what can be verified, by the names that `alg` uses.
-    pub const ALL: [(&str, Self); 9] = [
+    pub const ALL: [(&str, Self); 10] = [
         ("RS256", Self::Rs256),
         ("RS384", Self::Rs384),
         ("RS512", Self::Rs512),
@@ -50,6 +50,7 @@ impl Algorithm {
         ("ES256", Self::Es256),
         ("ES384", Self::Es384),
         ("EdDSA", Self::EdDsa),
+        ("Ed25519", Self::EdDsa),
     ];
 
     /// Returns the algorithm of that name; names are case-sensitive (RFC 7515 §4.1.1).

@@ -252,7 +252,7 @@ word!(Wait -> Duration, "a duration from 1ms to 30d, such as \"60s\"", |text| {
 word!(Leeway -> Duration, "a duration up to 5m, such as \"60s\"", |text| {
     span(text).filter(|span| *span <= Duration::from_mins(5))
 });
-word!(SignatureAlgorithm -> Algorithm, "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA", Algorithm::named);
+word!(SignatureAlgorithm -> Algorithm, "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, Ed25519", Algorithm::named);
 word!(Type -> TokenType, "a token type such as \"at+jwt\"", |text| {
     plain(short_type(text)).map(|text| TokenType(text.to_ascii_lowercase()))
 });

@@ -119,7 +119,7 @@ fn a_key_signs_with_the_algorithms_of_its_type_alone() {
     let rows = [
         (ec("P-256", P256), "ES256"),
         (ec("P-384", P384), "ES384"),
-        (okp("Ed25519", ED25519), "EdDSA"),
+        (okp("Ed25519", ED25519), "Ed25519 EdDSA"),
         (jwk(json!({})), "PS256 PS384 PS512 RS256 RS384 RS512"),
     ];
     for (key, wanted) in rows {

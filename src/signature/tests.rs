@@ -68,7 +68,8 @@ fn a_modulus_that_can_be_factored_is_no_key() {
 #[test]
 fn names_of_algorithms_are_exact() {
     assert_eq!(Algorithm::named("RS256"), Some(Algorithm::Rs256));
-    for name in ["none", "None", "rs256", "HS256", "RS1", "ES256K", ""] {
+    assert_eq!(Algorithm::named("Ed25519"), Algorithm::named("EdDSA"), "RFC 9864");
+    for name in ["none", "None", "rs256", "HS256", "RS1", "ES256K", "ed25519", "Ed448", ""] {
         assert_eq!(Algorithm::named(name), None, "{name}");
     }
 }
@@ -101,7 +102,7 @@ fn an_elliptic_curve_signature_is_valid_for_its_algorithm_alone() {
         assert_eq!(verify(&p256, p256::SIGNED, p256::SIGNATURE), name == "ES256", "{name}");
         assert_eq!(
             verify(&ed25519, ed25519::SIGNED, ed25519::SIGNATURE),
-            name == "EdDSA",
+            algorithm == Algorithm::EdDsa,
             "{name}"
         );
     }

@@ -326,6 +326,8 @@ fn every_algorithm_of_the_table_may_be_wanted() {
     let config = accepted("/issuers/0/algorithms", json!(names));
     let found: Vec<_> = config.issuers[0].algorithms.iter().map(|one| format!("{one:?}")).collect();
     assert_eq!(found.join(" ").to_uppercase(), names.join(" ").to_uppercase());
+    let both = accepted("/issuers/0/algorithms", json!(["EdDSA", "Ed25519"]));
+    assert!(both.issuers[0].algorithms.iter().all(|one| *one == Algorithm::EdDsa));
 }
 
 #[test]

@@ -337,7 +337,7 @@ fn a_claim_is_forwarded_in_a_header_of_its_own() {
 
 #[test]
 fn an_algorithm_must_be_one_with_a_public_key() {
-    let wanted = "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
+    let wanted = "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, Ed25519";
     let names = ["", "none", "None", "HS256", "HS384", "HS512", "rs256", "ES256K", "RSA-OAEP"];
     assert_texts_refused("/issuers/0/algorithms/0", wanted, &names);
 }
