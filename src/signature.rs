@@ -107,11 +107,12 @@ impl PublicKey {
     /// Returns `None` for a key that must not be used: a modulus outside 2048 to 8192 bits or one
     /// that ROCA can factor, or an exponent that is even, below 3 or above 2³³.
     pub fn rsa(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
-        if is_of_roca(modulus) {
-            return None;
-        }
         let (n, e) = (number(modulus), number(exponent));
         let key = rsa::PublicKey::new_with_size_limits(n, e, RSA_BITS).ok()?;
+        // After the limit, so that nobody's endless number is divided that often.
+        if is_of_roca(&key.n_bytes()) {
+            return None;
+        }
         let spki = key.to_public_key_der().ok()?.into_vec().into();
         Some(Self { numbers: Numbers::Rsa(key), spki })
     }

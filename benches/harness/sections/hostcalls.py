@@ -163,6 +163,6 @@ request, in the way keyless makes it; the last price is that of all calls for a 
 
 ALONE = """\
 And all of them where nothing else is done: a filter (`toll/`) that makes the calls of a new token once each, verifying it
-for good, and neither parses nor decides anything. Each row does what those above it do, too. What keyless costs
-cannot be below the last of these rows, and `jwt_authn`, in the same turns, is what it is measured against.
+for good, and neither parses nor decides anything. Each row does what those above it do, too. As long as keyless makes
+these calls, the last of these rows is about the least that it can cost; `jwt_authn` is of the same turns.
 """
