@@ -7,7 +7,6 @@ ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export KEYLESS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/release/keyless.wasm
 export KEYLESS_CHAOS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/chaos/keyless.wasm
-NATIVE_TESTS := $(filter-out e2e interop,$(basename $(notdir $(subst /main.rs,.rs,$(wildcard tests/*.rs tests/*/main.rs cli/tests/*/main.rs)))))
 
 HARNESS = ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy PYTHONPATH=benches PYTHONDONTWRITEBYTECODE=1 python3 -m harness
 QUICK := noop,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
@@ -35,23 +34,22 @@ lint: toolchain ## formatting and clippy, natively and for the module
 	cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target --no-default-features -- -D warnings
 
 unit: toolchain ## the tests that need no Envoy
-	cargo test --locked --workspace --lib --bins $(NATIVE_TESTS:%=--test %)
-	cargo test --locked --workspace --doc
+	cargo test --locked
 
-e2e: e2e-$(ENVOY_VERSION) ## the tests in a real Envoy, of ENVOY_VERSION
+e2e: e2e-$(ENVOY_VERSION) ## the tests in a real Envoy, of ENVOY_VERSION; CASE=name runs those of that name
 
 matrix: $(ENVOY_VERSIONS:%=e2e-%) ## the tests in each supported Envoy
 
 # They wait more than they compute, so more of them run than there are cores.
 e2e-%: wasm wasm-chaos .envoy/%/bin/envoy
-	@ENVOY=$(CURDIR)/.envoy/$*/bin/envoy cargo test --locked --test e2e -- --test-threads 4 \
+	@ENVOY=$(CURDIR)/.envoy/$*/bin/envoy cargo test --locked -p e2e -- $(CASE) --test-threads 4 \
 	&& echo "Envoy $*: passed" || { echo "Envoy $*: FAILED"; exit 1; }
 
 chaos: wasm wasm-chaos .envoy/$(ENVOY_VERSION)/bin/envoy ## plays the table of faults for its real time (20 min, 200 requests/s a row) and writes it into README.md
-	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy CHAOS_PACE=real cargo test --locked --test e2e chaos:: -- --nocapture
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy CHAOS_PACE=real cargo test --locked -p e2e chaos:: -- --nocapture
 
 interop: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .interop/installed ## programs of others in front of keyless: OIDC servers, OpenAI's and Azure's SDKs
-	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy INTEROP=$(CURDIR)/.interop cargo test --locked --test interop $(CASE)
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy INTEROP=$(CURDIR)/.interop cargo test --locked -p interop $(CASE)
 
 fuzz: ## random bytes against each parser, two at a time, for FUZZ_SECONDS each
 	@rustup run nightly rustc --version >/dev/null 2>&1 || { \

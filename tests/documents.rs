@@ -15,15 +15,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use gateway::Blueprint;
-use keyless::config::Config;
-use keyless::denial::Denial;
-use keyless::http::FetchError;
+use keyless_core::config::Config;
+use keyless_core::denial::Denial;
+use keyless_core::http::FetchError;
 use serde_json::{Value, json};
 
 const README: &str = include_str!("../README.md");
 const SECURITY: &str = include_str!("../SECURITY.md");
-const DENIALS: &str = include_str!("../src/denial.rs");
-const HOST: &str = concat!(include_str!("../src/host.rs"), include_str!("../src/host/metrics.rs"));
+const DENIALS: &str = include_str!("../core/src/denial.rs");
+const HOST: &str = concat!(include_str!("../src/lib.rs"), include_str!("../src/metrics.rs"));
 const ENVOY: &str = include_str!("../envoy.yaml");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -321,7 +321,7 @@ fn the_filters_in_the_readme_are_those_of_the_shipped_file() {
 #[test]
 fn every_test_that_security_relies_on_is_there() {
     let mut sources = String::new();
-    for folder in ["src", "tests"] {
+    for folder in ["core", "src", "tests"] {
         read(&Path::new(ROOT).join(folder), &mut sources);
     }
     let rows = rows(SECURITY, "| attack | rule | tested by |");

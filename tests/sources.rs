@@ -15,9 +15,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use keyless::config::Config;
-use keyless::http::{Answer, Call, FetchError, retry_after};
-use keyless::identity::{AccessToken, Endpoint};
+use keyless_core::config::Config;
+use keyless_core::http::{Answer, Call, FetchError, retry_after};
+use keyless_core::identity::{AccessToken, Endpoint};
 use local_azure::{Fault, LocalAzure, Options, Recorded};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -30,7 +30,7 @@ SAME = 1.05
 """What may be called no difference."""
 MODULE = 700_000
 VERDICTS = 32 * 2**20
-"""`verdicts.bytes` as shipped."""
+"""`token_cache.max_bytes` as shipped."""
 FIRST = 1.0
 
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use keyless::config::{Config, DeploymentPlace};
+use keyless_core::config::{Config, DeploymentPlace};
 
 use crate::source::{self, Clusters, Found};
 use crate::{Outcome, doubts, read, words};

@@ -2,7 +2,7 @@
 
 mod cover;
 
-use keyless::config::{Access, Config, Grant};
+use keyless_core::config::{Access, Config, Grant};
 
 /// Tells of everything that is probably not meant, with its place in the configuration.
 pub(crate) fn of(config: &Config) -> Vec<String> {

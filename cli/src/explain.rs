@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use keyless::body::{self, Format};
-use keyless::config::{Access, Config, DeploymentPlace, Route};
-use keyless::denial::Denial;
-use keyless::policy::{Deployment, Match, Routes};
-use keyless::request::Head;
+use keyless_core::body::{self, Format};
+use keyless_core::config::{Access, Config, DeploymentPlace, Route};
+use keyless_core::denial::Denial;
+use keyless_core::policy::{Deployment, Match, Routes};
+use keyless_core::request::Head;
 
 use crate::words::{self, Entry};
 use crate::{Outcome, read, source};
@@ -124,7 +124,7 @@ impl Request {
     }
 }
 
-/// Walks the way of a request (`keyless::gate::Gate::decide`), and tells of each step.
+/// Walks the way of a request (`keyless_core::gate::Gate::decide`), and tells of each step.
 fn explained(config: &Config, request: &Request) -> Result<Outcome, String> {
     let routes = Routes::new(config.routes.clone());
     let head = &request.head;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyless::config;
+use keyless_core::config;
 use serde_json::Value;
 
 use crate::Outcome;

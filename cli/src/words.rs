@@ -6,7 +6,7 @@ pub(crate) mod routes;
 
 use std::fmt::Write as _;
 
-use keyless::config::{Config, JwksSource};
+use keyless_core::config::{Config, JwksSource};
 
 use crate::source::Clusters;
 

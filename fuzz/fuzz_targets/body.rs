@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use keyless::body::{Format, model};
-use keyless::request::Head;
+use keyless_core::body::{Format, model};
+use keyless_core::request::Head;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use keyless::config::{Access, Config};
+use keyless_core::config::{Access, Config};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use keyless::bearer::{MAX_TOKEN, credential, token};
+use keyless_core::bearer::{MAX_TOKEN, credential, token};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use keyless::jwks::discovered;
+use keyless_core::jwks::discovered;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

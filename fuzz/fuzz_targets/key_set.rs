@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use keyless::jwks::KeySet;
-use keyless::signature::{Algorithm, Crypto as _, Sandbox};
+use keyless_core::jwks::KeySet;
+use keyless_core::signature::{Algorithm, Crypto as _, Sandbox};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -4,9 +4,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keyless::jwks::KeySet;
-use keyless::jwt::{Token, Wanted};
-use keyless::signature::Sandbox;
+use keyless_core::jwks::KeySet;
+use keyless_core::jwt::{Token, Wanted};
+use keyless_core::signature::Sandbox;
 use libfuzzer_sys::fuzz_target;
 
 thread_local! {

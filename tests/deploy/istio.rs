@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use keyless::config::Config;
+use keyless_core::config::Config;
 use serde_json::{Value, json};
 
 use crate::schema::{closed, misfit};

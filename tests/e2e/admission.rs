@@ -5,8 +5,8 @@ use std::time::Duration;
 use local_azure::Fault;
 use serde_json::{Value, json};
 
-use crate::reply::{Refusal, Reply};
-use crate::world::{CHAT, EMBEDDINGS, WORKERS, World, chat_body, client, values};
+use testkit::reply::{Refusal, Reply};
+use testkit::world::{CHAT, EMBEDDINGS, WORKERS, World, chat_body, client, values};
 
 #[tokio::test]
 async fn a_caller_without_a_token_is_asked_for_one() {

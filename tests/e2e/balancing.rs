@@ -12,8 +12,8 @@ use std::time::Duration;
 use gateway::Blueprint;
 use local_azure::{Fault, LocalAzure, OpenAi, Options};
 
-use crate::reply::Reply;
-use crate::world::World;
+use testkit::reply::Reply;
+use testkit::world::World;
 
 const PROVISIONED: &str = "openai_provisioned";
 const PAY_AS_YOU_GO: &str = "openai_pay_as_you_go";

@@ -4,8 +4,8 @@ use gateway::Blueprint;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::reply::{Refusal, Reply};
-use crate::world::{CHAT, World, assert_no_key, values};
+use testkit::reply::{Refusal, Reply};
+use testkit::world::{CHAT, World, assert_no_key, values};
 
 const ORIGIN: &str = "https://app.example";
 

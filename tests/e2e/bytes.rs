@@ -2,8 +2,8 @@
 
 use http::HeaderValue;
 
-use crate::reply::{Refusal, Reply};
-use crate::world::{CHAT, WORKERS, World, chat_body, client};
+use testkit::reply::{Refusal, Reply};
+use testkit::world::{CHAT, WORKERS, World, chat_body, client};
 
 /// No UTF-8: a lone continuation, a cut-off sequence, an overlong slash, a surrogate, and bytes
 /// that UTF-8 never has.

@@ -2,8 +2,8 @@
 
 use gateway::Blueprint;
 
-use crate::reply::Refusal;
-use crate::world::{World, values};
+use testkit::reply::Refusal;
+use testkit::world::{World, values};
 
 #[tokio::test]
 async fn the_gateway_of_the_compose_file_does_what_the_shipped_one_does() {

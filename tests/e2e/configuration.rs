@@ -4,7 +4,7 @@ use gateway::{Gateway, GatewayError, StartOptions};
 use local_azure::{LocalAzure, Options};
 use serde_json::json;
 
-use crate::world::shipped;
+use testkit::world::shipped;
 
 #[tokio::test]
 async fn envoy_does_not_start_with_a_wrong_configuration_and_names_the_place() {

@@ -10,8 +10,8 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::line::Line;
-use crate::world::{CHAT, WORKERS, World};
+use testkit::line::Line;
+use testkit::world::{CHAT, WORKERS, World};
 
 const REQUESTS: usize = 200_000;
 /// After these, whatever is allocated once has been allocated.

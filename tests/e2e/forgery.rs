@@ -7,8 +7,8 @@ use local_azure::{Issuer, Options};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::reply::Refusal;
-use crate::world::{World, with_partner};
+use testkit::reply::Refusal;
+use testkit::world::{World, with_partner};
 
 fn encoded(part: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(part)

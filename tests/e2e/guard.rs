@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use gateway::Blueprint;
 use serde_yaml_ng::Value;
 
-use crate::reply::Reply;
-use crate::world::{CONNECTIONS, World, eventually};
+use testkit::reply::Reply;
+use testkit::world::{CONNECTIONS, World, eventually};
 
 /// What a module says that was built to fail on demand.
 const MARKER: &[u8] = b"keyless-chaos";

@@ -7,8 +7,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::reply::Reply;
-use crate::world::{World, eventually};
+use testkit::reply::Reply;
+use testkit::world::{World, eventually};
 
 async fn probe(world: &World) -> (u16, Value) {
     let reply = Reply::to(world.request(Method::GET, "/readyz")).await.unwrap();

@@ -4,8 +4,8 @@ use gateway::Blueprint;
 use local_azure::{Issuer, Options};
 use serde_json::{Value, json};
 
-use crate::reply::Refusal;
-use crate::world::{WORKERS, World};
+use testkit::reply::Refusal;
+use testkit::world::{WORKERS, World};
 
 const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
 const SECOND: &str = "11111111-2222-4333-8444-555555555555";

@@ -1,18 +1,15 @@
 //! The files of `istio/` in a real Envoy, as istiod would give them to it.
 
-mod istiod;
-mod mesh;
-
 use std::time::Duration;
 
 use gateway::Blueprint;
 use local_azure::Fault;
 use serde_json::{Value, json};
 
-use crate::reply::{Refusal, Reply};
-use crate::world::{CHAT, assert_absent, chat_body, eventually, values};
-use istiod::struct_as_json;
-use mesh::{world, world_of};
+use testkit::istiod::struct_as_json;
+use testkit::mesh::{world, world_of};
+use testkit::reply::{Refusal, Reply};
+use testkit::world::{CHAT, assert_absent, chat_body, eventually, values};
 
 const EXTENSIONS: [&str; 2] = ["TrafficExtension", "WasmPlugin"];
 
@@ -68,9 +65,9 @@ async fn the_metrics_have_their_labels() {
 
 #[tokio::test]
 async fn whole_numbers_may_arrive_as_doubles_with_an_exponent() {
-    let verdicts = json!({ "entries": 1_000_000, "bytes": 33_554_432 });
-    assert_eq!(struct_as_json(&verdicts), r#"{"bytes":3.3554432e+7,"entries":1e+6}"#);
-    let edit = |configuration: &mut Value| configuration["verdicts"] = verdicts;
+    let token_cache = json!({ "max_entries": 1_000_000, "max_bytes": 33_554_432 });
+    assert_eq!(struct_as_json(&token_cache), r#"{"max_bytes":3.3554432e+7,"max_entries":1e+6}"#);
+    let edit = |configuration: &mut Value| configuration["token_cache"] = token_cache;
     let (world, _) = world_of("TrafficExtension", edit, |blueprint| blueprint).await;
     world.admits(&world.token(), world.chat()).await;
 }

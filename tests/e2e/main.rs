@@ -17,10 +17,6 @@
     reason = "a test may fail loudly, and its values are made for it"
 )]
 
-mod line;
-mod reply;
-mod world;
-
 mod admission;
 mod balancing;
 mod browsers;

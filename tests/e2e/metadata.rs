@@ -3,8 +3,8 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::reply::Reply;
-use crate::world::World;
+use testkit::reply::Reply;
+use testkit::world::World;
 
 #[tokio::test]
 async fn a_client_without_a_token_finds_the_issuer_by_itself() {

@@ -2,8 +2,8 @@
 
 use local_azure::{Fault, Issuer, Options};
 
-use crate::reply::{Refusal, Reply};
-use crate::world::{CONNECTIONS, World, eventually, with_partner};
+use testkit::reply::{Refusal, Reply};
+use testkit::world::{CONNECTIONS, World, eventually, with_partner};
 
 const KEYS: Refusal = Refusal::unavailable("keys_unavailable");
 pub(crate) const IDENTITY: Refusal = Refusal::unavailable("identity_unavailable");

@@ -2,9 +2,9 @@
 
 use reqwest::Method;
 
-use crate::line::Line;
-use crate::reply::{Refusal, Reply};
-use crate::world::{CHAT, World, chat_body};
+use testkit::line::Line;
+use testkit::reply::{Refusal, Reply};
+use testkit::world::{CHAT, World, chat_body};
 
 /// Sends a request line as it stands, with a good token.
 async fn ask(world: &World, method: &str, target: &str) -> Option<Reply> {

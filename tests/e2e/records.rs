@@ -3,8 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::reply::{Refusal, Reply};
-use crate::world::{CONNECTIONS, World};
+use testkit::reply::{Refusal, Reply};
+use testkit::world::{CONNECTIONS, World};
 
 /// Returns the entry of the only request so far, as far as keyless has written it.
 async fn record(world: &World) -> Value {

@@ -9,8 +9,8 @@ use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::reply::{Refusal, Reply};
-use crate::world::{
+use testkit::reply::{Refusal, Reply};
+use testkit::world::{
     CHAT, CONNECTIONS, WORKERS, World, chat_body, client, eventually, values, without_an_id,
 };
 
@@ -207,7 +207,7 @@ async fn a_401_where_no_identity_was_sent_passes_unchanged() {
     let world = world.await;
     refuse_with(&world, vec![b"{\"error\":".to_vec(), b"\"theirs\"}".to_vec()]);
     for client in clients() {
-        for target in [crate::world::EMBEDDINGS, "/open"] {
+        for target in [testkit::world::EMBEDDINGS, "/open"] {
             let url = format!("{}{target}", world.gateway.url());
             let reply = Reply::to(client.post(url).bearer_auth(world.token())).await.unwrap();
             assert_eq!(reply.status, 401, "{reply:?}");

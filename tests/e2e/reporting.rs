@@ -3,8 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::reply::Reply;
-use crate::world::{World, assert_absent, assert_no_key, values};
+use testkit::reply::Reply;
+use testkit::world::{World, assert_absent, assert_no_key, values};
 
 async fn world() -> World {
     World::with(|shipped| shipped.plugin(|plugin| plugin["report_only"] = json!(true))).await

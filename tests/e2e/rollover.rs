@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::line::Line;
-use crate::reply::{Refusal, Reply};
-use crate::world::{CHAT, CONNECTIONS, WORKERS, World, chat_body, eventually};
+use testkit::line::Line;
+use testkit::reply::{Refusal, Reply};
+use testkit::world::{CHAT, CONNECTIONS, WORKERS, World, chat_body, eventually};
 
 const LASTS: Duration = Duration::from_mins(1);
 const ROTATES_EVERY: Duration = Duration::from_secs(2);

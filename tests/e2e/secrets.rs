@@ -7,8 +7,8 @@ use local_azure::Fault;
 use reqwest::RequestBuilder;
 use serde_json::json;
 
-use crate::reply::Reply;
-use crate::world::{CHAT, EMBEDDINGS, World, chat_body, eventually};
+use testkit::reply::Reply;
+use testkit::world::{CHAT, EMBEDDINGS, World, chat_body, eventually};
 
 const KEY: &str = "5f0d8c3e7b1a4962";
 const UNUSABLE: &str = "c2VjcmV0LXRva2VuLW9mLWFub3RoZXItdHlwZQ";

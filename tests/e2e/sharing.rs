@@ -10,9 +10,9 @@ use local_azure::{Fault, LocalAzure, Options};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::reply::Reply;
-use crate::world::{World, shipped, without_an_id};
 use spy::{Spy, key_of_identity, with_spies};
+use testkit::reply::Reply;
+use testkit::world::{World, shipped, without_an_id};
 
 /// A machine of usual size has as many.
 const THREADS: u32 = 8;

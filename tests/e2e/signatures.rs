@@ -5,8 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gateway::Blueprint;
 use serde_json::json;
 
-use crate::reply::Refusal;
-use crate::world::World;
+use testkit::reply::Refusal;
+use testkit::world::World;
 
 const ALGORITHMS: [&str; 9] =
     ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];

@@ -6,8 +6,8 @@ use local_azure::{Fault, LocalAzure, Options, Recorded};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::reply::Reply;
-use crate::world::{
+use testkit::reply::Reply;
+use testkit::world::{
     CHAT, CONNECTIONS, EMBEDDINGS, RESOURCE, World, chat_body, eventually, shipped, values,
 };
 

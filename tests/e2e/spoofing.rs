@@ -2,8 +2,8 @@
 
 use reqwest::Method;
 
-use crate::reply::Reply;
-use crate::world::{World, assert_absent, assert_no_key, values};
+use testkit::reply::Reply;
+use testkit::world::{World, assert_absent, assert_no_key, values};
 
 #[tokio::test]
 async fn keys_of_the_caller_do_not_reach_the_backend() {
@@ -52,7 +52,7 @@ async fn credentials_in_the_query_do_not_reach_the_backend() {
         ("API-Key=spoofed&api-version=1&api%2Dkey=spoofed&api-key", "api-version=1"),
     ];
     for (query, left) in queries {
-        let request = world.post(&format!("{path}?{query}"), &crate::world::chat_body(false));
+        let request = world.post(&format!("{path}?{query}"), &testkit::world::chat_body(false));
         let (_, seen) = world.admits(&world.token(), request).await;
         assert_eq!(seen.target, format!("{path}?{left}"));
         assert_absent(&seen, "spoofed");

@@ -6,7 +6,7 @@ use local_azure::Fault;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::world::{CHAT, World, chat_body};
+use testkit::world::{CHAT, World, chat_body};
 
 const FRAME: Duration = Duration::from_millis(100);
 

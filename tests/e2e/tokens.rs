@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::reply::{Refusal, Reply};
-use crate::world::{CONNECTIONS, WORKERS, World, values};
+use testkit::reply::{Refusal, Reply};
+use testkit::world::{CONNECTIONS, WORKERS, World, values};
 
 /// Beyond any leeway, in seconds.
 const AN_HOUR: i64 = 3600;

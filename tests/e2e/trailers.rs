@@ -2,7 +2,7 @@
 
 use gateway::Blueprint;
 
-use crate::world::{CHAT, World, chat_body};
+use testkit::world::{CHAT, World, chat_body};
 
 #[tokio::test]
 async fn credentials_in_the_trailers_do_not_reach_the_backend() {

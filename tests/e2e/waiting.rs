@@ -8,8 +8,8 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-use crate::reply::Reply;
-use crate::world::{CHAT, CONNECTIONS, WORKERS, World, chat_body, eventually, shipped};
+use testkit::reply::Reply;
+use testkit::world::{CHAT, CONNECTIONS, WORKERS, World, chat_body, eventually, shipped};
 
 #[tokio::test]
 async fn a_cold_start_makes_the_first_requests_wait_and_admits_them_all() {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::openai_sdk::{Call, Interface, Sdk};
 use crate::program::Program;
-use crate::world::{RESOURCE, World};
+use testkit::world::{RESOURCE, World};
 
 const SDKS: [Program; 2] =
     [Program::Python("azure_identity.py"), Program::Node("azure-identity.mjs")];

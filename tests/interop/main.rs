@@ -16,22 +16,6 @@
     reason = "a test may fail loudly, and its values are made for it"
 )]
 
-#[allow(dead_code, reason = "the tests in `tests/e2e` use all of it")]
-#[path = "../e2e/istio/istiod.rs"]
-mod istiod;
-#[allow(dead_code, reason = "the tests in `tests/e2e` use all of it")]
-#[path = "../e2e/line.rs"]
-mod line;
-#[allow(dead_code, reason = "the tests in `tests/e2e` use all of it")]
-#[path = "../e2e/istio/mesh.rs"]
-mod mesh;
-#[allow(dead_code, reason = "the tests in `tests/e2e` use all of it")]
-#[path = "../e2e/reply.rs"]
-mod reply;
-#[allow(dead_code, reason = "the tests in `tests/e2e` use all of it")]
-#[path = "../e2e/world.rs"]
-mod world;
-
 mod program;
 
 mod azure_identity;

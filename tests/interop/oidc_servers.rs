@@ -4,8 +4,8 @@ use gateway::Blueprint;
 use serde_json::{Value, json};
 
 use crate::program::{Program, Server};
-use crate::reply::{Refusal, Reply};
-use crate::world::{CONNECTIONS, World, eventually};
+use testkit::reply::{Refusal, Reply};
+use testkit::world::{CONNECTIONS, World, eventually};
 
 const AUDIENCE: &str = "api://openai-gateway";
 const CLIENT: &str = "app";

@@ -6,9 +6,9 @@ use gateway::Blueprint;
 use local_azure::Fault;
 use serde_json::{Value, json};
 
-use crate::mesh;
 use crate::program::Program;
-use crate::world::{World, assert_absent, assert_no_key, values};
+use testkit::mesh;
+use testkit::world::{World, assert_absent, assert_no_key, values};
 
 const DEPLOYMENT: &str = "gpt-4o-mini";
 const TEXT: &str = "Hello from the far side of the gateway.";

@@ -61,7 +61,7 @@ impl Program {
     fn command(self, order: &Value) -> Command {
         let installed = env::var_os("INTEROP").expect("INTEROP is set: run through make interop");
         let installed = PathBuf::from(installed);
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = match self {
             Self::Node(name) => {
                 let mut node = Command::new(installed.join("node/bin/node"));

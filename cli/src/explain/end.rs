@@ -1,8 +1,8 @@
 //! How the way of a request ends, and what its caller gets.
 
-use keyless::config::{ClaimName, Config, HeaderName};
-use keyless::denial::Denial;
-use keyless::jwt::Claims;
+use keyless_core::config::{ClaimName, Config, HeaderName};
+use keyless_core::denial::Denial;
+use keyless_core::jwt::Claims;
 
 use crate::Outcome;
 

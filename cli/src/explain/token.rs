@@ -2,12 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keyless::bearer;
-use keyless::config::{Config, Issuer, JwksSource};
-use keyless::denial::Denial;
-use keyless::jwks::KeySet;
-use keyless::jwt::{Claims, Token};
-use keyless::signature::Sandbox;
+use keyless_core::bearer;
+use keyless_core::config::{Config, Issuer, JwksSource};
+use keyless_core::denial::Denial;
+use keyless_core::jwks::KeySet;
+use keyless_core::jwt::{Claims, Token};
+use keyless_core::signature::Sandbox;
 
 use super::Request;
 use super::end::said;

@@ -1,6 +1,6 @@
 //! Identities in words: for which resource, and where their tokens come from.
 
-use keyless::config::{Config, Identity, Selector, Source};
+use keyless_core::config::{Config, Identity, Selector, Source};
 
 use super::{Entry, or_none};
 

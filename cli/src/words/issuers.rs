@@ -1,8 +1,8 @@
 //! Issuers in words: whose tokens, what they must be like, where the keys are.
 
 use humantime::format_duration;
-use keyless::config::{Config, Issuer, JwksLocation, JwksSource, TokenType, Uri};
-use keyless::signature::Algorithm;
+use keyless_core::config::{Config, Issuer, JwksLocation, JwksSource, TokenType, Uri};
+use keyless_core::signature::Algorithm;
 
 use super::{Entry, joined};
 

@@ -1,6 +1,6 @@
 //! Routes in words: which requests, who may make them, how they go on.
 
-use keyless::config::{
+use keyless_core::config::{
     Access, ClaimName, ClaimValue, Config, DeploymentPlace, Grant, HostPattern, Route,
 };
 

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use keyless::config::Config;
-use keyless::gate::{Gate, Verdict};
-use keyless::lease::SharedData;
-use keyless::request::Head;
-use keyless::signature::Sandbox;
+use keyless_core::config::Config;
+use keyless_core::gate::{Gate, Verdict};
+use keyless_core::lease::SharedData;
+use keyless_core::request::Head;
+use keyless_core::signature::Sandbox;
 use serde_json::{Value, json};
 
 use crate::tokens::{NOW, jwk, signed, token};

@@ -1,7 +1,7 @@
 //! `keyless schema`.
 
 use boon::{Compiler, Schemas};
-use keyless::config::Config;
+use keyless_core::config::Config;
 use serde_json::{Value, json};
 
 use crate::{configuration, keyless};
@@ -73,9 +73,9 @@ fn what_the_shape_forbids_does_not_fit_and_is_not_sound() {
         ("/surprise", json!(1)),
         ("/$schema", json!("keyless.schema.json")),
         ("/issuers", json!([])),
-        ("/verdicts", Value::Null),
-        ("/verdicts", json!({ "entries": 0 })),
-        ("/verdicts", json!({ "entries": 1.5 })),
+        ("/token_cache", Value::Null),
+        ("/token_cache", json!({ "max_entries": 0 })),
+        ("/token_cache", json!({ "max_entries": 1.5 })),
         ("/report_only", json!("true")),
         ("/protected_resource", json!({ "resource": "http://gateway.example.com" })),
         ("/protected_resource", json!({ "resource": "https://gateway.example.com", "path": "a" })),

@@ -4,7 +4,7 @@ use gateway::Blueprint;
 use local_azure::Fault;
 
 use super::{PAY_AS_YOU_GO, PROVISIONED, Tiers, full};
-use crate::world::{CONNECTIONS, eventually};
+use testkit::world::{CONNECTIONS, eventually};
 
 /// Changes how long an endpoint is left alone.
 fn ejected_for(time: &'static str) -> impl FnOnce(Blueprint) -> Blueprint {

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::{Backends, NAMES, PAY_AS_YOU_GO, PROVISIONED, Tiers, full};
-use crate::world::values;
+use testkit::world::values;
 
 /// Ends TLS in front of a backend.
 struct Front {

@@ -5,8 +5,8 @@ use local_azure::{Fault, Recorded};
 use serde_json::json;
 
 use super::{Tiers, full};
-use crate::reply::{Refusal, Reply};
-use crate::world::{RESOURCE, assert_absent, chat_body, values};
+use testkit::reply::{Refusal, Reply};
+use testkit::world::{RESOURCE, assert_absent, chat_body, values};
 
 const TARGET: &str = "/on-prem/v1/chat/completions";
 const MODELS: &str = "api://models";

@@ -7,8 +7,8 @@ use local_azure::{Fault, OpenAi};
 use serde_json::{Value, json};
 
 use super::{NAMES, Tiers, full};
-use crate::reply::Reply;
-use crate::world::{CHAT, chat_body, eventually, values};
+use testkit::reply::Reply;
+use testkit::world::{CHAT, chat_body, eventually, values};
 
 #[tokio::test]
 async fn provisioned_capacity_is_used_first() {
@@ -187,6 +187,6 @@ async fn one_resource_alone_is_enough() {
             tiers.as_sequence_mut().unwrap().truncate(1);
         })
     };
-    let world = crate::world::World::with(alone).await;
+    let world = testkit::world::World::with(alone).await;
     world.assert_every_worker_admits().await;
 }

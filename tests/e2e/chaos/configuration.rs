@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::pace::Pace;
 use super::row::{Outcome, Row, Stage, azure};
-use crate::world::{World, shipped};
+use testkit::world::{World, shipped};
 
 /// How much more memory Envoy may hold after fifty configurations than after ten, in KiB.
 const GROWTH: u64 = 16 * 1024;
@@ -35,7 +35,7 @@ pub(super) fn rows() -> Vec<Row> {
 /// A configuration that differs from every other in something that makes no difference.
 fn numbered(blueprint: &Blueprint, number: u64) -> Blueprint {
     let change = |plugin: &mut serde_json::Value| {
-        plugin["verdicts"] = json!({ "entries": 4096 + number });
+        plugin["token_cache"] = json!({ "max_entries": 4096 + number });
     };
     blueprint.clone().plugin(change)
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::world::{CHAT, World, chat_body, client};
+use testkit::world::{CHAT, World, chat_body, client};
 
 /// What became of one request.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::pace::Pace;
 use super::row::{Outcome, Row, Stage, azure, most_tries};
-use crate::world::shipped;
+use testkit::world::shipped;
 
 /// The longest pause while no token is at hand, and while one is, in seconds.
 const IN_NEED: u64 = 30;

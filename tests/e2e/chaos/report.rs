@@ -49,7 +49,7 @@ pub(super) fn table(lines: &[Line]) -> String {
 
 /// Puts the table into the README.
 pub(super) fn write(lines: &[Line]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
     let readme = fs::read_to_string(&path).unwrap();
     let (before, rest) = readme.split_once(BEGIN).expect("the beginning of the table");
     let (_, after) = rest.split_once(END).expect("the end of the table");

@@ -11,7 +11,7 @@ use tokio::task::JoinError;
 
 use super::load::{Load, Sample};
 use super::pace::Pace;
-use crate::world::{World, shipped};
+use testkit::world::{World, shipped};
 
 /// Says what is broken, and how it is played.
 #[derive(Clone, Copy)]

@@ -8,8 +8,8 @@ use local_azure::Fault;
 
 use super::pace::Pace;
 use super::row::{Outcome, Row, Stage, azure, world};
-use crate::line::Line;
-use crate::world::{CHAT, shipped};
+use testkit::line::Line;
+use testkit::world::{CHAT, shipped};
 
 pub(super) fn rows() -> Vec<Row> {
     vec![Row {

@@ -7,9 +7,9 @@ use local_azure::{Fault, LocalAzure, Options};
 use serde_json::json;
 
 use super::{KEY, PAGES, UNUSABLE, requests, tokens};
-use crate::reply::Reply;
 use crate::sources;
-use crate::world::{CHAT, World, chat_body, client};
+use testkit::reply::Reply;
+use testkit::world::{CHAT, World, chat_body, client};
 
 /// What must not be printed, by kind.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -64,7 +64,7 @@ impl Aftermath {
         let tokens = tokens(&world);
         shown.extend(traffic(&world, &tokens).await);
         shown.push(rejection(&world).await);
-        let other = blueprint.plugin(|plugin| plugin["verdicts"] = json!({ "entries": 7 }));
+        let other = blueprint.plugin(|plugin| plugin["token_cache"] = json!({ "max_entries": 7 }));
         world.gateway.push(&other).await.unwrap();
         shown.extend(from_each_source(&world).await);
         for page in PAGES {

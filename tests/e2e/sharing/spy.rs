@@ -7,14 +7,14 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 use gateway::Blueprint;
-use keyless::config::Config;
-use keyless::identity::Endpoint;
-use keyless::lease::{Lease, SharedData};
+use keyless_core::config::Config;
+use keyless_core::identity::Endpoint;
+use keyless_core::lease::{Lease, SharedData};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::reply::Reply;
-use crate::world::World;
+use testkit::reply::Reply;
+use testkit::world::World;
 
 /// The `vm_id` of `envoy.yaml`.
 const PRIVATE: &str = "keyless-private-gateway";

@@ -1,0 +1,33 @@
+//! What a probe is told: whether everything is at hand that requests need.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use serde_json::json;
+
+use super::{Gate, Record, Verdict};
+use crate::http::Reply;
+
+impl Gate {
+    /// Answers a probe: 200 if every issuer's keys and every identity's token are held, else 503,
+    /// and by name which are.
+    pub(super) fn health(&self, record: &mut Record, now: SystemTime) -> Verdict {
+        let issuers = by_name(self.issuers.readiness(now));
+        let identities = by_name(self.identities.readiness(now));
+        let is_ready = issuers.values().chain(identities.values()).all(|is_ready| *is_ready);
+        record.reason = if is_ready { "ready" } else { "not_ready" };
+        let body = json!({"ready": is_ready, "issuers": issuers, "identities": identities});
+        let mut reply = Reply::json(if is_ready { 200 } else { 503 }, body.to_string());
+        reply.headers.push(("cache-control", "no-store".to_owned()));
+        Verdict::Answer(reply)
+    }
+}
+
+/// The tenants of an entry share its name; it is ready if all of them are.
+fn by_name<'a>(all: impl Iterator<Item = (&'a str, bool)>) -> BTreeMap<&'a str, bool> {
+    let mut found = BTreeMap::new();
+    for (name, is_ready) in all {
+        *found.entry(name).or_insert(true) &= is_ready;
+    }
+    found
+}

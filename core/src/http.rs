@@ -1,0 +1,310 @@
+//! Plain HTTP data: what the gate asks the host to send, and what came back.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use serde_json::error::Category;
+
+use crate::secret::Secret;
+
+/// Describes one HTTP request that the host is to send to a cluster.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Call {
+    /// Envoy's name of the cluster.
+    pub cluster: String,
+    /// The value of `:method`.
+    pub method: &'static str,
+    /// The value of `:authority`.
+    pub authority: String,
+    /// The value of `:path`, with the query.
+    pub path: String,
+    /// Further headers; any value may be a credential, so none is shown.
+    pub headers: Vec<(&'static str, Secret)>,
+    /// The body, if there is one; it may hold a credential.
+    pub body: Option<Secret>,
+    /// How long the answer may take; never zero, which Envoy takes for "for ever".
+    pub timeout: Duration,
+}
+
+/// Holds what came back for a [`Call`]; it may hold a credential, so it is not shown.
+#[derive(Clone, Eq, PartialEq)]
+pub enum Answer {
+    /// The other side answered, or Envoy did in its place (503 and 504).
+    Arrived {
+        /// The value of `:status`.
+        status: u16,
+        /// How long the other side asks us to wait: see [`retry_after`].
+        retry_after: Option<Duration>,
+        /// The body, at most [`MAX_BODY`] bytes of it.
+        body: Vec<u8>,
+    },
+    /// The stream was reset before it was complete.
+    Broken,
+    /// Nothing came back, not even a failure.
+    Lost,
+    /// The host refused to send the call: no such cluster, no healthy host, or a full circuit.
+    Unsent,
+}
+
+/// Holds a reply that the gateway itself gives: a local reply, in Envoy's words.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// The value of `:status`.
+    pub status: u16,
+    /// Further headers; no name stands twice.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, which is always JSON.
+    pub body: String,
+}
+
+impl Reply {
+    /// Makes a reply of JSON.
+    pub fn json(status: u16, body: String) -> Self {
+        Self { status, headers: vec![("content-type", "application/json".to_owned())], body }
+    }
+
+    /// Tells clients in the challenge, if there is one, where to learn who issues tokens (RFC 9728
+    /// §5.1); the address must be fit for a quoted string.
+    #[must_use]
+    pub fn pointing_to(mut self, metadata: &str) -> Self {
+        let challenges = self.headers.iter_mut().filter(|(name, _)| *name == "www-authenticate");
+        for (_, challenge) in challenges {
+            challenge.push_str(", resource_metadata=\"");
+            challenge.push_str(metadata);
+            challenge.push('"');
+        }
+        self
+    }
+}
+
+/// Limits what is taken of an answer, in bytes; a longer one arrives as one byte more than that.
+pub const MAX_BODY: usize = 1 << 20;
+
+/// Tells why a fetch brought nothing; it drives the back-off and is logged and counted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum FetchError {
+    /// The identity token has expired, will in a moment, or does not say when; the text says which.
+    Expiry(&'static str),
+    /// The body was not what it should be; the text says how, without quoting it.
+    Malformed(&'static str),
+    /// The identity token is not valid yet.
+    NotBefore,
+    /// The body was not JSON.
+    NotJson,
+    /// A member appeared twice.
+    Repeated,
+    /// The answer was cut off.
+    Reset,
+    /// The identity token is for another resource.
+    Resource,
+    /// The status was neither 200 nor 504.
+    Status {
+        /// The status.
+        status: u16,
+        /// The `error` that the body names, if it is one plain word (RFC 6749 §5.2).
+        error: Option<Box<str>>,
+    },
+    /// The other side, or Envoy in its place, said that it took too long (504).
+    Timeout,
+    /// There is no identity token, or none that can be a header; the text says how.
+    Token(&'static str),
+    /// The identity token is not a bearer token.
+    TokenType,
+    /// The body was longer than [`MAX_BODY`].
+    TooLarge,
+    /// The body is JSON up to its end, which comes too early.
+    Truncated,
+    /// No answer and no failure was ever reported.
+    Unanswered,
+    /// The call could not be sent.
+    Unsent,
+    /// An environment variable that the call needs, this one, is not set or not usable.
+    Unset(Box<str>),
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Arrived { status, body, .. } => {
+                write!(formatter, "Arrived({status}, {} bytes)", body.len())
+            }
+            Self::Broken => formatter.write_str("Broken"),
+            Self::Lost => formatter.write_str("Lost"),
+            Self::Unsent => formatter.write_str("Unsent"),
+        }
+    }
+}
+
+impl Answer {
+    /// Returns the body of a complete answer with status 200.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`FetchError`] that says what it was instead.
+    pub fn content(&self) -> Result<&[u8], FetchError> {
+        match self {
+            Self::Arrived { status: 200, body, .. } if body.len() > MAX_BODY => {
+                Err(FetchError::TooLarge)
+            }
+            Self::Arrived { status: 200, body, .. } => Ok(body),
+            Self::Arrived { status: 504, .. } => Err(FetchError::Timeout),
+            Self::Arrived { status, .. } => {
+                Err(FetchError::Status { status: *status, error: None })
+            }
+            Self::Broken => Err(FetchError::Reset),
+            Self::Lost => Err(FetchError::Unanswered),
+            Self::Unsent => Err(FetchError::Unsent),
+        }
+    }
+
+    /// Returns how long the other side asked us to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Arrived { retry_after, .. } => *retry_after,
+            Self::Broken | Self::Lost | Self::Unsent => None,
+        }
+    }
+}
+
+/// Reads the value of `Retry-After`, seconds or a date (RFC 9110 §10.2.3); a number too large to
+/// hold is the largest, a date that has passed is no wait, and anything else says nothing.
+pub fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
+    let text = str::from_utf8(value.trim_ascii()).ok()?;
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+impl FetchError {
+    /// Returns the stable word for this error that metrics and logs use.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Expiry(_) => "expiry",
+            Self::Malformed(_) => "malformed",
+            Self::NotBefore => "not_before",
+            Self::NotJson => "not_json",
+            Self::Repeated => "repeated",
+            Self::Reset => "reset",
+            Self::Resource => "resource",
+            Self::Status { .. } => "status",
+            Self::Timeout => "timeout",
+            Self::Token(_) => "token",
+            Self::TokenType => "token_type",
+            Self::TooLarge => "too_large",
+            Self::Truncated => "truncated",
+            Self::Unanswered => "unanswered",
+            Self::Unsent => "unsent",
+            Self::Unset(_) => "unset",
+        }
+    }
+}
+
+/// Says what was wrong with a body that should have been a JSON object.
+impl From<serde_json::Error> for FetchError {
+    fn from(error: serde_json::Error) -> Self {
+        match error.classify() {
+            Category::Eof => Self::Truncated,
+            Category::Io | Category::Syntax => Self::NotJson,
+            // What is found while reading has a place; that it is no object is found afterwards.
+            Category::Data if error.line() == 0 => Self::Malformed("not a JSON object"),
+            Category::Data => Self::Repeated,
+        }
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expiry(what) | Self::Token(what) => formatter.write_str(what),
+            Self::Malformed(what) => write!(formatter, "malformed answer: {what}"),
+            Self::NotBefore => formatter.write_str("the token is not valid yet"),
+            Self::NotJson => formatter.write_str("not JSON"),
+            Self::Repeated => formatter.write_str("a member appears twice"),
+            Self::Reset => formatter.write_str("the connection was reset"),
+            Self::Resource => formatter.write_str("the token is for another resource"),
+            Self::Status { status, error: None } => write!(formatter, "status {status}"),
+            Self::Status { status, error: Some(error) } => {
+                write!(formatter, "status {status}, {error}")
+            }
+            Self::Timeout => formatter.write_str("status 504, it took too long"),
+            Self::TokenType => formatter.write_str("token_type is not Bearer"),
+            Self::TooLarge => write!(formatter, "more than {MAX_BODY} bytes"),
+            Self::Truncated => formatter.write_str("JSON that ends too early"),
+            Self::Unanswered => formatter.write_str("no answer in time"),
+            Self::Unsent => formatter.write_str("no such cluster, or no healthy host in it"),
+            Self::Unset(name) => {
+                write!(formatter, "the environment variable {name} is not set, or not usable")
+            }
+        }
+    }
+}
+
+impl std::error::Error for FetchError {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::json;
+
+    #[test]
+    fn a_call_does_not_show_its_credentials() {
+        let call = Call {
+            cluster: "c".to_owned(),
+            method: "POST",
+            authority: "a".to_owned(),
+            path: "/p".to_owned(),
+            headers: vec![("x-identity-header", Secret::new("hunter2"))],
+            body: Some(Secret::new("client_secret=hunter2")),
+            timeout: Duration::from_secs(5),
+        };
+        let shown = format!("{call:?}");
+        assert!(shown.contains("x-identity-header") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn the_wait_that_is_asked_for_is_read_as_seconds_or_as_a_date() {
+        // RFC 9110 §5.6.7 has this date in its three forms.
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_777 - 30);
+        let rows: [(&[u8], Option<u64>); 13] = [
+            (b"120", Some(120)),
+            (b" 0 ", Some(0)),
+            (b"99999999999999999999999", Some(u64::MAX)),
+            (b"Sun, 06 Nov 1994 08:49:37 GMT", Some(30)),
+            (b"Sunday, 06-Nov-94 08:49:37 GMT", Some(30)),
+            (b"Sun Nov  6 08:49:37 1994", Some(30)),
+            (b"Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            (b"", None),
+            (b"soon", None),
+            (b"-5", None),
+            (b"1.5", None),
+            (b"5\xff", None),
+            (b"5, 6", None),
+        ];
+        for (value, wanted) in rows {
+            let wanted = wanted.map(Duration::from_secs);
+            assert_eq!(retry_after(value, now), wanted, "{}", value.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_no_object_has_its_own_code_for_each_way() {
+        let rows = [
+            ("", "truncated"),
+            ("{\"a\": \"b", "truncated"),
+            ("<html>", "not_json"),
+            ("{} {}", "not_json"),
+            ("[]", "malformed"),
+            ("\"a\"", "malformed"),
+            ("{\"a\":1,\"a\":1}", "repeated"),
+            ("{\"a\":[{\"b\":1,\"b\":1}]}", "repeated"),
+        ];
+        for (body, code) in rows {
+            let error = FetchError::from(json::object(body.as_bytes()).unwrap_err());
+            assert_eq!(error.code(), code, "{body}");
+        }
+    }
+}

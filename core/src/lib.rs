@@ -1,0 +1,45 @@
+//! `keyless` lets callers in with their own token and lets Azure OpenAI see only a managed identity.
+//!
+//! It is one proxy-wasm filter. A request goes one way through these rooms, and every room is
+//! readable alone:
+//!
+//! 1. [`request`] captures what the caller sent: the path, the credential, the headers to remove.
+//! 2. [`policy`] finds the first route that matches.
+//! 3. [`bearer`] takes the one credential out of `Authorization` (RFC 6750).
+//! 4. [`jwt`] parses the token strictly (RFC 7515, 7519, 8725), [`jwks`] holds the keys of its
+//!    issuer, [`signature`] verifies.
+//! 5. [`policy`] looks for a grant that the claims satisfy.
+//! 6. [`identity`] asks Azure for the token that takes the place of the caller's.
+//!
+//! [`gate`] joins them: events go in with the time, decisions and calls to make come out.
+//! [`refresh`] decides when keys and identity tokens are fetched, [`lease`] by which thread of the
+//! proxy, [`denial`] turns each reason into a reply, [`config`] makes the whole from the plugin's
+//! configuration. None of them knows a proxy, a clock or a socket; on wasm32 the `host` module
+//! translates between them and Envoy.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::needless_pass_by_value,
+        reason = "a test may fail loudly, and its values are made for it"
+    )
+)]
+
+pub mod bearer;
+pub mod body;
+pub mod config;
+pub mod denial;
+pub mod gate;
+pub mod http;
+pub mod identity;
+mod json;
+pub mod jwks;
+pub mod jwt;
+pub mod lease;
+pub mod policy;
+pub mod refresh;
+pub mod request;
+pub mod secret;
+pub mod signature;
+pub mod token_cache;

@@ -1,0 +1,92 @@
+//! What probes are told.
+
+use keyless_core::gate::{Ruling, Verdict};
+use serde_json::{Value, json};
+
+use crate::SECOND;
+use crate::scripted::{IDENTITY, ISSUER, KEYS, Request, Script, is_admitted, issuer, jwks, reason};
+
+fn probe() -> Request {
+    Request::empty().with(":method", "GET").with(":path", "/readyz")
+}
+
+fn script(changes: Value) -> Script {
+    let mut document = json!({"routes": [
+        {"name": "ready", "match": {"methods": ["GET"], "path": "/readyz"}, "health": true},
+        {"name": "plain", "match": {"methods": ["GET"], "path": "/plain"}, "allow": [{}]}
+    ]});
+    document.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    Script::of(document)
+}
+
+/// The status and the body of an answer that is the gateway's own.
+fn answer(ruling: &Ruling) -> (u16, Value) {
+    let Verdict::Answer(reply) = &ruling.verdict else { panic!("{ruling:?}") };
+    assert!(reply.headers.contains(&("content-type", "application/json".to_owned())));
+    (reply.status, serde_json::from_str(&reply.body).unwrap())
+}
+
+fn told(keys: bool, identity: bool) -> Value {
+    json!({
+        "ready": keys && identity, "issuers": {"idp.example.com": keys},
+        "identities": {"openai": identity}
+    })
+}
+
+#[test]
+fn a_probe_has_everything_fetched_and_is_told_by_name_what_is_there() {
+    let mut script = script(json!({}));
+    assert!(script.calls().is_empty(), "nobody has asked");
+    let ruling = script.ask(probe()).expect("an answer at once");
+    assert_eq!((answer(&ruling), reason(&ruling)), ((503, told(false, false)), "not_ready"));
+    assert_eq!((ruling.verdict.word(), is_admitted(&ruling)), ("refused", false));
+    assert_eq!(script.calls().len(), 2, "the probe woke the gate");
+    script.answer(KEYS, &jwks(&["k1"]));
+    assert_eq!(answer(&script.ask(probe()).unwrap()), (503, told(true, false)));
+    script.answer(IDENTITY, &script.token_answer("m1", 86_400));
+    let ruling = script.ask(probe()).unwrap();
+    assert_eq!((answer(&ruling), reason(&ruling)), ((200, told(true, true)), "ready"));
+    assert_eq!((ruling.verdict.word(), is_admitted(&ruling)), ("admitted", false));
+    assert!(is_admitted(&script.ask(script.chat().to("GET", "/plain")).unwrap()));
+}
+
+#[test]
+fn what_failed_to_be_renewed_counts_until_it_expires() {
+    let mut script = script(json!({}));
+    script.ask(probe());
+    script.answer_all();
+    for _ in 0..25 {
+        script.pass(3600 * SECOND);
+        script.fail_all();
+        if answer(&script.ask(probe()).unwrap()).0 == 503 {
+            return;
+        }
+    }
+    panic!("ready for ever");
+}
+
+#[test]
+fn an_entry_is_ready_when_all_its_tenants_are() {
+    let tenants = ["72f988bf-86f1-41af-91ab-2d7cd011db47", "9188040d-6c67-4c5b-b112-36a304b66dad"];
+    let entra = json!({
+        "entra": {"tenants": tenants}, "audiences": ["a"], "jwks": {"cluster": "entra"}
+    });
+    let mut script = script(json!({"issuers": [entra, issuer(ISSUER, "idp")], "identities": {}}));
+    script.ask(probe());
+    assert_eq!(script.calls().len(), 3);
+    let issuers = |entra, idp| json!({"entra": entra, "idp.example.com": idp});
+    for (at, entra, idp) in [(0, false, false), (2, false, true), (1, true, true)] {
+        script.answer(keyless_core::gate::Fetch::Keys(at), &jwks(&["k1"]));
+        let (_, body) = answer(&script.ask(probe()).unwrap());
+        assert_eq!(body["issuers"], issuers(entra, idp), "{at}");
+    }
+}
+
+#[test]
+fn an_answer_holds_no_secret() {
+    let mut script = script(json!({}));
+    script.ask(probe());
+    script.answer_all();
+    let ruling = script.ask(probe()).unwrap();
+    assert!(!format!("{ruling:?}").contains("managed"));
+}

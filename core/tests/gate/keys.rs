@@ -1,0 +1,180 @@
+//! Key sets that come late, change or stay away.
+
+use std::time::Duration;
+
+use keyless_core::gate::{Fetch, Verdict};
+use keyless_core::http::Answer;
+use serde_json::json;
+
+use crate::scripted::{
+    IDENTITY, ISSUER, KEYS, Request, Script, is_admitted, issuer, jwks, reason, sign, status,
+};
+use crate::{SECOND, warm};
+
+#[test]
+fn an_unknown_key_is_fetched_once_and_the_new_token_passes() {
+    let mut script = warm();
+    script.pass(Duration::from_mins(1));
+    for _ in 0..5 {
+        assert!(script.ask(script.chat_signed_by("k2")).is_none(), "it may be a new key");
+    }
+    let calls = script.calls();
+    assert_eq!(calls.len(), 1);
+    script.answer(KEYS, &jwks(&["k2"]));
+    let released = script.released();
+    assert_eq!(released.len(), 5);
+    assert!(released.iter().all(|(_, ruling)| matches!(ruling.verdict, Verdict::Forward(_))));
+    let old = script.ask(script.chat()).unwrap();
+    assert_eq!(reason(&old), "key_unknown", "a key that left the set is accepted no longer");
+}
+
+#[test]
+fn a_new_key_that_no_token_names_is_fetched_once_and_the_new_token_passes() {
+    let mut script = warm();
+    script.pass(Duration::from_mins(1));
+    let unnamed = Request::chat(&sign(None, "k2", &script.claims(json!({}))));
+    for _ in 0..5 {
+        assert!(script.ask(unnamed.clone()).is_none(), "it may be signed by a new key");
+    }
+    assert_eq!(script.calls().len(), 1);
+    script.answer(KEYS, &jwks(&["k1", "k2"]));
+    let released = script.released();
+    assert_eq!(released.len(), 5);
+    assert!(released.iter().all(|(_, ruling)| matches!(ruling.verdict, Verdict::Forward(_))));
+}
+
+#[test]
+fn a_forged_token_without_a_key_name_causes_one_fetch_an_interval() {
+    let mut script = warm();
+    script.pass(Duration::from_mins(1));
+    let forged = Request::chat(&sign(None, "k9", &script.claims(json!({}))));
+    assert!(script.ask(forged.clone()).is_none());
+    assert_eq!(script.calls().len(), 1);
+    script.answer(KEYS, &jwks(&["k1"]));
+    let (_, ruling) = script.released().pop().expect("a decision");
+    assert_eq!((status(&ruling), reason(&ruling)), (401, "signature_invalid"));
+    script.pass(SECOND);
+    let again = script.ask(forged).expect("a decision at once");
+    assert_eq!(reason(&again), "signature_invalid");
+    assert!(script.calls().is_empty());
+}
+
+#[test]
+fn forged_key_names_cause_one_fetch_an_interval() {
+    let mut script = warm();
+    script.pass(Duration::from_mins(1));
+    let mut fetches = 0;
+    let forged = script.chat_signed_by("k9");
+    for _ in 0..300 {
+        script.ask(forged.clone());
+        for (fetch, _) in script.calls() {
+            assert_eq!(fetch, KEYS);
+            script.answer(fetch, &jwks(&["k1"]));
+            fetches += 1;
+        }
+        for (_, ruling) in script.released() {
+            assert_eq!((status(&ruling), reason(&ruling)), (401, "key_unknown"));
+        }
+        script.pass(SECOND);
+    }
+    assert!((1..=300 / 30 + 1).contains(&fetches), "{fetches} fetches in 300 s");
+}
+
+#[test]
+fn an_unknown_key_while_the_issuer_is_down_is_our_fault() {
+    let mut script = warm();
+    script.pass(Duration::from_mins(1));
+    assert!(script.ask(script.chat_signed_by("k2")).is_none());
+    for _ in 0..5 {
+        script.fail_all();
+        script.pass(SECOND);
+    }
+    let (_, ruling) = script.released().pop().expect("a decision");
+    assert_eq!((status(&ruling), reason(&ruling)), (503, "keys_unavailable"));
+    let known = script.ask(script.chat()).unwrap();
+    assert!(matches!(known.verdict, Verdict::Forward(_)), "the last good keys serve on");
+}
+
+#[test]
+fn the_last_good_keys_serve_until_their_greatest_age() {
+    let mut script = warm();
+    let start = script.now;
+    let request = script.chat();
+    while script.now < start + Duration::from_hours(23) {
+        for (fetch, _) in script.calls() {
+            match fetch {
+                Fetch::Keys(_) => _ = script.answer_with(fetch, &Answer::Broken),
+                Fetch::Identity(_) => script.answer(fetch, &script.token_answer("m", 86_400)),
+            }
+        }
+        script.pass(Duration::from_mins(5));
+        let ruling = script.ask(request.clone()).unwrap();
+        assert!(matches!(ruling.verdict, Verdict::Forward(_)));
+    }
+    script.pass(Duration::from_hours(2));
+    let refused = script.ask(script.chat());
+    let refused = refused.or_else(|| {
+        script.fail_all();
+        script.released().pop().map(|(_, ruling)| ruling)
+    });
+    assert!(refused.is_none_or(|ruling| reason(&ruling) == "keys_unavailable"));
+}
+
+#[test]
+fn keys_that_cannot_be_had_are_our_fault_and_bounded_in_time() {
+    let mut script = Script::new();
+    assert!(script.ask(script.chat()).is_none());
+    let mut waited = Duration::ZERO;
+    let ruling = loop {
+        script.fail_all();
+        if let Some((_, ruling)) = script.released().pop() {
+            break ruling;
+        }
+        script.pass(SECOND);
+        waited += SECOND;
+    };
+    assert!(waited <= Duration::from_secs(10), "{waited:?}");
+    assert_eq!((status(&ruling), reason(&ruling)), (503, "keys_unavailable"));
+    let Verdict::Deny(reply) = &ruling.verdict else { panic!("admitted") };
+    assert!(reply.headers.iter().any(|(name, _)| *name == "retry-after"));
+}
+
+#[test]
+fn issuers_are_independent_and_a_key_is_good_for_its_own_issuer_alone() {
+    let mut script = Script::with_partner();
+    script.ask(script.chat());
+    let calls = script.calls();
+    assert_eq!(calls.len(), 3, "two key sets and one identity");
+    script.answer(KEYS, &jwks(&["k1"]));
+    script.answer(Fetch::Keys(1), &jwks(&["k2"]));
+    script.answer(IDENTITY, &script.token_answer("m1", 86_400));
+    assert_eq!(script.released().len(), 1);
+    let partner = json!({"iss": "https://partner.example/"});
+    let good = script.ask(script.chat_by("k2", partner.clone())).unwrap();
+    assert!(matches!(good.verdict, Verdict::Forward(_)));
+    let crossed = script.ask(script.chat_by("k1", partner)).unwrap();
+    assert_eq!(reason(&crossed), "key_unknown");
+    let crossed = script.ask(script.chat_by("k2", json!({"iss": ISSUER})));
+    assert!(crossed.is_none_or(|ruling| reason(&ruling) == "key_unknown"));
+}
+
+#[test]
+fn keys_that_were_asked_for_before_a_request_came_do_not_settle_it() {
+    let mut entry = issuer(ISSUER, "idp");
+    entry["jwks"]["unknown_kid_interval"] = json!("1s");
+    let mut script = Script::of(json!({ "issuers": [entry] }));
+    assert!(script.ask(script.chat()).is_none());
+    script.answer_all();
+    assert_eq!(script.released().len(), 1);
+    script.pass(Duration::from_hours(1));
+    assert_eq!(script.calls().len(), 1, "the hourly refresh");
+    script.pass(SECOND);
+    assert!(script.ask(script.chat_signed_by("k2")).is_none());
+    script.answer(KEYS, &jwks(&["k1"]));
+    assert!(script.released().is_empty(), "the issuer may have published it since");
+    script.pass(SECOND);
+    assert_eq!(script.calls().len(), 1);
+    script.answer(KEYS, &jwks(&["k1", "k2"]));
+    let (_, ruling) = script.released().pop().expect("a decision");
+    assert!(is_admitted(&ruling));
+}

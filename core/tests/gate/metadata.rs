@@ -1,0 +1,79 @@
+//! What clients are told that look for the issuer (RFC 9728).
+
+use keyless_core::gate::{Ruling, Verdict};
+use serde_json::{Value, json};
+
+use crate::scripted::{Request, Script, reason, status};
+
+const PATH: &str = "/.well-known/oauth-protected-resource";
+
+fn described() -> Script {
+    Script::of(json!({"protected_resource": {"resource": "https://gateway.example.com"}}))
+}
+
+fn get(path: &str) -> Request {
+    Request::empty().with(":method", "GET").with(":path", path)
+}
+
+fn challenge(ruling: &Ruling) -> Option<&str> {
+    let Verdict::Deny(reply) = &ruling.verdict else { panic!("{ruling:?}") };
+    let mut values = reply.headers.iter().filter(|(name, _)| *name == "www-authenticate");
+    values.next().map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn the_metadata_are_for_anybody_and_need_nothing() {
+    let mut script = described();
+    for request in [get(PATH), get(&format!("{PATH}?x")).with("authorization", "Bearer x")] {
+        let ruling = script.ask(request).expect("nothing to wait for");
+        assert_eq!((reason(&ruling), ruling.verdict.word()), ("metadata", "admitted"));
+        let Verdict::Answer(reply) = &ruling.verdict else { panic!("{ruling:?}") };
+        let body: Value = serde_json::from_str(&reply.body).unwrap();
+        assert_eq!((reply.status, &body["resource"]), (200, &json!("https://gateway.example.com")));
+        assert_eq!(body["authorization_servers"], json!(["https://idp.example.com/"]));
+        assert_eq!(body["scopes_supported"], json!(["admin", "openai.chat"]));
+    }
+    assert!(script.calls().is_empty() && script.wake_at().is_none(), "nobody was asked for it");
+}
+
+#[test]
+fn nothing_but_a_get_of_exactly_that_path_is_answered() {
+    let mut script = described();
+    let requests = [
+        get(PATH).to("POST", PATH),
+        get(&format!("{PATH}/")),
+        get(&format!("{PATH}/x")),
+        get(&PATH.to_uppercase()),
+    ];
+    for request in requests {
+        let ruling = script.ask(request).unwrap();
+        assert_eq!(reason(&ruling), "route_unknown");
+    }
+    let ruling = script.ask(get(&format!("/{PATH}"))).unwrap();
+    assert_eq!(reason(&ruling), "path_refused");
+    let ruling = Script::new().ask(get(PATH)).unwrap();
+    assert_eq!(reason(&ruling), "route_unknown", "unless it is configured");
+}
+
+#[test]
+fn every_challenge_names_the_metadata() {
+    let url = format!("resource_metadata=\"https://gateway.example.com{PATH}\"");
+    let mut script = described();
+    let rows = [
+        (script.chat().without("authorization"), 401),
+        (script.chat_with(json!({"exp": 1})), 401),
+        (script.chat().with("authorization", "Bearer x"), 400),
+    ];
+    for (request, wanted) in rows {
+        let ruling = script.ask(request).unwrap();
+        assert_eq!(status(&ruling), wanted);
+        assert!(challenge(&ruling).unwrap().ends_with(&format!(", {url}")), "{ruling:?}");
+    }
+    let ruling = script.ask(script.chat().to("GET", "/nowhere")).unwrap();
+    assert_eq!(challenge(&ruling), None);
+    assert!(script.ask(script.chat_with(json!({"scp": "x"}))).is_none());
+    script.answer_all();
+    let (_, ruling) = script.released().pop().unwrap();
+    assert_eq!(status(&ruling), 403);
+    assert!(challenge(&ruling).unwrap().ends_with(&format!("scope=\"openai.chat\", {url}")));
+}

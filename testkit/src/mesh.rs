@@ -1,0 +1,49 @@
+//! A gateway on the files of `istio/`, in front of three backends.
+
+use gateway::Blueprint;
+use local_azure::{LocalAzure, OpenAi, Options};
+use serde_json::Value;
+
+use crate::istiod::{self, Resources, module_of, struct_as_json};
+use crate::world::World;
+
+/// Holds the backends that `outside.yaml` has besides the world's own.
+#[derive(Debug)]
+pub struct Standard(pub [OpenAi; 2]);
+
+impl Standard {
+    /// Counts what both backends of that tier have received.
+    pub fn requests(&self) -> usize {
+        self.0.iter().map(|backend| backend.requests().len()).sum()
+    }
+}
+
+/// Starts a gateway on the files, with an edited configuration of keyless's and an edited bootstrap.
+pub async fn world_of(
+    kind: &str,
+    edit: impl FnOnce(&mut Value),
+    change: impl FnOnce(Blueprint) -> Blueprint,
+) -> (World, Standard) {
+    let azure = LocalAzure::start(Options::default()).await.unwrap();
+    let options = Options::default();
+    let more = async || OpenAi::start(&options, azure.imds.clone()).await.unwrap();
+    let standard = Standard([more().await, more().await]);
+    let resources = Resources::shipped();
+    let extension = resources.named(kind, "keyless");
+    let mut configuration = module_of(extension)["pluginConfig"].clone();
+    edit(&mut configuration);
+    let bootstrap = resources.bootstrap(extension, &struct_as_json(&configuration));
+    let blueprint = istiod::replace(Blueprint::shipped(), &bootstrap)
+        .endpoint("outbound|443||login.microsoftonline.com", azure.issuer.address())
+        .endpoint("outbound|80||imds.internal", azure.imds.address())
+        .endpoint("outbound|443||openai.internal", azure.openai.address())
+        .endpoint("outbound|443||openai.internal", standard.0[0].address())
+        .endpoint("outbound|443||openai.internal", standard.0[1].address())
+        .endpoint("outbound|443||models.example.com", standard.0[1].address());
+    (World::on(azure, change(blueprint)).await, standard)
+}
+
+/// Starts a gateway on the files as they are; the kind is that of the resource that loads keyless.
+pub async fn world(kind: &str) -> (World, Standard) {
+    world_of(kind, |_| (), |blueprint| blueprint).await
+}
