@@ -7,7 +7,7 @@ use keyless_core::signature::{Algorithm, Crypto, PublicKey, Sandbox};
 
 /// Has the host verify what it can, RS* and ES*, and the sandbox the rest.
 #[derive(Debug)]
-pub(crate) struct Host;
+pub(crate) struct HostCrypto;
 
 /// Envoy's `VerifySignatureArguments`; of the two ways to name a key, this is known to every version.
 #[derive(Message)]
@@ -29,7 +29,7 @@ struct Answer {
     result: bool,
 }
 
-impl Host {
+impl HostCrypto {
     /// Returns the host's crypto if the host has it and it can tell a good signature from a bad one.
     pub(crate) fn offered() -> Option<Self> {
         let key = PublicKey::p256(&sample::X, &sample::Y)?;
@@ -39,7 +39,7 @@ impl Host {
     }
 }
 
-impl Crypto for Host {
+impl Crypto for HostCrypto {
     fn verify(
         &self,
         algorithm: Algorithm,

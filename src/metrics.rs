@@ -6,11 +6,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use proxy_wasm::hostcalls;
-use proxy_wasm::types::MetricType;
-
 use keyless_core::gate::{Record, Report};
 use keyless_core::http::FetchError;
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::MetricType;
 
 /// Holds the ids that this VM was given for the names of its metrics.
 #[derive(Default)]

@@ -23,7 +23,11 @@ use serde_json::{Value, json};
 const README: &str = include_str!("../README.md");
 const SECURITY: &str = include_str!("../SECURITY.md");
 const DENIALS: &str = include_str!("../core/src/denial.rs");
-const HOST: &str = concat!(include_str!("../src/lib.rs"), include_str!("../src/metrics.rs"));
+const HOST: &str = concat!(
+    include_str!("../src/metrics.rs"),
+    include_str!("../src/outcome.rs"),
+    include_str!("../src/plugin.rs")
+);
 const ENVOY: &str = include_str!("../envoy.yaml");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -271,7 +275,7 @@ fn what_the_readme_quotes_is_what_is_said() {
     assert!(README.contains(&quoted), "{quoted}");
     let mut document = examples()[0].clone();
     document["routes"][0]["identity"] = "nobody".into();
-    let quoted = format!("the configuration is refused: {}", parse(&document).unwrap_err());
+    let quoted = format!("invalid configuration: {}", parse(&document).unwrap_err());
     assert!(README.contains(&quoted), "{quoted}");
 }
 

@@ -3,6 +3,7 @@
 mod cover;
 
 use keyless_core::config::{Access, Config, Grant};
+use keyless_core::identity::IdentityIndex;
 
 /// Tells of everything that is probably not meant, with its place in the configuration.
 pub(crate) fn of(config: &Config) -> Vec<String> {
@@ -54,7 +55,7 @@ fn is_unconditional(grant: &Grant) -> bool {
 fn unused(config: &Config) -> Vec<String> {
     let is_used = |identity: usize| {
         config.routes.iter().any(|route| match &route.access {
-            Access::Granted { identity: used, .. } => *used == Some(identity),
+            Access::Granted { identity: used, .. } => *used == Some(IdentityIndex(identity)),
             Access::Health | Access::Public => false,
         })
     };

@@ -1,4 +1,4 @@
-//! `keyless explain`: the way of one request, step by step, as the gate would walk it.
+//! `keyless explain`: what the gate makes of one request, step by step.
 
 mod end;
 mod grants;
@@ -6,18 +6,25 @@ mod token;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use keyless_core::body::{self, Format};
-use keyless_core::config::{Access, Config, DeploymentPlace, Route};
+use keyless_core::config::{Access, Config, DeploymentPlace, JwksSource, Route};
 use keyless_core::denial::Denial;
-use keyless_core::policy::{Deployment, Match, Routes};
+use keyless_core::gate::{Decided, Gate, Step};
+use keyless_core::jwks::KeySet;
+use keyless_core::jwt::IssuerIndex;
+use keyless_core::lease::{InMemorySharedData, SharedData};
+use keyless_core::policy::Deployment;
 use keyless_core::request::Head;
+use keyless_core::signature::Sandbox;
 
 use crate::words::{self, Entry};
 use crate::{Outcome, read, source};
 use end::End;
+use grants::Granting;
 
 /// Describes the request, and where the rest is.
 #[derive(Args, Debug)]
@@ -62,21 +69,54 @@ struct Request {
     now: SystemTime,
 }
 
+/// The steps of a decision, and what they were about.
+struct Explanation<'a> {
+    config: &'a Config,
+    request: &'a Request,
+    steps: Vec<Step>,
+}
+
 /// Explains a request.
 ///
 /// # Errors
 ///
 /// Says which file could not be read, and why.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, String> {
-    let config = configuration(&arguments.config)?;
+    let mut config = configuration(&arguments.config)?;
     let request = Request::read(arguments)?;
-    let mut outcome = explained(&config, &request)?;
+    let (mut decided, mut steps) = request.decided(&config);
+    if let Some(jwks) = &request.jwks
+        && let Some(index) = steps.iter().find_map(issuer)
+    {
+        give_keys(&mut config, index, jwks)?;
+        (decided, steps) = request.decided(&config);
+    }
+    let mut outcome = Explanation { config: &config, request: &request, steps }.told(decided);
     if arguments.show_claims
         && let Some(claims) = request.authorization.as_deref().and_then(token::payload)
     {
         _ = write!(outcome.text, "\nclaims, as the token has them\n{claims}\n");
     }
     Ok(outcome)
+}
+
+/// The issuer that a step found.
+fn issuer(step: &Step) -> Option<IssuerIndex> {
+    match step {
+        Step::Issuer(Ok(index)) => Some(*index),
+        _ => None,
+    }
+}
+
+/// Puts the keys of a file in the place of those that the gate would fetch.
+fn give_keys(config: &mut Config, index: IssuerIndex, jwks: &[u8]) -> Result<(), String> {
+    let Some(issuer) = config.issuers.get_mut(index.0) else { return Ok(()) };
+    if let JwksSource::Remote(_) = issuer.jwks {
+        let keys = KeySet::parse(jwks, issuer.tenant.as_ref());
+        let keys = keys.map_err(|error| format!("the file of --jwks: {error}"))?;
+        issuer.jwks = JwksSource::Inline(keys);
+    }
+    Ok(())
 }
 
 /// Reads the one configuration of a file.
@@ -104,6 +144,7 @@ impl Request {
             (":method".to_owned(), arguments.method.clone().into_bytes()),
             (":path".to_owned(), arguments.path.clone().into_bytes()),
             (":authority".to_owned(), arguments.host.clone().into_bytes()),
+            ("content-type".to_owned(), b"application/json".to_vec()),
         ];
         pairs.extend(authorization.clone().map(|value| ("authorization".to_owned(), value)));
         let model = arguments.model.as_ref().map(|name| {
@@ -114,63 +155,75 @@ impl Request {
         Ok(Self { head: Head::new(pairs), authorization, model, jwks, now })
     }
 
-    /// What is known of the deployment, as the gate knows it.
-    fn deployment<'a>(&'a self, found: &Match<'_, 'a>) -> Deployment<'a> {
-        match (found.route.deployment, &self.model) {
-            (DeploymentPlace::Path, _) => found.deployment.into(),
-            (DeploymentPlace::Body, Some(Ok(model))) => model.as_deref().into(),
-            (DeploymentPlace::Body, Some(Err(_)) | None) => Deployment::Unread,
-        }
+    /// What a gate that has fetched nothing yet makes of the request, and how. Whether a denial is
+    /// enforced is said beside it, so the gate enforces all.
+    fn decided(&self, config: &Config) -> (Decided, Vec<Step>) {
+        let config = Config { report_only: false, ..config.clone() };
+        let shared: Rc<dyn SharedData> = Rc::new(InMemorySharedData::default());
+        let mut gate = Gate::new(config, Box::new(Sandbox), |_| None, &shared);
+        gate.explain(self.head.clone(), self.model.clone(), self.now)
     }
 }
 
-/// Walks the way of a request (`keyless_core::gate::Gate::decide`), and tells of each step.
-fn explained(config: &Config, request: &Request) -> Result<Outcome, String> {
-    let routes = Routes::new(config.routes.clone());
-    let head = &request.head;
-    let mut text = String::new();
-    let path = match head.path() {
-        Ok(path) => path,
-        Err(denial) => return Ok(End::Refused(denial).told(config, text)),
-    };
-    let metadata = config.protected_resource.as_ref().filter(|resource| resource.path == path);
-    if metadata.is_some() && matches!(head.method(), "GET" | "HEAD") {
-        return Ok(End::Metadata.told(config, text));
+impl Explanation<'_> {
+    /// Tells of every step, and of the reply.
+    fn told(&self, decided: Decided) -> Outcome {
+        let mut text = String::new();
+        match self.route() {
+            Some((route, deployment)) => {
+                let matched = matched(route, deployment);
+                text += &section("route", &[(route.name.to_string(), matched)]);
+            }
+            None if decided.record.reason == Denial::RouteUnknown.code() => {
+                let near = near(self.config, self.request.head.path().unwrap_or_default());
+                text += &section("route", &[("none".to_owned(), near)]);
+            }
+            None => {}
+        }
+        let checks = token::checks(self.config, &self.steps);
+        if !checks.is_empty() {
+            text += &section("token", &checks);
+        }
+        if let Some(granting) = self.granting() {
+            text += &section("grants: any one admits", &grants::entries(self.config, &granting));
+        }
+        End::of(self, decided).told(self.config, text)
     }
-    let Some(found) = routes.find(head.method(), head.host(), path) else {
-        text += &section("route", &[("none".to_owned(), near(config, path))]);
-        return Ok(End::Refused(Denial::RouteUnknown).told(config, text));
-    };
-    let deployment = request.deployment(&found);
-    text += &section("route", &[(found.route.name.to_string(), matched(&found, deployment))]);
-    let (grants, identity, forward_claims) = match &found.route.access {
-        Access::Health => return Ok(End::Health.told(config, text)),
-        Access::Public => return Ok(End::Public.told(config, text)),
-        Access::Granted { grants, identity, forward_claims } => (grants, identity, forward_claims),
-    };
-    let trial = token::tried(config, request)?;
-    text += &section("token", &trial.steps);
-    let Some((issuer, claims)) = &trial.vouched else {
-        return Ok(End::of(trial.refusal).told(config, text));
-    };
-    let judged = grants::judged(config, grants, *issuer, deployment, claims);
-    text += &section("grants: any one admits", &judged.entries);
-    let refusal = trial.refusal.or(judged.refusal);
-    let end = match (refusal, deployment, &request.model) {
-        (Some(denial), _, _) => End::Refused(denial),
-        (None, Deployment::Unread, Some(Err(denial))) => End::Refused(denial.clone()),
-        (None, Deployment::Unread, _) => End::Undecided,
-        (None, _, _) => End::Forwarded { identity: *identity, forward_claims, claims },
-    };
-    Ok(if trial.is_unchecked { end.told_unchecked(config, text) } else { end.told(config, text) })
+
+    /// The route that was found, and what is known of the deployment.
+    fn route(&self) -> Option<(&Route, Deployment<'_>)> {
+        let (index, named) = self.steps.iter().find_map(|step| match step {
+            Step::Route(index, deployment) => Some((index, deployment.as_deref())),
+            _ => None,
+        })?;
+        let route = self.config.routes.get(index.0)?;
+        let deployment = match (route.deployment, &self.request.model) {
+            (DeploymentPlace::Path, _) => named.into(),
+            (DeploymentPlace::Body, Some(Ok(model))) => model.as_deref().into(),
+            (DeploymentPlace::Body, Some(Err(_)) | None) => Deployment::Unread,
+        };
+        Some((route, deployment))
+    }
+
+    /// What the grants of the route are judged by, if the token could be read.
+    fn granting(&self) -> Option<Granting<'_>> {
+        let (route, deployment) = self.route()?;
+        let Access::Granted { grants, .. } = &route.access else { return None };
+        self.steps.iter().find_map(|step| match step {
+            Step::Grants { entry, claims, .. } => {
+                Some(Granting { grants, entry: *entry, deployment, claims })
+            }
+            _ => None,
+        })
+    }
 }
 
 fn section(heading: &str, entries: &[Entry]) -> String {
     format!("{heading}\n{}\n", words::aligned(entries))
 }
 
-fn matched(found: &Match<'_, '_>, deployment: Deployment<'_>) -> Vec<String> {
-    let mut lines = vec![words::routes::matching(found.route)];
+fn matched(route: &Route, deployment: Deployment<'_>) -> Vec<String> {
+    let mut lines = vec![words::routes::matching(route)];
     match deployment {
         Deployment::Named(name) => lines.push(format!("deployment {name}")),
         Deployment::Unnamed => {}

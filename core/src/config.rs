@@ -140,11 +140,11 @@ fn check_accepted(issuers: &[Issuer]) -> Result<(), Error> {
     for (at, issuer) in issuers.iter().enumerate() {
         let clash = issuers.iter().take(at).find_map(|earlier| {
             let iss = issuer.accepted.iter().find(|iss| earlier.accepted.contains(iss));
-            iss.map(|iss| (iss, earlier.entry))
+            iss.map(|iss| (iss, earlier.entry.0))
         });
         if let Some((iss, earlier)) = clash {
             let key = if issuer.tenant.is_some() { "entra.tenants" } else { "issuer" };
-            let place = format!("issuers[{}].{key}", issuer.entry);
+            let place = format!("issuers[{}].{key}", issuer.entry.0);
             let problem =
                 format!("found {iss:?}, which issuers[{earlier}] has already, wanted another");
             return Err(Error::at(place, problem));

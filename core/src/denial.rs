@@ -43,6 +43,8 @@ pub enum Denial {
     },
     /// The token's header has `crit` (RFC 7515 §4.1.11: what is not understood is refused).
     ExtensionUnsupported,
+    /// Our side: the host did not do what it takes to let the request go on.
+    GatewayError,
     /// Our side: the backend refused the gateway's identity token.
     IdentityRejected,
     /// Our side: no managed-identity token could be had.
@@ -100,6 +102,9 @@ pub enum Denial {
     /// The token's `typ` is not one that its issuer's entry lists.
     TypeForbidden,
 }
+
+/// When to try again after a fault of the gateway itself.
+const GATEWAY_ERROR_RETRY: Duration = Duration::from_secs(1);
 
 /// The `realm` of every challenge.
 const REALM: &str = "keyless";
@@ -218,6 +223,11 @@ impl Denial {
                 "extension_unsupported",
                 "The token demands an extension that is not supported.",
                 InvalidToken,
+            ),
+            Self::GatewayError => (
+                "gateway_error",
+                "The gateway failed to process this request.",
+                Unavailable(GATEWAY_ERROR_RETRY),
             ),
             Self::IdentityRejected => (
                 "identity_rejected",

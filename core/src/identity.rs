@@ -15,6 +15,10 @@ use crate::refresh::{after, spread};
 use crate::secret::Secret;
 pub use answer::{explanation, parse};
 
+/// Identifies an identity by its place in the configuration, where identities are sorted by name.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct IdentityIndex(pub usize);
+
 /// Holds an access token of an identity and the times that it is good for.
 #[derive(Clone, Debug)]
 pub struct AccessToken {

@@ -51,6 +51,10 @@ struct Times {
     not_before: Option<Duration>,
 }
 
+/// Identifies an issuer: an `iss`, or a tenant of Entra, of an entry of the configuration.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct IssuerIndex(pub usize);
+
 /// Limits `kid`, in bytes.
 const MAX_KID: usize = 256;
 
@@ -101,7 +105,7 @@ impl<'a> Token<'a> {
         self.header.kid.as_deref()
     }
 
-    /// Checks, before anything dear is done, all that the issuer's entry demands except the
+    /// Checks, before anything expensive is done, all that the issuer's entry demands except the
     /// signature: `alg`, `typ`, `exp`, `nbf`, `iat`, the lifetime, of Entra's `tid`, and `aud`.
     ///
     /// # Errors
@@ -136,7 +140,6 @@ impl<'a> Token<'a> {
 
     /// Returns what the token says although nobody vouches for it, for people who ask why a request
     /// was refused.
-    #[cfg(feature = "schema")]
     pub fn unverified(&self) -> &Claims {
         &self.claims
     }

@@ -6,6 +6,8 @@
 //! newer than its own, and else claims the lease. A lease ends by itself, so that a thread that died
 //! with it is replaced.
 
+mod in_memory;
+
 use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::http::Call;
 use crate::refresh::{CLOCK_STEP, after};
+pub use in_memory::InMemorySharedData;
 
 /// Leaves notes for the other threads of the same proxy, and finds theirs: Envoy's shared data.
 pub trait SharedData {

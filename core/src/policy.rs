@@ -7,10 +7,20 @@ use crate::denial::Denial;
 use crate::jwt::Claims;
 pub use index::Routes;
 
+/// Identifies an entry of the configuration's `issuers`; the tenants of one `entra` share theirs.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct EntryIndex(pub usize);
+
+/// Identifies a route by its place in the configuration.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct RouteIndex(pub usize);
+
 /// Holds the route that a request takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Match<'a, 'r> {
-    /// The route.
+    /// Its place in the configuration.
+    pub index: RouteIndex,
+    /// The route itself.
     pub route: &'a Route,
     /// The deployment that the path names, where the route's pattern has one.
     pub deployment: Option<&'r str>,
@@ -27,20 +37,11 @@ pub enum Deployment<'r> {
     Unread,
 }
 
-/// Looks whether a route is for a method, a host without its port, and a path without its query.
-fn matches<'a, 'r>(
-    route: &'a Route,
-    method: &str,
-    host: &str,
-    path: &'r str,
-) -> Option<Match<'a, 'r>> {
+/// Looks whether a route is for a method and for a host without its port.
+fn is_for(route: &Route, method: &str, host: &str) -> bool {
     let any_host = route.hosts.is_empty();
-    let is_for = route.methods.iter().any(|known| known == method)
-        && (any_host || route.hosts.iter().any(|pattern| pattern.matches(host)));
-    if !is_for {
-        return None;
-    }
-    route.path.matches(path).map(|deployment| Match { route, deployment })
+    route.methods.iter().any(|known| known == method)
+        && (any_host || route.hosts.iter().any(|pattern| pattern.matches(host)))
 }
 
 impl<'r> Deployment<'r> {
@@ -63,12 +64,12 @@ impl<'r> From<Option<&'r str>> for Deployment<'r> {
 ///
 /// # Errors
 ///
-/// Returns what the nearest grant lacks: the one whose gravest unmet condition is the least grave,
-/// and of those that lack scopes only, the one that lacks the fewest; of equals, the first. So a
-/// caller who only needs another scope is told which.
+/// Returns what is missing for the grant that came closest to matching: its hardest unmet condition
+/// is the easiest to meet, and of grants that lack scopes only, it lacks the fewest; of equals, the
+/// first. So a caller who only needs another scope is told which.
 pub fn admit(
     grants: &[Grant],
-    issuer: usize,
+    issuer: EntryIndex,
     deployment: Deployment<'_>,
     claims: &Claims,
 ) -> Result<(), Denial> {
@@ -114,11 +115,11 @@ pub enum Unmet {
     Issuer,
 }
 
-/// Returns the conditions of a grant that do not hold, the gravest first; the grant holds if there
-/// are none.
+/// Returns the conditions of a grant that do not hold, the hardest to meet first; the grant holds if
+/// there are none.
 pub fn unmet(
     grant: &Grant,
-    issuer: usize,
+    issuer: EntryIndex,
     deployment: Deployment<'_>,
     claims: &Claims,
 ) -> impl Iterator<Item = Unmet> {

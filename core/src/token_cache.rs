@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use lru::LruCache;
 
-use crate::jwt::Verified;
+use crate::jwt::{IssuerIndex, Verified};
 
 /// Holds the tokens that were verified last, within bounds.
 ///
@@ -34,8 +34,8 @@ pub struct Limits {
 /// Holds what is remembered of one token.
 #[derive(Clone)]
 pub struct CachedToken {
-    /// The place in the configuration of the issuer that vouched for it.
-    pub issuer: usize,
+    /// The issuer that vouched for it.
+    pub issuer: IssuerIndex,
     /// What it vouched for.
     pub verified: Rc<Verified>,
     /// The version of the issuer's keys in which the token's key was last seen.
@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn cached() -> CachedToken {
-        CachedToken { issuer: 0, verified: Rc::new(Verified::sample()), keys: 0 }
+        CachedToken { issuer: IssuerIndex(0), verified: Rc::new(Verified::sample()), keys: 0 }
     }
 
     fn filled(limits: Limits, tokens: usize) -> TokenCache {

@@ -19,7 +19,7 @@ async fn envoy_does_not_start_with_a_wrong_configuration_and_names_the_place() {
             shipped(&azure).plugin(|plugin| *plugin.pointer_mut(pointer).unwrap() = value);
         let error = Gateway::start(blueprint, StartOptions::default()).await.unwrap_err();
         let GatewayError::Exited { log, .. } = &error else { panic!("{error}") };
-        let refusal = format!("the configuration is refused: {place}");
+        let refusal = format!("invalid configuration: {place}");
         assert!(log.contains(&refusal), "no {refusal:?} in\n{log}");
     }
 }

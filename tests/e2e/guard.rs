@@ -99,6 +99,23 @@ async fn a_trap_refuses_its_request_and_the_worker_recovers() {
 }
 
 #[tokio::test]
+async fn a_host_that_fails_lets_no_request_through() {
+    let world = World::with(|shipped| shipped.running(chaos())).await;
+    world.assert_every_worker_admits().await;
+    let before = world.azure.openai.requests().len();
+    for fault in ["x-keyless-no-clock", "x-keyless-keep-headers"] {
+        // The credential of another kind is one that has to be removed.
+        let request = world.chat_as(&world.token()).header(fault, "1").header("api-key", "secret");
+        let reply = Reply::to(request).await.unwrap();
+        let code = reply.code();
+        assert_eq!((reply.status, code.as_deref()), (503, Some("gateway_error")), "{fault}");
+        assert_eq!(reply.header("retry-after"), Some("1"));
+    }
+    assert_eq!(world.azure.openai.requests().len(), before, "nothing reached the backend");
+    world.assert_every_worker_admits().await;
+}
+
+#[tokio::test]
 async fn the_module_that_ships_cannot_be_told_to_fail() {
     let has_marker = |path: PathBuf| {
         let module = fs::read(path).unwrap();

@@ -52,7 +52,7 @@ fn chat(world: &World, client: &Client) -> RequestBuilder {
 /// The lines of the log that tell that a backend refused a token.
 fn told(world: &World) -> Vec<String> {
     let log = world.gateway.log();
-    let lines = log.lines().filter(|line| line.contains("a backend refused the token"));
+    let lines = log.lines().filter(|line| line.contains("upstream rejected the identity token"));
     lines.map(str::to_owned).collect()
 }
 
@@ -100,7 +100,7 @@ async fn the_operator_is_told_once_by_each_thread_and_imds_is_asked_anew_once() 
     assert_eq!(told.len(), WORKERS, "{told:?}");
     for line in told {
         assert!(line.contains("[warning]"), "{line}");
-        let end = format!("identity openai: a backend refused the token: {EXPLANATION}");
+        let end = format!("identity=openai reason={EXPLANATION:?}");
         assert!(line.ends_with(&end), "{line}");
     }
 }

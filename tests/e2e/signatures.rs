@@ -80,11 +80,11 @@ impl Verifier {
 
     async fn assert_chosen(self, world: &World) {
         let (name, gauge) = match self {
-            Self::Host => ("signatures by the host", 1),
-            Self::Sandbox => ("signatures by the sandbox", 0),
+            Self::Host => ("crypto=host", 1),
+            Self::Sandbox => ("crypto=sandbox", 0),
         };
         let log = world.gateway.log();
-        let chosen: Vec<_> = log.lines().filter(|line| line.contains("signatures by")).collect();
+        let chosen: Vec<_> = log.lines().filter(|line| line.contains("crypto=")).collect();
         assert!(!chosen.is_empty() && chosen.iter().all(|line| line.contains(name)), "{chosen:?}");
         let stats = world.gateway.stats().await.unwrap();
         assert_eq!(stats.get("wasmcustom.keyless_host_crypto"), Some(&gauge));

@@ -1,29 +1,20 @@
 //! How the way of a request ends, and what its caller gets.
 
-use keyless_core::config::{ClaimName, Config, HeaderName};
+use keyless_core::config::{Access, Config};
 use keyless_core::denial::Denial;
-use keyless_core::jwt::Claims;
+use keyless_core::gate::{Decided, Decision, Fetch, Step};
+use keyless_core::http::Reply;
+use keyless_core::policy::{self, Deployment};
 
+use super::{Explanation, Granting};
 use crate::Outcome;
 
-/// How the way of a request ends.
-pub(super) enum End<'a> {
-    /// It goes on.
-    Forwarded {
-        identity: Option<usize>,
-        forward_claims: &'a [(HeaderName, ClaimName)],
-        claims: &'a Claims,
-    },
-    /// The gateway itself answers a probe.
-    Health,
-    /// The gateway itself tells who issues tokens.
-    Metadata,
-    /// It goes on without a look at its caller.
-    Public,
-    /// It is refused.
-    Refused(Denial),
-    /// It depends on the body.
-    Undecided,
+/// How a request ends, and what its caller gets.
+pub(super) struct End {
+    is_refused: bool,
+    /// It holds only if the signature is good, which nobody has looked at.
+    is_unchecked: bool,
+    lines: Vec<String>,
 }
 
 /// The code of a denial, and its message.
@@ -33,78 +24,103 @@ pub(super) fn said(denial: &Denial) -> String {
     format!("{}: {}", denial.code(), message.unwrap_or_default())
 }
 
-impl End<'_> {
-    /// The end of a request whose token nobody can judge; a reason for that is always known.
-    pub(super) fn of(refusal: Option<Denial>) -> Self {
-        Self::Refused(refusal.unwrap_or(Denial::TokenMalformed))
+impl End {
+    pub(super) fn of(explanation: &Explanation<'_>, decided: Decided) -> Self {
+        match decided.decision {
+            Decision::Deny(reply) => Self::refused(reply),
+            Decision::Forward(_) if explanation.granting().is_none() => {
+                Self::line("the backend's: the request goes on without a credential")
+            }
+            Decision::Forward(_) => Self::forwarded(explanation),
+            Decision::Respond(_) if decided.record.reason == "metadata" => {
+                Self::line("200: keyless tells which issuers it trusts (protected_resource)")
+            }
+            Decision::Respond(_) => {
+                Self::line("200, or 503 while keys or tokens are missing; keyless answers")
+            }
+            Decision::Wait(wait) => match wait.fetch() {
+                None => Self::undecided(),
+                // There is no identity here to fetch a token for.
+                Some(Fetch::Identity(_)) => Self::forwarded(explanation),
+                Some(Fetch::Keys(_)) => Self { is_unchecked: true, ..Self::if_good(explanation) },
+            },
+        }
+    }
+
+    /// How the request ends if the signature is good.
+    fn if_good(explanation: &Explanation<'_>) -> Self {
+        let of_client = explanation.steps.iter().find_map(|step| match step {
+            Step::Client(Err(denial)) => Some(denial.clone()),
+            _ => None,
+        });
+        let Some(Granting { grants, entry, deployment, claims }) = explanation.granting() else {
+            return Self::forwarded(explanation);
+        };
+        let denial = of_client.or_else(|| policy::admit(grants, entry, deployment, claims).err());
+        match (denial, deployment, &explanation.request.model) {
+            (Some(denial), _, _) => Self::denied(explanation.config, &denial),
+            (None, Deployment::Unread, Some(Err(denial))) => {
+                Self::denied(explanation.config, denial)
+            }
+            (None, Deployment::Unread, _) => Self::undecided(),
+            (None, _, _) => Self::forwarded(explanation),
+        }
+    }
+
+    fn line(text: &str) -> Self {
+        Self { is_refused: false, is_unchecked: false, lines: vec![text.to_owned()] }
+    }
+
+    fn undecided() -> Self {
+        Self::line("the body's model decides; give it with --model")
+    }
+
+    fn denied(config: &Config, denial: &Denial) -> Self {
+        Self::refused(match &config.protected_resource {
+            Some(resource) => denial.reply().pointing_to(&resource.url),
+            None => denial.reply(),
+        })
+    }
+
+    fn refused(reply: Reply) -> Self {
+        let mut lines = vec![reply.status.to_string()];
+        lines.extend(reply.headers.iter().map(|(name, value)| format!("{name}: {value}")));
+        lines.extend([String::new(), reply.body]);
+        Self { is_refused: true, is_unchecked: false, lines }
+    }
+
+    fn forwarded(explanation: &Explanation<'_>) -> Self {
+        let lines = forwarded(explanation);
+        Self { is_refused: false, is_unchecked: false, lines }
     }
 
     /// Adds the last section.
-    pub(super) fn told(self, config: &Config, text: String) -> Outcome {
-        self.ended(config, text, "reply")
-    }
-
-    /// Adds the last section for a token whose signature nobody has looked at.
-    pub(super) fn told_unchecked(self, config: &Config, text: String) -> Outcome {
-        self.ended(config, text, "reply, if the signature is good")
-    }
-
-    fn ended(self, config: &Config, mut text: String, heading: &str) -> Outcome {
-        let is_refused = matches!(self, Self::Refused(_));
-        let is_let_go = is_refused && config.report_only;
-        let lines = self.lines(config);
-        text += heading;
+    pub(super) fn told(self, config: &Config, mut text: String) -> Outcome {
+        let is_let_go = self.is_refused && config.report_only;
+        text += if self.is_unchecked { "reply, if the signature is good" } else { "reply" };
         if is_let_go {
             text += " (but for report_only, by which the request goes on)";
         }
-        for line in lines {
+        for line in &self.lines {
             text += format!("\n  {line}").trim_end_matches(' ');
         }
-        Outcome { text: text + "\n", is_well: !is_refused || is_let_go }
-    }
-
-    fn lines(self, config: &Config) -> Vec<String> {
-        let line = |text: &str| vec![text.to_owned()];
-        match self {
-            Self::Forwarded { identity, forward_claims, claims } => {
-                forwarded(config, identity, forward_claims, claims)
-            }
-            Self::Health => line("200, or 503 while keys or tokens are missing; keyless answers"),
-            Self::Metadata => {
-                line("200: keyless tells which issuers it trusts (protected_resource)")
-            }
-            Self::Public => line("the backend's: the request goes on without a credential"),
-            Self::Refused(denial) => refused(config, &denial),
-            Self::Undecided => line("the body's model decides; give it with --model"),
-        }
+        Outcome { text: text + "\n", is_well: !self.is_refused || is_let_go }
     }
 }
 
-fn refused(config: &Config, denial: &Denial) -> Vec<String> {
-    let reply = match &config.protected_resource {
-        Some(resource) => denial.reply().pointing_to(&resource.url),
-        None => denial.reply(),
-    };
-    let mut lines = vec![reply.status.to_string()];
-    lines.extend(reply.headers.iter().map(|(name, value)| format!("{name}: {value}")));
-    lines.extend([String::new(), reply.body]);
-    lines
-}
-
-fn forwarded(
-    config: &Config,
-    identity: Option<usize>,
-    forward_claims: &[(HeaderName, ClaimName)],
-    claims: &Claims,
-) -> Vec<String> {
+fn forwarded(explanation: &Explanation<'_>) -> Vec<String> {
     let mut lines = vec!["the backend's: the request goes on".to_owned()];
-    let identity = identity.and_then(|at| config.identities.get(at));
+    let (Some((route, _)), Some(granting)) = (explanation.route(), explanation.granting()) else {
+        return lines;
+    };
+    let Access::Granted { identity, forward_claims, .. } = &route.access else { return lines };
+    let identity = identity.and_then(|index| explanation.config.identities.get(index.0));
     lines.push(match identity {
         Some(identity) => format!("authorization: the token of {}", identity.name),
         None => "authorization: removed".to_owned(),
     });
     lines.extend(forward_claims.iter().map(|(header, claim)| {
-        let is_there = claims.printable(claim).is_some();
+        let is_there = granting.claims.printable(claim).is_some();
         let what = if is_there { "" } else { "removed: the token has no printable " };
         format!("{}: {what}claim {claim}", header.as_str())
     }));

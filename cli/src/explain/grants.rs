@@ -1,46 +1,40 @@
 //! Grant by grant: what holds, and what is missing.
 
 use keyless_core::config::{Config, Grant};
-use keyless_core::denial::Denial;
 use keyless_core::jwt::Claims;
-use keyless_core::policy::{self, Deployment, Unmet};
+use keyless_core::policy::{self, Deployment, EntryIndex, Unmet};
 
 use crate::words::{Entry, joined, routes};
 
-/// What came of the grants.
-pub(super) struct Judged {
-    pub(super) entries: Vec<Entry>,
-    /// What the gate would say, if none holds.
-    pub(super) refusal: Option<Denial>,
+/// The grants of a route, and what they are judged by.
+pub(super) struct Granting<'a> {
+    pub(super) grants: &'a [Grant],
+    pub(super) entry: EntryIndex,
+    pub(super) deployment: Deployment<'a>,
+    pub(super) claims: &'a Claims,
 }
 
-/// Judges the grants of a route.
-pub(super) fn judged(
-    config: &Config,
-    grants: &[Grant],
-    issuer: usize,
-    deployment: Deployment<'_>,
-    claims: &Claims,
-) -> Judged {
-    let entry = |(at, grant): (usize, &Grant)| {
-        let unmet: Vec<_> = policy::unmet(grant, issuer, deployment, claims).collect();
-        let verdict = if unmet.is_empty() { "HOLDS" } else { "does not hold" };
-        let mut lines = vec![verdict.to_owned()];
-        if deployment == Deployment::Unread && !grant.deployments.is_empty() {
-            let deployments = joined(&grant.deployments, "or");
-            lines[0] = format!("{verdict}, if the body's model is {deployments}");
-        }
-        lines.extend(conditions(config, grant, &unmet, deployment, claims).into_iter().map(
-            |(is_met, condition)| {
-                let word = if is_met { "has  " } else { "LACKS" };
-                format!("  {word}  {condition}")
-            },
-        ));
-        (format!("allow[{at}]"), lines)
-    };
-    let entries = grants.iter().enumerate().map(entry).collect();
-    let refusal = policy::admit(grants, issuer, deployment, claims).err();
-    Judged { entries, refusal }
+/// Returns the lines of each grant.
+pub(super) fn entries(config: &Config, granting: &Granting<'_>) -> Vec<Entry> {
+    let grants = granting.grants.iter().enumerate();
+    grants.map(|(at, grant)| (format!("allow[{at}]"), lines(config, grant, granting))).collect()
+}
+
+fn lines(config: &Config, grant: &Grant, granting: &Granting<'_>) -> Vec<String> {
+    let Granting { entry, deployment, claims, .. } = *granting;
+    let unmet: Vec<_> = policy::unmet(grant, entry, deployment, claims).collect();
+    let verdict = if unmet.is_empty() { "HOLDS" } else { "does not hold" };
+    let mut lines = vec![verdict.to_owned()];
+    if deployment == Deployment::Unread && !grant.deployments.is_empty() {
+        let deployments = joined(&grant.deployments, "or");
+        lines[0] = format!("{verdict}, if the body's model is {deployments}");
+    }
+    let conditions = conditions(config, grant, &unmet, deployment, claims).into_iter();
+    lines.extend(conditions.map(|(is_met, condition)| {
+        let word = if is_met { "has  " } else { "LACKS" };
+        format!("  {word}  {condition}")
+    }));
+    lines
 }
 
 /// Each condition of a grant, and whether it is met.

@@ -1,96 +1,44 @@
-//! The token's checks one by one, by the code that the gate uses.
+//! The checks of the token, as the gate made them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keyless_core::bearer;
-use keyless_core::config::{Config, Issuer, JwksSource};
+use keyless_core::config::Config;
 use keyless_core::denial::Denial;
-use keyless_core::jwks::KeySet;
-use keyless_core::jwt::{Claims, Token};
-use keyless_core::signature::Sandbox;
+use keyless_core::gate::Step;
 
-use super::Request;
 use super::end::said;
 use crate::words::Entry;
 
-/// What came of a token.
-#[derive(Default)]
-pub(super) struct Trial {
-    pub(super) steps: Vec<Entry>,
-    /// Why the gate would refuse it: the first step that fails.
-    pub(super) refusal: Option<Denial>,
-    /// The place of the issuer's entry, and what the token says; `None` if nothing can be judged.
-    pub(super) vouched: Option<(usize, Claims)>,
-    /// True if the gate would look at the signature, and nobody did.
-    pub(super) is_unchecked: bool,
+/// Returns a line for each check of the token.
+pub(super) fn checks(config: &Config, steps: &[Step]) -> Vec<Entry> {
+    steps.iter().filter_map(|step| check(config, step)).collect()
 }
 
-/// Looks at the token of a request.
-///
-/// # Errors
-///
-/// Says what is wrong with the key set that was given.
-pub(super) fn tried(config: &Config, request: &Request) -> Result<Trial, String> {
-    let mut trial = Trial::default();
-    let Some(token) = trial.parsed(config, request) else { return Ok(trial) };
-    let accepts = |issuer: &&Issuer| issuer.accepted.iter().any(|iss| iss == token.issuer());
-    let Some(issuer) = config.issuers.iter().find(accepts) else {
-        trial.note("issuer", "", Err(Denial::IssuerUnknown));
-        return Ok(trial);
-    };
-    trial.note("issuer", &format!("{} (issuers[{}])", issuer.name, issuer.entry), Ok(()));
-    for (name, outcome) in token.checks(issuer, request.now) {
-        trial.note(name, "holds", outcome);
-    }
-    let claims = token.unverified().clone();
-    trial.verify(token, issuer, request.jwks.as_deref())?;
-    if !issuer.clients.is_empty() {
-        let is_listed = issuer.admits_client(claims.client());
-        let outcome = if is_listed { Ok(()) } else { Err(Denial::ClientForbidden) };
-        trial.note("client", "one that the issuer's entry lists", outcome);
-    }
-    trial.vouched = Some((issuer.entry, claims));
-    Ok(trial)
-}
-
-impl Trial {
-    fn parsed<'a>(&mut self, config: &Config, request: &'a Request) -> Option<Token<'a>> {
-        let values: Vec<&[u8]> = request.authorization.as_deref().into_iter().collect();
-        let credential = bearer::credential(&values).and_then(bearer::token);
-        self.note("credential", "one token", credential.as_ref().map(|_| ()).map_err(Clone::clone));
-        let token = Token::parse_for(credential.ok()?, &config.claims);
-        self.note("form", "a signed JWT", token.as_ref().map(|_| ()).map_err(Clone::clone));
-        token.ok()
-    }
-
-    fn verify(
-        &mut self,
-        token: Token<'_>,
-        issuer: &Issuer,
-        jwks: Option<&[u8]>,
-    ) -> Result<(), String> {
-        let keys = match (&issuer.jwks, jwks) {
-            (JwksSource::Inline(keys), _) => keys.clone(),
-            (JwksSource::Remote(_), Some(jwks)) => KeySet::parse(jwks, issuer.tenant.as_ref())
-                .map_err(|error| format!("the file of --jwks: {error}"))?,
-            (JwksSource::Remote(_), None) => {
-                let line = "UNCHECKED: the keys are the issuer's; give them with --jwks FILE";
-                self.steps.push(("signature".to_owned(), vec![line.to_owned()]));
-                self.is_unchecked = self.refusal.is_none();
-                return Ok(());
-            }
-        };
-        self.note("signature", "good", token.verify(&keys, &Sandbox).map(drop));
-        Ok(())
-    }
-
-    fn note(&mut self, name: &str, good: &str, outcome: Result<(), Denial>) {
-        let line = match &outcome {
+fn check(config: &Config, step: &Step) -> Option<Entry> {
+    let entry = |name: &str, good: &str, outcome: &Result<(), Denial>| {
+        let line = match outcome {
             Ok(()) => good.to_owned(),
             Err(denial) => format!("FAILS: {}", said(denial)),
         };
-        self.steps.push((name.to_owned(), vec![line]));
-        self.refusal = self.refusal.take().or(outcome.err());
+        Some((name.to_owned(), vec![line]))
+    };
+    match step {
+        Step::Client(outcome) => entry("client", "one that the issuer's entry lists", outcome),
+        Step::Credential(outcome) => entry("credential", "one token", outcome),
+        Step::Form(outcome) => entry("form", "a signed JWT", outcome),
+        Step::Grants { .. } | Step::Route(..) => None,
+        Step::Issuer(Err(denial)) => entry("issuer", "", &Err(denial.clone())),
+        Step::Issuer(Ok(index)) => {
+            let issuer = config.issuers.get(index.0)?;
+            let name = format!("{} (issuers[{}])", issuer.name, issuer.entry.0);
+            entry("issuer", &name, &Ok(()))
+        }
+        Step::Registered(name, outcome) => entry(name, "holds", outcome),
+        Step::Signature(outcome) => entry("signature", "good", outcome),
+        Step::SignatureUnchecked => {
+            let line = "UNCHECKED: the keys are the issuer's; give them with --jwks FILE";
+            Some(("signature".to_owned(), vec![line.to_owned()]))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use keyless_core::config::{
     Access, ClaimName, ClaimValue, Config, DeploymentPlace, Grant, HostPattern, Route,
 };
+use keyless_core::policy::EntryIndex;
 
 use super::{Entry, joined};
 
@@ -25,7 +26,7 @@ fn lines(config: &Config, route: &Route) -> Vec<String> {
         }
         Access::Public => lines.push("public: needs no token, and carries none on".to_owned()),
         Access::Granted { grants, identity, forward_claims } => {
-            let identity = identity.and_then(|at| config.identities.get(at));
+            let identity = identity.and_then(|index| config.identities.get(index.0));
             let numbered = grants.iter().enumerate();
             lines.extend(numbered.map(|(at, one)| {
                 let or = if at == 0 { "admits" } else { "or" };
@@ -90,6 +91,6 @@ pub(crate) fn claim(name: &ClaimName, values: &[ClaimValue]) -> String {
 }
 
 /// The name of the entry at this place, which several tenants may share.
-pub(crate) fn issuer_name(config: &Config, entry: usize) -> Option<&str> {
+pub(crate) fn issuer_name(config: &Config, entry: EntryIndex) -> Option<&str> {
     config.issuers.iter().find(|issuer| issuer.entry == entry).map(|issuer| &*issuer.name)
 }

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use keyless_core::config::Config;
-use keyless_core::gate::{Gate, Verdict};
-use keyless_core::lease::SharedData;
+use keyless_core::gate::{Decision, Gate};
+use keyless_core::lease::{InMemorySharedData, SharedData};
 use keyless_core::request::Head;
 use keyless_core::signature::Sandbox;
 use serde_json::{Value, json};
@@ -30,42 +30,22 @@ const CHAT: [&str; 4] = ["--method", "POST", "--path", "/chat/mini?api-version=1
 
 const METADATA: &str = "/.well-known/oauth-protected-resource";
 
-struct Nobody;
-
-impl SharedData for Nobody {
-    fn read(&self, _: &str) -> Option<(Vec<u8>, u32)> {
-        None
-    }
-
-    fn replace(&self, _: &str, _: Option<u32>, _: &[u8]) -> bool {
-        false
-    }
-
-    fn is_private(&self) -> bool {
-        false
-    }
-
-    fn holder(&self) -> u64 {
-        1
-    }
-}
-
 /// The reply of the gate as the program writes it, or nothing if it refuses nobody.
 fn refusal(config: &Value, token: Option<&str>, method: &str, path: &str) -> Option<String> {
     let config = Config::parse(config.to_string().as_bytes()).unwrap();
-    let shared: Rc<dyn SharedData> = Rc::new(Nobody);
+    let shared: Rc<dyn SharedData> = Rc::new(InMemorySharedData::default());
     let mut gate = Gate::new(config, Box::new(Sandbox), |_| None, &shared);
     let mut pairs = vec![(":method", method.to_owned()), (":path", path.to_owned())];
     pairs.extend(token.map(|token| ("authorization", format!("Bearer {token}"))));
     let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes()));
     let now = UNIX_EPOCH + Duration::from_secs(NOW);
-    match gate.admit(1, Head::new(pairs.collect()), now)?.verdict {
-        Verdict::Deny(reply) => {
+    match gate.admit(1, Head::new(pairs.collect()), now).decision {
+        Decision::Deny(reply) => {
             let headers = reply.headers.iter().map(|(name, value)| format!("  {name}: {value}\n"));
             let headers: String = headers.collect();
             Some(format!("  {}\n{headers}\n  {}\n", reply.status, reply.body))
         }
-        Verdict::Answer(_) | Verdict::Forward(_) => None,
+        Decision::Forward(_) | Decision::Respond(_) | Decision::Wait(_) => None,
     }
 }
 

@@ -11,13 +11,14 @@ use super::document::{EntraEntry, IssuerEntry, JwksEntry, Object};
 use super::text::{self, Cloud, NonEmpty, Plain, Text, TokenType, Uri, Wait};
 use crate::http::FetchError;
 use crate::jwks::KeySet;
+use crate::policy::EntryIndex;
 use crate::signature::Algorithm;
 
 /// Describes an issuer of tokens and what its tokens must be like.
 #[derive(Clone, Debug)]
 pub struct Issuer {
-    /// The place of its entry in the configuration, which several tenants may share.
-    pub entry: usize,
+    /// Its entry in the configuration, which several tenants may share.
+    pub entry: EntryIndex,
     /// The label in logs and metrics.
     pub name: Rc<str>,
     /// The exact `iss`; Entra has two for each tenant, of its versions 2 and 1.
@@ -122,7 +123,7 @@ impl Issuer {
         let max_lifetime = entry.max_lifetime.map(|lifetime| lifetime.0);
         let issuer = |trusted: Trusted| {
             Ok(Self {
-                entry: at,
+                entry: EntryIndex(at),
                 name: name.clone(),
                 jwks: JwksSource::from_entry(&place, &jwks, &trusted)?,
                 accepted: trusted.accepted,

@@ -10,6 +10,8 @@ use super::text::{
     Word as _,
 };
 use super::{Error, Names, known, numbered};
+use crate::identity::IdentityIndex;
+use crate::policy::EntryIndex;
 
 /// Describes which requests a route is for and who may make them.
 #[derive(Clone, Debug)]
@@ -37,8 +39,8 @@ pub enum Access {
     Granted {
         /// At least one; any of them admits.
         grants: Vec<Grant>,
-        /// The place in [`Config::identities`] of the identity whose token replaces the caller's.
-        identity: Option<usize>,
+        /// The identity whose token replaces the caller's.
+        identity: Option<IdentityIndex>,
         /// Headers that are set to the value of a claim.
         forward_claims: Vec<(HeaderName, ClaimName)>,
     },
@@ -51,8 +53,8 @@ pub enum Access {
 /// Lists conditions that must all hold; an empty list holds always.
 #[derive(Clone, Debug, Default)]
 pub struct Grant {
-    /// The place in [`Config::issuers`] of the token's issuer.
-    pub issuer: Option<usize>,
+    /// The entry of the token's issuer.
+    pub issuer: Option<EntryIndex>,
     /// The calling application is one of these.
     pub clients: Vec<String>,
     /// The token carries all of these.
@@ -99,7 +101,8 @@ impl Route {
                 grants: numbered(&format!("{place}.allow"), allow.0, |place, _, grant| {
                     Grant::from_entry(place, grant, names, deployment, &path)
                 })?,
-                identity: known(place, "identity", entry.identity, &names.identities)?,
+                identity: known(place, "identity", entry.identity, &names.identities)?
+                    .map(IdentityIndex),
                 forward_claims: forwarded(place, entry.forward_claims)?,
             },
         };
@@ -131,7 +134,7 @@ impl Grant {
             return Err(Error::at(format!("{place}.deployments"), problem));
         }
         Ok(Self {
-            issuer: known(place, "issuer", entry.issuer, &names.issuers)?,
+            issuer: known(place, "issuer", entry.issuer, &names.issuers)?.map(EntryIndex),
             clients: entry.clients.map_or_else(Vec::new, NonEmpty::into_values),
             scopes: entry.scopes.map_or_else(Vec::new, NonEmpty::into_values),
             roles: entry.roles.map_or_else(Vec::new, NonEmpty::into_values),

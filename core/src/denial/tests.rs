@@ -25,6 +25,7 @@ fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
             Some("insufficient_scope"),
         ),
         (ExtensionUnsupported, 401, "extension_unsupported", Some("invalid_token")),
+        (GatewayError, 503, "gateway_error", None),
         (IdentityRejected, 502, "identity_rejected", None),
         (IdentityUnavailable { retry_after: WAIT }, 503, "identity_unavailable", None),
         (IssuerForbidden, 403, "issuer_forbidden", Some("insufficient_scope")),

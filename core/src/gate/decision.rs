@@ -1,26 +1,85 @@
-//! The way of a request through the rooms, from its first byte to the last check.
+//! What the gate decides about a request.
 
-use std::time::SystemTime;
+use std::fmt;
+use std::rc::Rc;
 
-use super::waiting::{Content, Pending};
-use super::{Forward, Gate, PREFLIGHT, Record, Ruling, Verdict, forward};
-use crate::bearer;
-use crate::config::{Access, DeploymentPlace};
+use super::{Fetch, Forward};
 use crate::denial::Denial;
 use crate::http::Reply;
-use crate::policy::{self, Deployment};
-use crate::request::Head;
+use crate::jwt::Verified;
 
-/// Why a request cannot go on now; the places are those of the configuration.
-pub(super) enum Stop {
-    /// The model that it is for stands in its body.
-    BodyMissing,
-    Deny(Denial),
-    /// The signature is of none of the keys, which may not be all; or else it is this.
-    KeyUnknown(usize, Denial),
-    KeysMissing(usize),
-    TokenMissing(usize),
+/// Holds what becomes of a request, and what operators see of it.
+#[derive(Debug)]
+pub struct Decided {
+    /// What becomes of the request.
+    pub decision: Decision,
+    /// What operators see of it.
+    pub record: Record,
 }
+
+/// Says what becomes of a request. Nothing but [`Decision::Forward`] reaches a backend.
+#[derive(Debug)]
+pub enum Decision {
+    /// The request is refused with this reply.
+    Deny(Reply),
+    /// The request goes on, changed like this.
+    Forward(Forward),
+    /// The gateway itself answers: a probe, or the metadata of the protected resource.
+    Respond(Reply),
+    /// The request cannot be decided yet.
+    Wait(Wait),
+}
+
+/// Says what a request waits for, and what it is told if that does not come in time.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    /// What has to come.
+    pub(super) on: Awaited,
+    /// The denial if it does not come in time.
+    pub(super) otherwise: Denial,
+    /// The request may wait only if fewer than this many do.
+    pub(super) room: usize,
+}
+
+/// Names what a request waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Awaited {
+    /// The end of its body, which names the model.
+    Body,
+    /// A fetch; the number is how many of it had ended when the wait began.
+    Fetch(Fetch, u64),
+}
+
+/// Says why a request does not go on now. It is the only error of the steps of a decision.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Deny(Denial),
+    Respond(Reply),
+    Wait(Wait),
+}
+
+/// Holds what operators see of a decision: names from the configuration, and claims only of tokens
+/// that were verified.
+#[derive(Clone, Default)]
+pub struct Record {
+    /// `ok`, `metadata`, `not_ready`, `preflight`, `public`, `ready`, or the code of the denial.
+    pub reason: &'static str,
+    /// The name of the issuer's entry.
+    pub issuer: Option<Rc<str>>,
+    /// The name of the route.
+    pub route: Option<Rc<str>>,
+    /// What the issuer vouched for.
+    pub verified: Option<Rc<Verified>>,
+    /// The deployment that an admitted request is for.
+    pub deployment: Option<String>,
+}
+
+/// How many requests of one thread may wait; each is held with its headers.
+const MAX_WAITING: usize = 1024;
+
+/// How many may wait for what a forged token or a slow caller can cause: half, so that there is room
+/// for others.
+const MAX_WAITING_DOUBTFUL: usize = MAX_WAITING / 2;
 
 impl From<Denial> for Stop {
     fn from(denial: Denial) -> Self {
@@ -28,150 +87,66 @@ impl From<Denial> for Stop {
     }
 }
 
-impl Gate {
-    /// Decides a request, or says what it has to wait for.
-    pub(super) fn rule(
-        &mut self,
-        head: &Head,
-        content: &Content,
-        arrived: SystemTime,
-        now: SystemTime,
-    ) -> Result<Ruling, Box<Pending>> {
-        let mut record = Record::default();
-        let stop = match self.decide(head, content, &mut record, now) {
-            Ok(verdict) => return Ok(Ruling { verdict, record }),
-            Err(stop) => stop,
-        };
-        let denial = match self.pending(stop, arrived, now) {
-            Ok(pending) => return Err(Box::new(Pending { record, ..pending })),
-            Err(denial) => denial,
-        };
-        match self.refuse(head, &denial, &record, now) {
-            Ok(ruling) => Ok(ruling),
-            Err(stop) => match self.pending(stop, arrived, now) {
-                Ok(pending) => Err(Box::new(Pending { record, ..pending })),
-                Err(denial) => Ok(self.deny(&denial, record)),
-            },
+impl Decision {
+    /// Returns the word for it in filter state and counters.
+    pub fn verdict(&self) -> &'static str {
+        match self {
+            Self::Forward(_) => "admitted",
+            Self::Respond(reply) if reply.status < 400 => "admitted",
+            Self::Deny(_) | Self::Respond(_) | Self::Wait(_) => "refused",
+        }
+    }
+}
+
+impl Wait {
+    /// Returns the fetch that the request waits for; without one it is the end of its body.
+    pub fn fetch(&self) -> Option<Fetch> {
+        match self.on {
+            Awaited::Body => None,
+            Awaited::Fetch(fetch, _) => Some(fetch),
         }
     }
 
-    /// Refuses a request, or only records that it would be refused, and lets it go on.
-    fn refuse(
-        &self,
-        head: &Head,
-        denial: &Denial,
-        record: &Record,
-        now: SystemTime,
-    ) -> Result<Ruling, Stop> {
-        if !self.report_only || denial.is_about_identity() {
-            return Ok(self.deny(denial, record.clone()));
-        }
-        let find = |path| self.routes.find(head.method(), head.host(), path);
-        let found = head.path().ok().and_then(find);
-        let (identity, wanted) = match found.map(|found| &found.route.access) {
-            Some(Access::Granted { identity, forward_claims, .. }) => {
-                (*identity, forward_claims.as_slice())
-            }
-            Some(Access::Health | Access::Public) | None => (None, &[][..]),
-        };
-        let claims =
-            record.verified.as_ref().map(|verified| forward::values(wanted, verified.claims()));
-        let token = identity.map(|at| self.identities.token(at, now)).transpose()?;
-        let forward = Forward::new(head, &self.stripped, token, claims.unwrap_or_default());
-        let record = Record { reason: denial.code(), ..record.clone() };
-        Ok(Ruling { verdict: Verdict::Forward(forward), record })
+    /// Waits for a fetch that will make the request decidable.
+    pub(super) fn for_fetch(fetch: Fetch, ended: u64, otherwise: Denial) -> Self {
+        Self { on: Awaited::Fetch(fetch, ended), otherwise, room: MAX_WAITING }
     }
 
-    /// Refuses a request that can wait no longer.
-    pub(super) fn give_up(
-        &self,
-        head: &Head,
-        denial: &Denial,
-        record: Record,
-        now: SystemTime,
-    ) -> Ruling {
-        let ruling = self.refuse(head, denial, &record, now);
-        ruling.unwrap_or_else(|_| self.deny(denial, record))
+    /// Waits for a fetch that may bring nothing new, because the token may be forged.
+    pub(super) fn for_doubtful_fetch(fetch: Fetch, ended: u64, otherwise: Denial) -> Self {
+        Self { room: MAX_WAITING_DOUBTFUL, ..Self::for_fetch(fetch, ended, otherwise) }
     }
 
-    fn deny(&self, denial: &Denial, record: Record) -> Ruling {
-        Ruling::deny(denial, record, self.resource.as_ref())
+    /// Waits for the end of the body.
+    pub(super) fn for_body() -> Self {
+        Self { on: Awaited::Body, otherwise: Denial::BodyLate, room: MAX_WAITING_DOUBTFUL }
+    }
+}
+
+impl Record {
+    /// Returns the calling application.
+    pub fn client(&self) -> Option<&str> {
+        self.verified.as_ref()?.claims().client()
     }
 
-    /// The way of a request, from the first byte to the last check.
-    fn decide(
-        &mut self,
-        head: &Head,
-        content: &Content,
-        record: &mut Record,
-        now: SystemTime,
-    ) -> Result<Verdict, Stop> {
-        let path = head.path()?;
-        if let Some(resource) = self.resource.as_ref().filter(|resource| resource.path == path)
-            && matches!(head.method(), "GET" | "HEAD")
-        {
-            record.reason = "metadata";
-            return Ok(Verdict::Answer(Reply::json(200, resource.metadata.clone())));
-        }
-        let Some(found) = self.routes.find(head.method(), head.host(), path) else {
-            return self.preflight(head, path, record).ok_or(Stop::Deny(Denial::RouteUnknown));
-        };
-        record.route = Some(found.route.name.clone());
-        let stripped = &self.stripped;
-        let (grants, identity, forward_claims) = match &found.route.access {
-            Access::Health => {
-                // So that the next probe, or the first request, finds what this one did not.
-                self.awake = true;
-                return Ok(self.health(record, now));
-            }
-            Access::Public => {
-                record.reason = "public";
-                return Ok(Verdict::Forward(Forward::new(head, stripped, None, Vec::new())));
-            }
-            Access::Granted { grants, identity, forward_claims } => {
-                (grants, *identity, forward_claims)
-            }
-        };
-        let credential = bearer::credential(&head.authorization())?;
-        let (issuer, verified) = self.issuers.authenticate(credential, record, now)?;
-        let claims = verified.claims();
-        let deployment = match found.route.deployment {
-            DeploymentPlace::Body => content.deployment(),
-            DeploymentPlace::Path => found.deployment.into(),
-        };
-        policy::admit(grants, issuer, deployment, claims)?;
-        if deployment == Deployment::Unread {
-            return Err(content.stop(head));
-        }
-        record.deployment = deployment.name().map(str::to_owned);
-        record.reason = "ok";
-        let token = identity.map(|at| self.identities.token(at, now)).transpose()?;
-        let claims = forward::values(forward_claims, claims);
-        Ok(Verdict::Forward(Forward::new(head, stripped, token, claims)))
+    /// Returns the token's `sub`.
+    pub fn subject(&self) -> Option<&str> {
+        self.verified.as_ref()?.claims().text("sub")
     }
+}
 
-    /// Lets a browser ask whether it may come: that has no credential, and gets none.
-    fn preflight(&self, head: &Head, path: &str, record: &mut Record) -> Option<Verdict> {
-        let found = self.routes.find(head.preflight()?, head.host(), path)?;
-        let route = Some(found.route).filter(|route| route.cors)?;
-        record.route = Some(route.name.clone());
-        record.reason = PREFLIGHT;
-        Some(Verdict::Forward(Forward::new(head, &self.stripped, None, Vec::new())))
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        let seen = |record: &Self| (record.reason, record.issuer.clone(), record.route.clone());
+        seen(self) == seen(other)
+            && self.client() == other.client()
+            && self.subject() == other.subject()
+            && self.deployment == other.deployment
     }
+}
 
-    /// Says what to wait for, or that waiting does not help.
-    fn pending(
-        &mut self,
-        stop: Stop,
-        arrived: SystemTime,
-        now: SystemTime,
-    ) -> Result<Pending, Denial> {
-        match stop {
-            Stop::BodyMissing => Ok(Pending::body()),
-            Stop::Deny(denial) => Err(denial),
-            Stop::KeyUnknown(at, denial) => self.issuers.pending_key(at, denial, arrived, now),
-            Stop::KeysMissing(at) => self.issuers.pending_keys(at, now),
-            Stop::TokenMissing(at) => self.identities.pending(at, now),
-        }
+impl fmt::Debug for Record {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Record({} on {:?})", self.reason, self.route)
     }
 }

@@ -1,7 +1,7 @@
 //! How an admitted request differs from what the caller sent.
 
 use crate::config::{ClaimName, HeaderName};
-use crate::identity::AccessToken;
+use crate::identity::{AccessToken, IdentityIndex};
 use crate::jwt::Claims;
 use crate::request::Head;
 use crate::secret::Secret;
@@ -15,6 +15,8 @@ pub struct Forward {
     pub remove: Vec<HeaderName>,
     /// The headers to set, in place of all of that name.
     pub set: Vec<(HeaderName, Secret)>,
+    /// The identity whose token it carries.
+    pub identity: Option<IdentityIndex>,
 }
 
 impl Forward {
@@ -23,14 +25,16 @@ impl Forward {
     pub(super) fn new(
         head: &Head,
         stripped: &[HeaderName],
-        token: Option<&AccessToken>,
+        token: Option<(IdentityIndex, &AccessToken)>,
         claims: Vec<(HeaderName, Secret)>,
     ) -> Self {
         let mut set = claims;
-        set.extend(token.map(|token| (HeaderName::authorization(), token.authorization().clone())));
+        let authorization = |(_, token): (_, &AccessToken)| token.authorization().clone();
+        set.extend(token.map(|token| (HeaderName::authorization(), authorization(token))));
         let is_set = |name: &HeaderName| set.iter().any(|(other, _)| other == name);
         let remove = head.sent(stripped).filter(|name| !is_set(name)).cloned().collect();
-        Self { target: head.cleaned_target(), remove, set }
+        let identity = token.map(|(index, _)| index);
+        Self { target: head.cleaned_target(), remove, set, identity }
     }
 
     /// Returns true if the request goes on as it came.

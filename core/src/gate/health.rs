@@ -5,22 +5,27 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
-use super::{Gate, Record, Verdict};
+use super::Record;
+use super::identities::Identities;
+use super::issuers::Issuers;
 use crate::http::Reply;
 
-impl Gate {
-    /// Answers a probe: 200 if every issuer's keys and every identity's token are held, else 503,
-    /// and by name which are.
-    pub(super) fn health(&self, record: &mut Record, now: SystemTime) -> Verdict {
-        let issuers = by_name(self.issuers.readiness(now));
-        let identities = by_name(self.identities.readiness(now));
-        let is_ready = issuers.values().chain(identities.values()).all(|is_ready| *is_ready);
-        record.reason = if is_ready { "ready" } else { "not_ready" };
-        let body = json!({"ready": is_ready, "issuers": issuers, "identities": identities});
-        let mut reply = Reply::json(if is_ready { 200 } else { 503 }, body.to_string());
-        reply.headers.push(("cache-control", "no-store".to_owned()));
-        Verdict::Answer(reply)
-    }
+/// Answers a probe: 200 if every issuer's keys and every identity's token are held, else 503, and by
+/// name which are.
+pub(super) fn reply(
+    issuers: &Issuers,
+    identities: &Identities,
+    record: &mut Record,
+    now: SystemTime,
+) -> Reply {
+    let issuers = by_name(issuers.readiness(now));
+    let identities = by_name(identities.readiness(now));
+    let is_ready = issuers.values().chain(identities.values()).all(|is_ready| *is_ready);
+    record.reason = if is_ready { "ready" } else { "not_ready" };
+    let body = json!({"ready": is_ready, "issuers": issuers, "identities": identities});
+    let mut reply = Reply::json(if is_ready { 200 } else { 503 }, body.to_string());
+    reply.headers.push(("cache-control", "no-store".to_owned()));
+    reply
 }
 
 /// The tenants of an entry share its name; it is ready if all of them are.

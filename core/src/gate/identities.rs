@@ -3,12 +3,13 @@
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use super::decision::Stop;
 use super::supply::{Fetched, Supply};
-use super::{ALREADY_TRYING, Fetch, Pending, Report, Stop, lost_at, wait_for};
+use super::{ALREADY_TRYING, Fetch, Report, lost_at, stop_for};
 use crate::config::Identity;
 use crate::denial::Denial;
 use crate::http::{Answer, Call};
-use crate::identity::{AccessToken, Endpoint, Environment};
+use crate::identity::{AccessToken, Endpoint, Environment, IdentityIndex};
 use crate::lease::SharedData;
 use crate::refresh::after;
 
@@ -19,12 +20,12 @@ pub(super) struct Identities(Vec<Entry>);
 struct Entry {
     endpoint: Endpoint,
     token: Supply<AccessToken>,
-    /// When a backend's refusal was last told.
-    told: Option<SystemTime>,
+    /// When a backend's rejection was last reported.
+    reported: Option<SystemTime>,
 }
 
-/// A token that a backend refuses is asked for anew at once, and then no more often than this: a
-/// role that is missing is not mended by another token, and Azure gives out the same one for hours.
+/// The least time between refreshes that rejections cause. The first one is immediate; a role that
+/// is missing is not mended by another token, and Azure gives out the same one for hours.
 const REJECTED_INTERVAL: Duration = Duration::from_mins(1);
 
 impl Identities {
@@ -37,10 +38,19 @@ impl Identities {
         Self(identities.into_iter().map(entry).collect())
     }
 
-    /// Returns the token of the identity at this place in the configuration.
-    pub(super) fn token(&self, at: usize, now: SystemTime) -> Result<&AccessToken, Stop> {
-        let token = self.0.get(at).and_then(|entry| entry.token.refresh.value(now));
-        token.ok_or(Stop::TokenMissing(at))
+    /// Returns the token of an identity, or what to do without it.
+    pub(super) fn token(
+        &self,
+        index: IdentityIndex,
+        now: SystemTime,
+    ) -> Result<(IdentityIndex, &AccessToken), Stop> {
+        let unavailable = |retry_after| Denial::IdentityUnavailable { retry_after };
+        let Some(entry) = self.0.get(index.0) else {
+            return Err(Stop::Deny(unavailable(ALREADY_TRYING)));
+        };
+        let refresh = &entry.token.refresh;
+        let missing = || stop_for(Fetch::Identity(index), refresh, unavailable, now);
+        refresh.value(now).map(|token| (index, token)).ok_or_else(missing)
     }
 
     /// Returns the name of each identity, and whether its token is held.
@@ -49,50 +59,49 @@ impl Identities {
         self.0.iter().map(move |entry| (entry.endpoint.name(), is_ready(entry)))
     }
 
-    /// Says whether to wait for a token that is not there.
-    pub(super) fn pending(&self, at: usize, now: SystemTime) -> Result<Pending, Denial> {
-        let unavailable = |retry_after| Denial::IdentityUnavailable { retry_after };
-        let entry = self.0.get(at).ok_or(unavailable(ALREADY_TRYING))?;
-        wait_for(Fetch::Identity(at), &entry.token.refresh, unavailable, now)
-    }
-
     /// Returns the calls that are due, and counts them as in flight.
     pub(super) fn calls(&mut self, now: SystemTime) -> impl Iterator<Item = (Fetch, Call)> {
         let entries = self.0.iter_mut().enumerate();
-        entries.filter_map(move |(at, entry)| Some((Fetch::Identity(at), entry.call(now)?)))
+        entries.filter_map(move |(at, entry)| {
+            Some((Fetch::Identity(IdentityIndex(at)), entry.call(now)?))
+        })
     }
 
     pub(super) fn lost(&self, now: SystemTime) -> impl Iterator<Item = Fetch> {
         let entries = self.0.iter().enumerate();
         let lost = entries.filter(move |(_, entry)| entry.token.refresh.is_lost(now));
-        lost.map(|(at, _)| Fetch::Identity(at))
+        lost.map(|(at, _)| Fetch::Identity(IdentityIndex(at)))
     }
 
     /// Takes the answer to a call.
     pub(super) fn answered(
         &mut self,
-        at: usize,
+        index: IdentityIndex,
         answer: &Answer,
         now: SystemTime,
     ) -> Option<Report> {
-        let Entry { endpoint, token, .. } = self.0.get_mut(at)?;
+        let Entry { endpoint, token, .. } = self.0.get_mut(index.0)?;
         let read = endpoint.read(answer, now).map(|token| fetched(token, now));
         let outcome = token.settle(read, answer, now);
         Some(Report::of("identity", endpoint.name(), outcome, token))
     }
 
-    /// Has the token asked for anew that a backend refused, and gives the name of its identity, and
+    /// Has the token refreshed that a backend rejected, and gives the name of its identity, and
     /// whether the operator is to be told: once in a while.
-    pub(super) fn rejected(&mut self, at: usize, now: SystemTime) -> Option<(&str, bool)> {
-        let entry = self.0.get_mut(at)?;
-        // A side that is in trouble is not asked sooner for that.
+    pub(super) fn rejected(
+        &mut self,
+        index: IdentityIndex,
+        now: SystemTime,
+    ) -> Option<(&str, bool)> {
+        let entry = self.0.get_mut(index.0)?;
+        // While fetches fail, the back-off alone says when to try again.
         if !entry.token.refresh.is_failing() {
             entry.token.refresh.hasten(REJECTED_INTERVAL, Duration::ZERO, now);
         }
-        let is_recent = |told: SystemTime| told <= now && now < after(REJECTED_INTERVAL, told);
-        let is_news = !entry.told.is_some_and(is_recent);
+        let is_recent = |at: SystemTime| at <= now && now < after(REJECTED_INTERVAL, at);
+        let is_news = !entry.reported.is_some_and(is_recent);
         if is_news {
-            entry.told = Some(now);
+            entry.reported = Some(now);
         }
         Some((entry.endpoint.name(), is_news))
     }
@@ -102,8 +111,8 @@ impl Identities {
     }
 
     /// Returns how many fetches of an identity's token have ended.
-    pub(super) fn count(&self, at: usize) -> u64 {
-        self.0.get(at).map_or(0, |entry| entry.token.refresh.count())
+    pub(super) fn count(&self, index: IdentityIndex) -> u64 {
+        self.0.get(index.0).map_or(0, |entry| entry.token.refresh.count())
     }
 
     /// Lets other threads take over what is being fetched.
@@ -116,7 +125,7 @@ impl Entry {
     fn new(endpoint: Endpoint, shared: &Rc<dyn SharedData>) -> Self {
         let leased = |call| Supply::leased(shared, "identity", call);
         let token = endpoint.call().map_or_else(Supply::own, leased);
-        Self { endpoint, token, told: None }
+        Self { endpoint, token, reported: None }
     }
 
     /// Returns the call that is due, if one is.

@@ -1,21 +1,23 @@
 //! The issuers and what their tokens are worth: their keys on the way, and the cache of verified tokens.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::SystemTime;
 
+use super::decision::Stop;
 use super::supply::{Fetched, Supply};
+use super::trace::{Step, Trace};
 use super::{
-    ALREADY_TRYING, HASTE, Pending, Record, Report, Stop, keys_unavailable, lost_at, wait_for,
+    ALREADY_TRYING, Fetch, MAX_WAIT_FOR_FETCH_START, Record, Report, Wait, keys_unavailable,
+    lost_at, stop_for,
 };
 use crate::bearer;
 use crate::config::{Issuer, JwksLocation, JwksSource, RemoteJwks, Uri};
 use crate::denial::Denial;
-use crate::gate::Fetch;
 use crate::http::{Answer, Call, FetchError};
 use crate::jwks::{self, KeySet};
-use crate::jwt::{Token, Verified, Wanted};
+use crate::jwt::{Claims, IssuerIndex, Token, Verified, Wanted};
 use crate::lease::SharedData;
+use crate::policy::EntryIndex;
 use crate::refresh::{after, spread};
 use crate::signature::Crypto;
 use crate::token_cache::{CachedToken, Limits, TokenCache};
@@ -25,18 +27,27 @@ pub(super) struct Issuers {
     claims: Wanted,
     crypto: Box<dyn Crypto>,
     entries: Vec<Entry>,
-    token_cache: RefCell<TokenCache>,
+    token_cache: TokenCache,
 }
 
 /// One issuer and its keys.
 struct Entry {
     issuer: Issuer,
     keys: Supply<KeySet>,
-    step: Step,
+    step: FetchStep,
+}
+
+/// What came of a token's signature.
+enum Signature {
+    Bad(Denial),
+    Good(Rc<Verified>),
+    /// It is of none of the keys that are held, which may not be all; or else it is this.
+    KeyUnknown(Denial),
+    KeysMissing(Stop),
 }
 
 /// How far a fetch has come: where discovery has to find the keys, it takes two calls.
-enum Step {
+enum FetchStep {
     Discover,
     Found(Uri),
     Fetch,
@@ -51,28 +62,53 @@ impl Issuers {
         shared: &Rc<dyn SharedData>,
     ) -> Self {
         let entries = issuers.into_iter().map(|issuer| Entry::new(issuer, shared)).collect();
-        Self { claims, crypto, entries, token_cache: RefCell::new(TokenCache::new(limits)) }
+        Self { claims, crypto, entries, token_cache: TokenCache::new(limits) }
     }
 
-    /// Gives the place of the issuer's entry in the configuration, and what the issuer vouches for,
-    /// if the credential is a good token.
+    /// Returns the entry of the token's issuer and what that vouches for, if the credential is a good
+    /// token.
     pub(super) fn authenticate(
-        &self,
+        &mut self,
         credential: &[u8],
+        arrived: SystemTime,
         record: &mut Record,
+        trace: &mut impl Trace,
         now: SystemTime,
-    ) -> Result<(usize, Rc<Verified>), Stop> {
-        let cached = match self.cached(credential, now) {
+    ) -> Result<(EntryIndex, Rc<Verified>), Stop> {
+        let (issuer, verified) = match self.cached(credential, now) {
             Some(cached) => cached,
-            None => self.verify(credential, record, now)?,
+            None => self.verify(credential, arrived, record, trace, now)?,
         };
-        record.verified = Some(Rc::clone(&cached.verified));
-        let Entry { issuer, .. } = self.entries.get(cached.issuer).ok_or(Denial::IssuerUnknown)?;
         record.issuer = Some(issuer.name.clone());
-        if !issuer.admits_client(cached.verified.claims().client()) {
-            return Err(Stop::Deny(Denial::ClientForbidden));
+        record.verified = Some(Rc::clone(&verified));
+        check_client(issuer, verified.claims(), trace)?;
+        Ok((issuer.entry, verified))
+    }
+
+    /// Makes the steps that [`Issuers::authenticate`] left out because an earlier one failed.
+    pub(super) fn survey(
+        &mut self,
+        token: Token<'_>,
+        steps: &mut Vec<Step>,
+        now: SystemTime,
+    ) -> Option<EntryIndex> {
+        let (index, entry) = issuer_of(&mut self.entries, &token)?;
+        let claims = token.unverified().clone();
+        let is_signature =
+            |step: &Step| matches!(step, Step::Signature(_) | Step::SignatureUnchecked);
+        if !steps.iter().any(is_signature) {
+            steps.push(entry.verify(token, index, &*self.crypto, now).of_step());
         }
-        Ok((issuer.entry, cached.verified))
+        if !steps.iter().any(|step| matches!(step, Step::Client(_))) {
+            // Heard, and for nothing else.
+            _ = check_client(&entry.issuer, &claims, steps);
+        }
+        Some(entry.issuer.entry)
+    }
+
+    /// Returns the claims that are kept of a token.
+    pub(super) fn claims(&self) -> &Wanted {
+        &self.claims
     }
 
     /// Returns the name of each issuer, and whether its keys are held.
@@ -84,31 +120,34 @@ impl Issuers {
     /// Returns the calls that are due, and counts them as in flight.
     pub(super) fn calls(&mut self, now: SystemTime) -> impl Iterator<Item = (Fetch, Call)> {
         let entries = self.entries.iter_mut().enumerate();
-        entries.filter_map(move |(at, entry)| Some((Fetch::Keys(at), entry.call(now)?)))
+        entries
+            .filter_map(move |(at, entry)| Some((Fetch::Keys(IssuerIndex(at)), entry.call(now)?)))
     }
 
     pub(super) fn lost(&self, now: SystemTime) -> impl Iterator<Item = Fetch> {
         let entries = self.entries.iter().enumerate();
         entries
             .filter(move |(_, entry)| entry.keys.refresh.is_lost(now))
-            .map(|(at, _)| Fetch::Keys(at))
+            .map(|(at, _)| Fetch::Keys(IssuerIndex(at)))
     }
 
     /// Takes the answer to a call; a fetch by discovery ends with its second one only.
     pub(super) fn answered(
         &mut self,
-        at: usize,
+        index: IssuerIndex,
         answer: &Answer,
         now: SystemTime,
     ) -> Option<Report> {
-        self.entries.get_mut(at)?.answered(answer, now)
+        self.entries.get_mut(index.0)?.answered(answer, now)
+    }
+
+    /// Returns true if discovery found where the keys are, so that they can be asked for at once.
+    pub(super) fn has_second_call(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.step, FetchStep::Found(_)))
     }
 
     pub(super) fn wake_at(&self) -> impl Iterator<Item = SystemTime> {
-        self.entries.iter().map(|entry| match entry.step {
-            Step::Found(_) => SystemTime::UNIX_EPOCH,
-            Step::Discover | Step::Fetch => entry.keys.refresh.wake_at(),
-        })
+        self.entries.iter().map(|entry| entry.keys.refresh.wake_at())
     }
 
     /// Lets other threads take over what is being fetched.
@@ -117,93 +156,108 @@ impl Issuers {
     }
 
     /// Returns how many fetches of an issuer's keys have ended.
-    pub(super) fn count(&self, at: usize) -> u64 {
-        self.entries.get(at).map_or(0, |entry| entry.keys.refresh.count())
+    pub(super) fn count(&self, index: IssuerIndex) -> u64 {
+        self.entries.get(index.0).map_or(0, |entry| entry.keys.refresh.count())
     }
 
-    /// Says whether to wait for keys that are not there.
-    pub(super) fn pending_keys(&self, at: usize, now: SystemTime) -> Result<Pending, Denial> {
-        let entry = self.entries.get(at).ok_or(Denial::IssuerUnknown)?;
-        wait_for(Fetch::Keys(at), &entry.keys.refresh, keys_unavailable, now)
-    }
-
-    /// Says whether to wait for a key that the issuer did not have when last asked: it may be a new
-    /// one. Keys that were asked for after the request came settle it, and then `denial` holds.
-    pub(super) fn pending_key(
-        &mut self,
-        at: usize,
-        denial: Denial,
-        arrived: SystemTime,
-        now: SystemTime,
-    ) -> Result<Pending, Denial> {
-        let entry = self.entries.get_mut(at).ok_or(Denial::IssuerUnknown)?;
-        let JwksSource::Remote(remote) = &entry.issuer.jwks else {
-            return Err(denial);
-        };
-        let keys = &mut entry.keys.refresh;
-        if keys.is_failing() {
-            return wait_for(Fetch::Keys(at), keys, keys_unavailable, now);
-        }
-        let interval = remote.unknown_kid_interval;
-        if keys.is_as_new_as(arrived) || !keys.hasten(interval, HASTE, now) {
-            return Err(denial);
-        }
-        // If its answer is late, nobody knows whether the key is known.
-        let otherwise = keys_unavailable(ALREADY_TRYING);
-        Ok(Pending::of(Fetch::Keys(at), keys, otherwise).doubtful())
-    }
-
-    /// A cached token is as good as new while its token is in time and would be verified with the same
-    /// key; otherwise it is forgotten, and the token is looked at again like any other.
-    fn cached(&self, token: &[u8], now: SystemTime) -> Option<CachedToken> {
-        let mut token_cache = self.token_cache.borrow_mut();
-        let cached = token_cache.find(token)?;
-        let Entry { issuer, keys: Supply { refresh: keys, .. }, .. } =
-            self.entries.get(cached.issuer)?;
+    /// Returns a cached token while it is in time and the issuer's keys would verify it with the same
+    /// key; otherwise it is dropped, and the token is verified like any other.
+    fn cached(&mut self, token: &[u8], now: SystemTime) -> Option<(&Issuer, Rc<Verified>)> {
+        let cached = self.token_cache.find(token)?;
+        let Entry { issuer, keys, .. } = self.entries.get(cached.issuer.0)?;
+        let keys = &keys.refresh;
         let is_trusted = keys.value(now).is_some_and(|held| {
             keys.version() == cached.keys || cached.verified.is_signed_by(held)
         });
         if is_trusted && cached.verified.check(issuer, now).is_ok() {
             cached.keys = keys.version();
-            return Some(cached.clone());
+            return Some((issuer, Rc::clone(&cached.verified)));
         }
-        token_cache.remove(token);
+        self.token_cache.remove(token);
         None
     }
 
-    /// A token has none but the characters of a credential; what is none is told apart afterwards.
+    /// Verifies a token that is not cached, and caches it if it is good.
+    fn verify(
+        &mut self,
+        credential: &[u8],
+        arrived: SystemTime,
+        record: &mut Record,
+        trace: &mut impl Trace,
+        now: SystemTime,
+    ) -> Result<(&Issuer, Rc<Verified>), Stop> {
+        let token = self.parse(credential);
+        trace.hear(|| Step::Form(outcome(&token)));
+        let token = token?;
+        let found = issuer_of(&mut self.entries, &token).ok_or(Denial::IssuerUnknown);
+        trace.hear(|| Step::Issuer(found.as_ref().map(|(index, _)| *index).map_err(Clone::clone)));
+        let (index, entry) = found?;
+        record.issuer = Some(entry.issuer.name.clone());
+        let mut checked = Ok(());
+        for (name, outcome) in token.checks(&entry.issuer, now) {
+            trace.hear(|| Step::Registered(name, outcome.clone()));
+            checked = checked.and(outcome);
+        }
+        checked?;
+        let signature = entry.verify(token, index, &*self.crypto, now);
+        trace.hear(|| signature.of_step());
+        let verified = match signature {
+            Signature::Good(verified) => verified,
+            Signature::Bad(denial) => return Err(Stop::Deny(denial)),
+            Signature::KeyUnknown(denial) => {
+                return Err(entry.request_newer_keys(index, denial, arrived, now));
+            }
+            Signature::KeysMissing(stop) => return Err(stop),
+        };
+        let keys = entry.keys.refresh.version();
+        let cached = CachedToken { issuer: index, verified: Rc::clone(&verified), keys };
+        self.token_cache.insert(credential, cached);
+        Ok((&entry.issuer, verified))
+    }
+
+    /// Parses a credential as a token. The characters of a token are all allowed in a credential, so
+    /// only what is no token is checked for other ones.
     fn parse<'a>(&self, credential: &'a [u8]) -> Result<Token<'a>, Denial> {
         let text = str::from_utf8(credential).unwrap_or_default();
         let token = Token::parse_for(text, &self.claims);
         token.or_else(|denial| bearer::token(credential).and(Err(denial)))
     }
+}
 
-    /// Looks at a token for the first time, and remembers it if it is good.
-    fn verify(
-        &self,
-        credential: &[u8],
-        record: &mut Record,
-        now: SystemTime,
-    ) -> Result<CachedToken, Stop> {
-        let token = self.parse(credential)?;
-        let named = |entry: &Entry| entry.issuer.accepted.iter().any(|iss| iss == token.issuer());
-        let at = self.entries.iter().position(named).ok_or(Denial::IssuerUnknown)?;
-        let Entry { issuer, keys: Supply { refresh: keys, .. }, .. } =
-            self.entries.get(at).ok_or(Denial::IssuerUnknown)?;
-        record.issuer = Some(issuer.name.clone());
-        token.check(issuer, now)?;
-        let held = keys.value(now).ok_or(Stop::KeysMissing(at))?;
-        let names_key = token.kid().is_some();
-        // Without a `kid`, a new key shows only in that no other one fits.
-        let may_be_new = |denial: &Denial| {
-            *denial == Denial::KeyUnknown || (*denial == Denial::SignatureInvalid && !names_key)
-        };
-        let verified = token.verify(held, &*self.crypto).map_err(|denial| {
-            if may_be_new(&denial) { Stop::KeyUnknown(at, denial) } else { Stop::Deny(denial) }
-        })?;
-        let cached = CachedToken { issuer: at, verified: Rc::new(verified), keys: keys.version() };
-        self.token_cache.borrow_mut().insert(credential, cached.clone());
-        Ok(cached)
+/// Returns the one issuer that accepts the token's `iss`.
+fn issuer_of<'a>(
+    entries: &'a mut [Entry],
+    token: &Token<'_>,
+) -> Option<(IssuerIndex, &'a mut Entry)> {
+    let accepts = |entry: &Entry| entry.issuer.accepted.iter().any(|iss| iss == token.issuer());
+    let (at, entry) = entries.iter_mut().enumerate().find(|(_, entry)| accepts(entry))?;
+    Some((IssuerIndex(at), entry))
+}
+
+/// Checks that the calling application is one that the issuer's entry lists, if it lists any.
+fn check_client(issuer: &Issuer, claims: &Claims, trace: &mut impl Trace) -> Result<(), Denial> {
+    if issuer.clients.is_empty() {
+        return Ok(());
+    }
+    let is_listed = issuer.admits_client(claims.client());
+    let outcome = if is_listed { Ok(()) } else { Err(Denial::ClientForbidden) };
+    trace.hear(|| Step::Client(outcome.clone()));
+    outcome
+}
+
+/// What a trace hears of a step: whether it failed.
+fn outcome<T>(result: &Result<T, Denial>) -> Result<(), Denial> {
+    result.as_ref().map(|_| ()).map_err(Clone::clone)
+}
+
+impl Signature {
+    /// What a trace hears of it.
+    fn of_step(&self) -> Step {
+        match self {
+            Self::Good(_) => Step::Signature(Ok(())),
+            Self::Bad(denial) | Self::KeyUnknown(denial) => Step::Signature(Err(denial.clone())),
+            Self::KeysMissing(_) => Step::SignatureUnchecked,
+        }
     }
 }
 
@@ -218,16 +272,68 @@ impl Entry {
             // Others could put in keys of their own, and an issuer bears one question from each.
             JwksSource::Remote(_) => Supply::own(),
         };
-        Self { issuer, keys, step: Step::Fetch }
+        Self { issuer, keys, step: FetchStep::Fetch }
+    }
+
+    /// Verifies the signature with the keys that are held.
+    fn verify(
+        &self,
+        token: Token<'_>,
+        index: IssuerIndex,
+        crypto: &dyn Crypto,
+        now: SystemTime,
+    ) -> Signature {
+        let keys = &self.keys.refresh;
+        let Some(held) = keys.value(now) else {
+            return Signature::KeysMissing(stop_for(
+                Fetch::Keys(index),
+                keys,
+                keys_unavailable,
+                now,
+            ));
+        };
+        let names_key = token.kid().is_some();
+        match token.verify(held, crypto) {
+            Ok(verified) => Signature::Good(Rc::new(verified)),
+            Err(denial @ Denial::KeyUnknown) => Signature::KeyUnknown(denial),
+            // Without a `kid`, a new key shows only in that no other one fits.
+            Err(denial @ Denial::SignatureInvalid) if !names_key => Signature::KeyUnknown(denial),
+            Err(denial) => Signature::Bad(denial),
+        }
+    }
+
+    /// Asks for keys that may be new, because those that are held do not verify a token, and makes
+    /// its request wait for them. Keys that were requested after the request arrived settle it, and
+    /// then `denial` holds.
+    fn request_newer_keys(
+        &mut self,
+        index: IssuerIndex,
+        denial: Denial,
+        arrived: SystemTime,
+        now: SystemTime,
+    ) -> Stop {
+        let JwksSource::Remote(remote) = &self.issuer.jwks else { return Stop::Deny(denial) };
+        let keys = &mut self.keys.refresh;
+        let fetch = Fetch::Keys(index);
+        if keys.is_failing() {
+            return stop_for(fetch, keys, keys_unavailable, now);
+        }
+        let interval = remote.unknown_kid_interval;
+        if keys.is_as_new_as(arrived) || !keys.hasten(interval, MAX_WAIT_FOR_FETCH_START, now) {
+            return Stop::Deny(denial);
+        }
+        // If the answer is late, nobody knows whether the key is known.
+        let otherwise = keys_unavailable(ALREADY_TRYING);
+        Stop::Wait(Wait::for_doubtful_fetch(fetch, keys.count(), otherwise))
     }
 
     /// Returns the call that is due, if one is.
     fn call(&mut self, now: SystemTime) -> Option<Call> {
         let JwksSource::Remote(remote) = &self.issuer.jwks else { return None };
         let lost_at = lost_at(remote.timeout, now);
-        if let Step::Found(uri) = &self.step {
+        if let FetchStep::Found(uri) = &self.step {
             let call = jwks::call(remote, uri);
-            self.step = Step::Fetch;
+            self.step = FetchStep::Fetch;
             self.keys.prolong(lost_at, now);
             return Some(call);
         }
@@ -243,31 +349,31 @@ impl Entry {
     fn answered(&mut self, answer: &Answer, now: SystemTime) -> Option<Report> {
         let JwksSource::Remote(remote) = &self.issuer.jwks else { return None };
         let fetched = match &self.step {
-            Step::Discover => {
+            FetchStep::Discover => {
                 let issuer = self.issuer.accepted.first()?;
                 match answer.content().and_then(|body| jwks::discovered(body, issuer)) {
                     Ok(uri) => {
-                        self.step = Step::Found(uri);
+                        self.step = FetchStep::Found(uri);
                         return None;
                     }
                     Err(error) => Err(error),
                 }
             }
-            Step::Fetch | Step::Found(_) => {
+            FetchStep::Fetch | FetchStep::Found(_) => {
                 answer.content().and_then(|body| keys(&self.issuer, remote, body, now))
             }
         };
         let outcome = self.keys.settle(fetched, answer, now);
-        self.step = Step::Fetch;
+        self.step = FetchStep::Fetch;
         Some(Report::of("jwks", &self.issuer.name, outcome, &self.keys))
     }
 }
 
 /// Where a fetch begins, and what it is called: keys that are found and keys that are known.
-fn first_step(remote: &RemoteJwks) -> (Step, &'static str, &Uri) {
+fn first_step(remote: &RemoteJwks) -> (FetchStep, &'static str, &Uri) {
     match &remote.location {
-        JwksLocation::Discovery(uri) => (Step::Discover, "discovery", uri),
-        JwksLocation::Known(uri) => (Step::Fetch, "jwks", uri),
+        JwksLocation::Discovery(uri) => (FetchStep::Discover, "discovery", uri),
+        JwksLocation::Known(uri) => (FetchStep::Fetch, "jwks", uri),
     }
 }
 

@@ -2,134 +2,73 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{ALREADY_TRYING, Fetch, Record, Ruling, Stop, StreamId};
+use super::admission::Admission;
+use super::decision::{Awaited, Stop};
+use super::trace::NoTrace;
+use super::{ALREADY_TRYING, Decided, Decision, Fetch, Progress, Record, StreamId, Wait};
 use crate::body::{self, Format};
+use crate::config::DeploymentPlace;
 use crate::denial::Denial;
-use crate::policy::Deployment;
-use crate::refresh::{Refresh, after};
+use crate::policy::{Deployment, RouteIndex};
+use crate::refresh::after;
 use crate::request::Head;
 
-/// A request that cannot be decided yet, as it arrived.
-pub(super) struct Waiting {
-    pub(super) stream: StreamId,
-    pub(super) head: Head,
-    pub(super) content: Content,
+/// A request as it arrived, and what was found out about it since.
+pub(super) struct Request {
     pub(super) arrived: SystemTime,
-    /// True while the host holds the beginning of its body and awaits the rest. Then it can go on
-    /// only when the next part comes: Envoy loses a part, or all, if it is resumed in between.
-    pub(super) is_midway: bool,
-    pub(super) pending: Box<Pending>,
-    until: SystemTime,
-}
-
-/// What a request waits for, and what it is told if that does not come in time.
-pub(super) struct Pending {
-    /// The fetch, and how many of this thing had ended when the wait began; one more is worth a
-    /// look. Without one, it is the body.
-    pub(super) fetch: Option<(Fetch, u64)>,
-    pub(super) otherwise: Denial,
-    pub(super) record: Record,
-    /// It may wait only if fewer than this are waiting.
-    pub(super) room: usize,
+    pub(super) body: Body,
+    pub(super) head: Head,
+    /// The route that was found for it.
+    pub(super) route: Option<RouteIndex>,
 }
 
 /// What is known of a request's body.
-pub(super) enum Content {
+pub(super) enum Body {
     /// Nothing yet.
     Awaited,
     /// The model that it names, if it names one.
     Read(Result<Option<String>, Denial>),
 }
 
+/// The requests that wait, in the order of their arrival.
+#[derive(Default)]
+pub(super) struct WaitingList {
+    list: Vec<Waiting>,
+    /// More requests were ready than were released at the last time.
+    is_crowded: bool,
+}
+
+/// A request that cannot be decided yet.
+struct Waiting {
+    stream: StreamId,
+    request: Request,
+    /// True while the host holds the beginning of its body and awaits the rest. Then it can go on
+    /// only when the next part comes: Envoy loses a part, or all, if it is resumed in between.
+    is_midway: bool,
+    wait: Wait,
+    record: Record,
+    until: SystemTime,
+}
+
+/// How many requests are released at a time. Envoy carries out what is done to one stream inside of
+/// what it does for the one before: several hundred overflow the stack, and the VM traps.
+const MAX_RELEASED_PER_TICK: usize = 32;
+
 /// How long a request may wait for keys and an identity token, all in all, and for the next part of
 /// its body.
-const PATIENCE: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// How long a body may take from its request's arrival to its end.
-const LONGEST_BODY: Duration = Duration::from_mins(1);
+const MAX_BODY_TIME: Duration = Duration::from_mins(1);
 
-/// How many requests of one thread may wait; each is held with its headers.
-const MAX_WAITING: usize = 1024;
-
-impl Waiting {
-    pub(super) fn new(
-        stream: StreamId,
-        head: Head,
-        content: Content,
-        pending: Box<Pending>,
-        now: SystemTime,
-    ) -> Self {
-        let until = after(PATIENCE, now);
-        Self { stream, head, content, arrived: now, is_midway: false, pending, until }
-    }
-
-    /// Notes that a part of the body has come; with the last one the wait for keys and an identity
-    /// token begins anew.
-    pub(super) fn proceed(&mut self, is_last: bool, now: SystemTime) {
-        self.is_midway = !is_last;
-        let until = after(PATIENCE, now);
-        self.until = if is_last { until } else { until.min(after(LONGEST_BODY, self.arrived)) };
-    }
-
-    /// A clock that was set back far must not make a request wait as long as it was set back.
-    pub(super) fn is_overdue(&self, now: SystemTime) -> bool {
-        self.until <= now || after(PATIENCE.saturating_mul(2), now) < self.until
-    }
-
-    /// Returns when it has waited too long.
-    pub(super) fn until(&self) -> SystemTime {
-        self.until
-    }
-
-    /// Gives up a request of whose body the host holds the beginning only.
-    pub(super) fn interrupt(&self) -> Ruling {
-        Ruling::deny(&Denial::BodyLate, self.pending.record.clone(), None)
+impl Request {
+    pub(super) fn new(head: Head, now: SystemTime) -> Self {
+        let body = if head.has_body() { Body::Awaited } else { Body::Read(Ok(None)) };
+        Self { arrived: now, body, head, route: None }
     }
 }
 
-impl Pending {
-    pub(super) fn of<T>(fetch: Fetch, refresh: &Refresh<T>, otherwise: Denial) -> Self {
-        let fetch = Some((fetch, refresh.count()));
-        Self { fetch, otherwise, record: Record::default(), room: MAX_WAITING }
-    }
-
-    /// Waits for the body.
-    pub(super) fn body() -> Self {
-        let (otherwise, record) = (Denial::BodyLate, Record::default());
-        Self { fetch: None, otherwise, record, room: MAX_WAITING }.doubtful()
-    }
-
-    /// Leaves half of the room to others: a forged token can make this wait, too, or a caller that
-    /// sends its body slowly.
-    pub(super) fn doubtful(self) -> Self {
-        Self { room: MAX_WAITING.div_euclid(2), ..self }
-    }
-
-    /// Says what a request is told for which there is no room.
-    pub(super) fn turn_away(self) -> (Denial, Record) {
-        let full = Denial::TooManyWaiting { retry_after: ALREADY_TRYING };
-        (if self.fetch.is_some() { self.otherwise } else { full }, self.record)
-    }
-}
-
-impl Content {
-    /// Says what is known as soon as the head has come.
-    pub(super) fn of(head: &Head) -> Self {
-        if head.has_body() { Self::Awaited } else { Self::Read(Ok(None)) }
-    }
-
-    /// Reads the whole body.
-    pub(super) fn read(head: &Head, body: &[u8]) -> Self {
-        Self::Read(Format::of(head).and_then(|format| body::model(&format, body)))
-    }
-
-    pub(super) fn is_awaited(&self) -> bool {
-        match self {
-            Self::Awaited => true,
-            Self::Read(_) => false,
-        }
-    }
-
+impl Body {
     pub(super) fn deployment(&self) -> Deployment<'_> {
         match self {
             Self::Awaited | Self::Read(Err(_)) => Deployment::Unread,
@@ -140,9 +79,180 @@ impl Content {
     /// Says why the deployment is not known; what can be told from the head, is.
     pub(super) fn stop(&self, head: &Head) -> Stop {
         match self {
-            Self::Awaited => Format::of(head).map_or_else(Stop::Deny, |_| Stop::BodyMissing),
+            Self::Awaited => {
+                Format::of(head).map_or_else(Stop::Deny, |_| Stop::Wait(Wait::for_body()))
+            }
             Self::Read(Err(denial)) => Stop::Deny(denial.clone()),
             Self::Read(Ok(_)) => Stop::Deny(Denial::ModelMissing),
         }
+    }
+}
+
+impl WaitingList {
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Keeps a request until [`WaitingList::release`] or [`WaitingList::body`] decides it; where
+    /// there is no room for it, it is refused.
+    pub(super) fn keep(
+        &mut self,
+        stream: StreamId,
+        mut request: Request,
+        decided: Decided,
+        admission: &mut Admission,
+        now: SystemTime,
+    ) -> Decided {
+        let Decision::Wait(wait) = &decided.decision else { return decided };
+        if self.list.len() >= wait.room {
+            let full = match wait.on {
+                Awaited::Body => Denial::TooManyWaiting { retry_after: ALREADY_TRYING },
+                Awaited::Fetch(..) => wait.otherwise.clone(),
+            };
+            return admission.give_up(&mut request, &full, decided.record, now);
+        }
+        admission.is_awake = true;
+        let (wait, record) = (wait.clone(), decided.record.clone());
+        let until = after(MAX_WAIT, now);
+        self.list.push(Waiting { stream, request, is_midway: false, wait, record, until });
+        decided
+    }
+
+    /// Takes note of a part of a request's body; `read` gives all of it that has come.
+    pub(super) fn body(
+        &mut self,
+        stream: StreamId,
+        is_last: bool,
+        read: impl FnOnce() -> Vec<u8>,
+        admission: &mut Admission,
+        now: SystemTime,
+    ) -> Progress {
+        let Some(at) = self.list.iter().position(|waiting| waiting.stream == stream) else {
+            return Progress::Free;
+        };
+        let Some(waiting) = self.list.get_mut(at) else { return Progress::Free };
+        match waiting.proceed(is_last, read, admission, now) {
+            None => Progress::Held,
+            Some(decided) => {
+                self.list.remove(at);
+                Progress::Decided(decided)
+            }
+        }
+    }
+
+    /// Decides the requests that can be decided now, or have waited too long: as many as a host can
+    /// let go at a time, and those that came first before the others.
+    pub(super) fn release(
+        &mut self,
+        admission: &mut Admission,
+        now: SystemTime,
+    ) -> Vec<(StreamId, Decided)> {
+        let mut released = Vec::new();
+        self.is_crowded = false;
+        self.list.retain_mut(|waiting| {
+            if !waiting.is_overdue(now) && !waiting.is_ready(admission) {
+                return true;
+            }
+            if released.len() >= MAX_RELEASED_PER_TICK {
+                self.is_crowded = true;
+                return true;
+            }
+            let decided = waiting.decide(admission, now);
+            let is_decided = decided.is_some();
+            released.extend(decided.map(|decided| (waiting.stream, decided)));
+            !is_decided
+        });
+        released
+    }
+
+    /// Drops a request whose stream is gone.
+    pub(super) fn forget(&mut self, stream: StreamId) {
+        self.list.retain(|waiting| waiting.stream != stream);
+    }
+
+    /// Returns true if [`WaitingList::release`] is worth asking again at once.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_crowded
+    }
+
+    /// Returns when each request has waited too long.
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = SystemTime> {
+        self.list.iter().map(|waiting| waiting.until)
+    }
+}
+
+impl Waiting {
+    /// Returns true if what the request waits for was fetched again since; what waits for its body
+    /// is decided when that comes.
+    fn is_ready(&self, admission: &Admission) -> bool {
+        !self.is_midway && self.is_settled(admission)
+    }
+
+    fn is_settled(&self, admission: &Admission) -> bool {
+        match self.wait.on {
+            Awaited::Body => false,
+            Awaited::Fetch(Fetch::Identity(index), ended) => {
+                admission.identities.count(index) != ended
+            }
+            Awaited::Fetch(Fetch::Keys(index), ended) => admission.issuers.count(index) != ended,
+        }
+    }
+
+    /// A clock that was set back far must not make a request wait as long as it was set back.
+    fn is_overdue(&self, now: SystemTime) -> bool {
+        self.until <= now || after(MAX_WAIT.saturating_mul(2), now) < self.until
+    }
+
+    /// Decides the request if that is possible now, or if it has waited too long.
+    fn decide(&mut self, admission: &mut Admission, now: SystemTime) -> Option<Decided> {
+        if self.is_midway {
+            let record = std::mem::take(&mut self.record);
+            return Some(admission.rules.deny(&Denial::BodyLate, record));
+        }
+        let decided = self.retry(admission, now);
+        if decided.is_some() || !self.is_overdue(now) {
+            return decided;
+        }
+        let record = std::mem::take(&mut self.record);
+        Some(admission.give_up(&mut self.request, &self.wait.otherwise, record, now))
+    }
+
+    /// Decides from the start, so that there is one way to an admission however often it is walked.
+    fn retry(&mut self, admission: &mut Admission, now: SystemTime) -> Option<Decided> {
+        let decided = admission.decide(&mut self.request, &mut NoTrace, now);
+        let Decision::Wait(wait) = decided.decision else { return Some(decided) };
+        (self.wait, self.record) = (wait, decided.record);
+        None
+    }
+
+    /// Notes that a part of the body has come. With the last one the time for keys and an identity
+    /// token starts again, and the body is read where the route looks for the model in it.
+    fn proceed(
+        &mut self,
+        is_last: bool,
+        read: impl FnOnce() -> Vec<u8>,
+        admission: &mut Admission,
+        now: SystemTime,
+    ) -> Option<Decided> {
+        self.is_midway = !is_last;
+        let until = after(MAX_WAIT, now);
+        let latest = after(MAX_BODY_TIME, self.request.arrived);
+        self.until = if is_last { until } else { until.min(latest) };
+        let is_read = is_last && self.reads_body(admission);
+        if is_read {
+            let format = Format::of(&self.request.head);
+            let model = format.and_then(|format| body::model(&format, &read()));
+            self.request.body = Body::Read(model);
+        }
+        if is_read || self.is_settled(admission) { self.retry(admission, now) } else { None }
+    }
+
+    /// Returns true if the body says which deployment the request is for, and was not read yet.
+    fn reads_body(&mut self, admission: &Admission) -> bool {
+        let Request { body: Body::Awaited, head, route, .. } = &mut self.request else {
+            return false;
+        };
+        let found = head.path().ok().and_then(|path| admission.rules.find(head, path, route));
+        found.is_some_and(|found| found.route.deployment == DeploymentPlace::Body)
     }
 }

@@ -8,7 +8,7 @@ use std::str::Split;
 
 use hashbrown::HashMap;
 
-use super::{Match, matches};
+use super::{Match, RouteIndex, is_for};
 use crate::config::{HostPattern, Route};
 
 /// Holds the routes in their order.
@@ -69,9 +69,15 @@ impl Routes {
         Self { list, tree }
     }
 
-    /// Returns the route of this name.
-    pub fn named(&self, name: &str) -> Option<&Route> {
-        self.list.iter().find(|route| *route.name == *name)
+    /// Returns the route at a place in the configuration.
+    pub fn route(&self, index: RouteIndex) -> Option<&Route> {
+        self.list.get(index.0)
+    }
+
+    /// Matches a path with the route that was found for it before.
+    pub fn matched<'r>(&self, index: RouteIndex, path: &'r str) -> Option<Match<'_, 'r>> {
+        let route = self.route(index)?;
+        route.path.matches(path).map(|deployment| Match { index, route, deployment })
     }
 
     /// Finds the first route for a method, a host without its port, and a path without its query.
@@ -165,7 +171,9 @@ impl<'a> Search<'a, '_> {
         let mut earlier = routes.iter().copied().take_while(|at| *at < found);
         let found = earlier.find_map(|at| {
             let route = self.list.get(at)?;
-            Some((at, matches(route, self.method, self.host, self.path)?))
+            let is_for = is_for(route, self.method, self.host);
+            let deployment = is_for.then(|| route.path.matches(self.path)).flatten()?;
+            Some((at, Match { index: RouteIndex(at), route, deployment }))
         });
         self.found = found.or(self.found);
     }

@@ -140,7 +140,7 @@ fn verdict_of(issuer: usize, allow: &Value, claims: &Value) -> Result<(), Denial
     let list = routes(&json!([route]));
     let found = list.find("GET", "", "/gpt").unwrap();
     let Access::Granted { grants, .. } = &found.route.access else { panic!("public") };
-    admit(grants, issuer, found.deployment.into(), &Claims::of(claims.clone()))
+    admit(grants, EntryIndex(issuer), found.deployment.into(), &Claims::of(claims.clone()))
 }
 
 fn scope_missing(scopes: &[&str]) -> Result<(), Denial> {
@@ -172,7 +172,7 @@ fn an_empty_grant_admits_everybody() {
 
 #[test]
 fn no_grant_admits_nobody() {
-    let denial = admit(&[], 0, Deployment::Unnamed, &Claims::of(full_claims()));
+    let denial = admit(&[], EntryIndex(0), Deployment::Unnamed, &Claims::of(full_claims()));
     assert_eq!(denial, Err(Denial::IssuerForbidden));
 }
 
@@ -366,7 +366,7 @@ fn all_that_a_grant_lacks_is_listed_the_gravest_first() {
             panic!("not granted")
         };
         let claims = Claims::of(json!({ "scp": "read" }));
-        unmet(&grants[0], 0, Deployment::Named("gpt"), &claims).collect::<Vec<_>>()
+        unmet(&grants[0], EntryIndex(0), Deployment::Named("gpt"), &claims).collect::<Vec<_>>()
     };
     let grant = json!({
         "scopes": ["read", "write", "admin"], "roles": ["User"], "issuer": "one",

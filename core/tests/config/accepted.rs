@@ -4,6 +4,8 @@ use keyless_core::config::{
     Access, ClaimValue, Config, DeploymentPlace, Grant, HeaderName, HostPattern, Selector, Source,
     TokenType,
 };
+use keyless_core::identity::IdentityIndex;
+use keyless_core::policy::EntryIndex;
 use keyless_core::signature::Algorithm;
 use keyless_core::token_cache::Limits;
 use serde_json::{Value, json};
@@ -74,7 +76,10 @@ fn what_is_said_of_an_issuer_is_kept() {
     let config = parse(&base()).unwrap();
     let issuer = &config.issuers[1];
     assert_eq!((&*issuer.name, issuer.audiences[0].as_str()), ("partner", "openai-gateway"));
-    assert_eq!((issuer.entry, &issuer.accepted[..]), (1, &["https://idp.example.com/".into()][..]));
+    assert_eq!(
+        (issuer.entry.0, &issuer.accepted[..]),
+        (1, &["https://idp.example.com/".into()][..])
+    );
     assert_eq!(issuer.algorithms, [Algorithm::Ps256, Algorithm::Rs512]);
     assert_eq!(
         (issuer.leeway, issuer.max_lifetime),
@@ -99,12 +104,16 @@ fn what_is_said_of_a_route_is_kept() {
     let Access::Granted { grants, identity, forward_claims } = &route.access else {
         panic!("public");
     };
-    assert_eq!(*identity, Some(1));
+    assert_eq!(*identity, Some(IdentityIndex(1)));
     assert_eq!(
         (forward_claims[0].0.as_str(), forward_claims[0].1.member()),
         ("x-caller-id", "oid")
     );
-    assert_eq!((grants[0].issuer, grants[1].issuer), (None, Some(1)), "the issuer's place");
+    assert_eq!(
+        (grants[0].issuer, grants[1].issuer),
+        (None, Some(EntryIndex(1))),
+        "the issuer's place"
+    );
     assert_eq!(grants[0].scopes, ["openai.chat"]);
     assert_eq!((&grants[1].clients[0], &grants[1].roles[0]), (&"app".into(), &"ChatUser".into()));
     let (name, values) = &grants[1].claims[0];
@@ -240,7 +249,7 @@ fn a_claim_is_named_by_its_member_or_by_a_pointer() {
 #[test]
 fn a_grant_may_name_an_issuer_that_took_its_name_from_its_host() {
     let config = accepted("/routes/0/allow/1/issuer", json!("login.example.com"));
-    assert_eq!(grants(&config, 0)[1].issuer, Some(0));
+    assert_eq!(grants(&config, 0)[1].issuer, Some(EntryIndex(0)));
 }
 
 /// The source of an identity that is configured like this, and the cluster that leads to it.

@@ -1,6 +1,7 @@
 //! The preset for Entra: tenants, clouds, clients, and what follows from them.
 
 use keyless_core::config::{Config, Issuer};
+use keyless_core::policy::EntryIndex;
 use serde_json::{Value, json};
 
 use super::{
@@ -18,14 +19,14 @@ fn an_entry_becomes_an_issuer_for_each_tenant() {
     let tenants = tenants(&config);
     assert_eq!(tenants.len(), 2);
     for (issuer, id) in tenants.into_iter().zip([TENANT, OTHER_TENANT]) {
-        assert_eq!((issuer.entry, &*issuer.name), (2, "entra"), "they share the entry");
+        assert_eq!((issuer.entry.0, &*issuer.name), (2, "entra"), "they share the entry");
         assert_eq!(issuer.audiences, ["api://openai-gateway"]);
         assert_eq!(issuer.clients, ["app"]);
         assert_eq!(remote(issuer).cluster, "entra");
         let tenant = issuer.tenant.as_ref().unwrap();
         assert_eq!((tenant.id.as_str(), &tenant.accepted), (id, &issuer.accepted));
     }
-    assert_eq!(config.issuers[4].entry, 3, "entries count, not tenants");
+    assert_eq!(config.issuers[4].entry.0, 3, "entries count, not tenants");
 }
 
 #[test]
@@ -71,7 +72,7 @@ fn a_grant_that_names_the_entry_holds_for_each_of_its_tenants() {
     let entry = grants(&config, 0)[1].issuer.unwrap();
     assert!(tenants(&config).into_iter().all(|issuer| issuer.entry == entry));
     let config = accepted("/routes/0/allow/1/issuer", json!("accounts.example.com"));
-    assert_eq!(grants(&config, 0)[1].issuer, Some(3), "entries count, not tenants");
+    assert_eq!(grants(&config, 0)[1].issuer, Some(EntryIndex(3)), "entries count, not tenants");
 }
 
 #[test]

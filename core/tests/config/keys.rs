@@ -40,7 +40,7 @@ fn a_key_set_has_an_absolute_uri() {
 fn discovery_asks_below_the_issuer() {
     let document = |issuer: &str| {
         let config = accepted("/issuers/3/issuer", json!(issuer));
-        let issuer = config.issuers.iter().find(|issuer| issuer.entry == 3).unwrap();
+        let issuer = config.issuers.iter().find(|issuer| issuer.entry.0 == 3).unwrap();
         let JwksLocation::Discovery(uri) = &remote(issuer).location else { panic!("known") };
         assert_eq!(remote(issuer).cluster, "accounts");
         format!("{} {}", uri.authority, uri.path)
@@ -130,7 +130,7 @@ fn inline_keys_are_a_key_set_with_a_usable_key() {
     }
     let keys = json!({ "keys": [jwk(&json!({ "kty": "oct" })), jwk(&json!({ "kid": "good" }))] });
     let config = accepted("/issuers/4/jwks/inline", keys);
-    let issuer = config.issuers.iter().find(|issuer| issuer.entry == 4).unwrap();
+    let issuer = config.issuers.iter().find(|issuer| issuer.entry.0 == 4).unwrap();
     let JwksSource::Inline(keys) = &issuer.jwks else { panic!("remote") };
     assert!(keys.len() == 1 && keys.names("good"));
 }

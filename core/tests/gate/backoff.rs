@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use keyless_core::gate::{Fetch, Ruling, Verdict};
+use keyless_core::gate::{Decided, Decision, Fetch};
 use keyless_core::http::Answer;
 
 use crate::scripted::{IDENTITY, KEYS, Script, arrived, header, is_admitted, reason, status};
@@ -43,8 +43,8 @@ fn told(status: u16, retry_after: Duration) -> Answer {
 }
 
 /// The seconds of `Retry-After` of a refusal.
-fn retry_after(ruling: &Ruling) -> u64 {
-    let Verdict::Deny(reply) = &ruling.verdict else { panic!("admitted") };
+fn retry_after(decided: &Decided) -> u64 {
+    let Decision::Deny(reply) = &decided.decision else { panic!("admitted") };
     let (_, value) = reply.headers.iter().find(|(name, _)| *name == "retry-after").unwrap();
     value.parse().unwrap()
 }
@@ -70,8 +70,8 @@ fn ten_minutes_of_trouble_in_the_middle_of_a_day_cost_a_dozen_requests_and_nobod
     script.pass(12 * HOUR);
     let asked = asked(&mut script, IDENTITY, &arrived(500, b""), 10 * MINUTE);
     assert_eq!(asked, [0, 2, 8, 22, 52, 112, 172, 232, 292, 352, 412, 472, 532, 592]);
-    let ruling = script.ask(request).unwrap();
-    assert_eq!(header(&ruling, "authorization"), Some("Bearer managed"));
+    let decided = script.ask(request).unwrap();
+    assert_eq!(header(&decided, "authorization"), Some("Bearer managed"));
 }
 
 #[test]
@@ -99,8 +99,8 @@ fn a_wait_that_is_asked_for_is_kept_and_callers_are_told_of_it() {
     let mut script = cold();
     let answer = told(429, Duration::from_secs(25));
     assert_eq!(asked(&mut script, IDENTITY, &answer, 20 * SECOND), [0]);
-    let ruling = script.ask(script.chat()).expect("nobody waits for that");
-    assert_eq!((status(&ruling), reason(&ruling)), (503, "identity_unavailable"));
+    let decided = script.ask(script.chat()).expect("nobody waits for that");
+    assert_eq!((status(&decided), reason(&decided)), (503, "identity_unavailable"));
     script.pass(Duration::from_millis(4999));
     assert!(script.calls().is_empty(), "not sooner");
     script.pass(Duration::from_millis(1));
@@ -156,9 +156,9 @@ fn a_crowd_that_comes_at_the_end_of_a_pause_waits_for_the_next_try_and_is_served
     assert_eq!(script.calls().len(), 1, "one fetch for all");
     _ = script.answer_with(IDENTITY, &script.good_answer(IDENTITY));
     let rounds = (0..1000_usize.div_ceil(32)).map(|_| script.released());
-    let rulings: Vec<_> = rounds.flatten().map(|(_, ruling)| ruling).collect();
-    assert_eq!(rulings.len(), 1000);
-    assert!(rulings.iter().all(is_admitted));
+    let decided: Vec<_> = rounds.flatten().map(|(_, decided)| decided).collect();
+    assert_eq!(decided.len(), 1000);
+    assert!(decided.iter().all(is_admitted));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn service_is_back_within_half_a_minute_of_the_repair() {
             asked(&mut script, fetch, &answer, 10 * MINUTE);
             let mended = script.now;
             script.ask(script.chat());
-            while !script.ask(script.chat()).is_some_and(|ruling| is_admitted(&ruling)) {
+            while !script.ask(script.chat()).is_some_and(|decided| is_admitted(&decided)) {
                 script.answer_all();
                 _ = script.released();
                 script.pass(SECOND);

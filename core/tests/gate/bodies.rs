@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyless_core::gate::{Progress, Ruling};
+use keyless_core::gate::{Decided, Progress};
 use serde_json::{Value, json};
 
 use crate::SECOND;
@@ -48,9 +48,9 @@ fn part(script: &mut Script, is_last: bool, body: &str) -> Progress {
 }
 
 /// What is said when the whole body of the latest request has come.
-fn ruling(script: &mut Script, body: &str) -> Ruling {
+fn decided(script: &mut Script, body: &str) -> Decided {
     match part(script, true, body) {
-        Progress::Ruled(ruling) => ruling,
+        Progress::Decided(decided) => decided,
         other @ (Progress::Free | Progress::Held) => panic!("{other:?}"),
     }
 }
@@ -69,10 +69,10 @@ fn a_request_waits_for_its_body_and_is_ruled_on_by_its_model() {
         assert!(script.ask(v1(&script)).is_none(), "it waits");
         assert!(matches!(part(&mut script, false, "?"), Progress::Held), "for all of it");
         assert!(script.released().is_empty());
-        let ruling = ruling(&mut script, body);
-        assert_eq!(reason(&ruling), wanted, "{body}");
+        let decided = decided(&mut script, body);
+        assert_eq!(reason(&decided), wanted, "{body}");
         let deployment = (wanted == "ok").then_some("gpt-4o-mini");
-        assert_eq!(ruling.record.deployment.as_deref(), deployment);
+        assert_eq!(decided.record.deployment.as_deref(), deployment);
         assert!(matches!(part(&mut script, true, body), Progress::Free), "and no longer");
     }
 }
@@ -85,13 +85,13 @@ fn who_may_use_every_deployment_need_not_name_one() {
         free.to(method, "/openai/v1/x").with("content-type", "application/json")
     };
     assert!(script.ask(request(&script, "POST")).is_none());
-    let unnamed = ruling(&mut script, r#"{"input": []}"#);
+    let unnamed = decided(&mut script, r#"{"input": []}"#);
     assert!(is_admitted(&unnamed) && unnamed.record.deployment.is_none());
-    let ruling = script.ask_without_body(request(&script, "GET")).expect("no body, no wait");
-    assert_eq!(header(&ruling, "authorization"), Some("Bearer managed"));
+    let decided = script.ask_without_body(request(&script, "GET")).expect("no body, no wait");
+    assert_eq!(header(&decided, "authorization"), Some("Bearer managed"));
     let limited = script.chat().to("GET", "/openai/v1/x");
-    let ruling = script.ask_without_body(limited).expect("no body, no wait");
-    assert_eq!((status(&ruling), reason(&ruling)), (400, "model_missing"));
+    let decided = script.ask_without_body(limited).expect("no body, no wait");
+    assert_eq!((status(&decided), reason(&decided)), (400, "model_missing"));
 }
 
 #[test]
@@ -106,8 +106,8 @@ fn what_no_body_can_mend_is_said_before_it_comes() {
         (v1(&script).with("content-length", "33554433"), "body_too_large"),
     ];
     for (request, wanted) in rows {
-        let ruling = script.ask(request).expect("a decision");
-        assert_eq!(reason(&ruling), wanted);
+        let decided = script.ask(request).expect("a decision");
+        assert_eq!(reason(&decided), wanted);
     }
 }
 
@@ -149,7 +149,7 @@ fn a_request_in_the_middle_of_its_body_goes_on_with_the_next_part() {
     script.answer_all();
     assert!(script.released().is_empty(), "not now");
     match part(&mut script, false, "") {
-        Progress::Ruled(ruling) => assert!(is_admitted(&ruling)),
+        Progress::Decided(decided) => assert!(is_admitted(&decided)),
         other @ (Progress::Free | Progress::Held) => panic!("{other:?}"),
     }
     assert!(matches!(part(&mut script, true, ""), Progress::Free));
@@ -162,9 +162,9 @@ fn a_body_may_pause_for_ten_seconds_and_take_a_minute() {
     let until = |script: &Script| script.wake_at().unwrap().duration_since(script.now).unwrap();
     assert!(until(&script) <= 10 * SECOND);
     script.pass(10 * SECOND);
-    let (_, ruling) = script.released().pop().expect("given up");
-    assert_eq!((status(&ruling), reason(&ruling)), (408, "body_late"));
-    assert_eq!(ruling.record.subject(), Some("alice"));
+    let (_, decided) = script.released().pop().expect("given up");
+    assert_eq!((status(&decided), reason(&decided)), (408, "body_late"));
+    assert_eq!(decided.record.subject(), Some("alice"));
 
     assert!(script.ask(v1(&script)).is_none());
     for _ in 0..6 {
@@ -173,8 +173,8 @@ fn a_body_may_pause_for_ten_seconds_and_take_a_minute() {
         assert!(matches!(part(&mut script, false, ""), Progress::Held));
     }
     script.pass(SECOND);
-    let (_, ruling) = script.released().pop().expect("given up");
-    assert_eq!(reason(&ruling), "body_late");
+    let (_, decided) = script.released().pop().expect("given up");
+    assert_eq!(reason(&decided), "body_late");
 }
 
 #[test]
@@ -220,6 +220,6 @@ fn too_many_unfinished_bodies_are_refused_as_our_fault() {
     for _ in 0..512 {
         assert!(script.ask(request.clone()).is_none());
     }
-    let ruling = script.ask(request).expect("no room");
-    assert_eq!((status(&ruling), reason(&ruling)), (503, "too_many_waiting"));
+    let decided = script.ask(request).expect("no room");
+    assert_eq!((status(&decided), reason(&decided)), (503, "too_many_waiting"));
 }

@@ -17,15 +17,15 @@ fn a_request_that_waits_is_decided_although_no_answer_comes() {
     script.calls();
     script.pass_to(script.now - HOUR);
     let mut waited = 0;
-    let ruling = loop {
-        if let Some(ruling) = script.drive(|_, _| None).pop() {
-            break ruling;
+    let decided = loop {
+        if let Some(decided) = script.drive(|_, _| None).pop() {
+            break decided;
         }
         script.pass(SECOND);
         waited += 1;
         assert!(waited <= 10, "it hangs");
     };
-    assert_eq!((status(&ruling), reason(&ruling)), (503, "keys_unavailable"));
+    assert_eq!((status(&decided), reason(&decided)), (503, "keys_unavailable"));
 }
 
 #[test]
@@ -79,15 +79,15 @@ fn an_unknown_key_after_the_clock_was_set_back_keeps_nobody_waiting() {
     script.pass(HOUR / 2);
     assert!(script.ask(script.chat_signed_by("k2")).is_none());
     script.pass_to(script.now - HOUR);
-    let mut rulings = Vec::new();
+    let mut decided = Vec::new();
     for _ in 0..=10 {
-        rulings.extend(script.drive(|script, fetch| Some(script.good_answer(fetch))));
-        if !rulings.is_empty() {
+        decided.extend(script.drive(|script, fetch| Some(script.good_answer(fetch))));
+        if !decided.is_empty() {
             break;
         }
         script.pass(SECOND);
     }
-    assert_eq!(reason(&rulings[0]), "key_unknown");
+    assert_eq!(reason(&decided[0]), "key_unknown");
 }
 
 #[test]
@@ -108,18 +108,18 @@ fn nothing_expired_is_sent_although_the_clock_goes_back_and_forth() {
             Fetch::Identity(_) => None,
         });
         for request in [other.clone(), own.clone()] {
-            let Some(ruling) = script.ask(request) else {
+            let Some(decided) = script.ask(request) else {
                 script.gate.forget(script.last_stream);
                 continue;
             };
-            if is_admitted(&ruling) {
-                assert_eq!(header(&ruling, "authorization"), Some("Bearer managed"));
+            if is_admitted(&decided) {
+                assert_eq!(header(&decided, "authorization"), Some("Bearer managed"));
                 assert!(script.now < expires - Duration::from_secs(59));
             }
         }
-        let ruling = script.ask(own.clone().to("GET", "/plain")).unwrap();
+        let decided = script.ask(own.clone().to("GET", "/plain")).unwrap();
         let leeway = Duration::from_mins(1);
-        assert_eq!(is_admitted(&ruling), script.now < own_end + leeway, "minute {minutes}");
+        assert_eq!(is_admitted(&decided), script.now < own_end + leeway, "minute {minutes}");
     }
     assert!(script.now > expires);
 }

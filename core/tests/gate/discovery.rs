@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use keyless_core::gate::Fetch;
 use keyless_core::http::{Answer, FetchError};
+use keyless_core::lease::InMemorySharedData;
 use serde_json::{Value, json};
 
 use crate::SECOND;
-use crate::scripted::{
-    IDENTITY, ISSUER, KEYS, Notes, Script, arrived, is_admitted, jwks, reason, status,
-};
+use crate::scripted::{IDENTITY, ISSUER, KEYS, Script, arrived, is_admitted, jwks, reason, status};
 
 const DOCUMENT: &str = "/.well-known/openid-configuration";
 
@@ -19,11 +18,11 @@ fn document() -> Value {
 
 /// A script with a request that waits for the keys alone.
 fn cold() -> Script {
-    cold_on(&Notes::new(false))
+    cold_on(&InMemorySharedData::new(false))
 }
 
 /// Likewise, on a thread that shares these notes with others.
-fn cold_on(notes: &Notes) -> Script {
+fn cold_on(notes: &InMemorySharedData) -> Script {
     let jwks = json!({"cluster": "idp", "discovery": true});
     let issuer = json!({"issuer": ISSUER, "audiences": ["openai-gateway"], "jwks": jwks});
     let mut script = Script::on(notes, json!({"issuers": [issuer]}));
@@ -85,9 +84,9 @@ fn the_document_is_asked_for_and_then_the_keys() {
 
 #[test]
 fn other_threads_wait_for_both_calls_however_slow() {
-    let notes = Notes::new(true);
-    let mut first = cold_on(&notes.of_thread(0));
-    let mut second = cold_on(&notes.of_thread(1));
+    let notes = InMemorySharedData::new(true);
+    let mut first = cold_on(&notes.of_holder(1));
+    let mut second = cold_on(&notes.of_holder(2));
     assert_eq!(paths(&mut first), [DOCUMENT]);
     assert!(paths(&mut second).is_empty());
     let mut both_pass = |first: &mut Script, time| {
@@ -159,8 +158,8 @@ fn a_document_that_stays_bad_is_our_fault() {
         Fetch::Identity(_) => None,
     };
     for _ in 0..=10 {
-        if let Some(ruling) = script.drive(garbage).pop() {
-            assert_eq!((status(&ruling), reason(&ruling)), (503, "keys_unavailable"));
+        if let Some(decided) = script.drive(garbage).pop() {
+            assert_eq!((status(&decided), reason(&decided)), (503, "keys_unavailable"));
             return;
         }
         script.pass(SECOND);
@@ -222,5 +221,5 @@ fn an_unknown_key_goes_through_both_calls_again() {
     assert_eq!(paths(&mut script), ["/discovered?v=2"]);
     script.answer(KEYS, &jwks(&["k1", "k2"]));
     let released = script.released();
-    assert!(released.len() == 3 && released.iter().all(|(_, ruling)| is_admitted(ruling)));
+    assert!(released.len() == 3 && released.iter().all(|(_, decided)| is_admitted(decided)));
 }

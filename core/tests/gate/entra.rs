@@ -1,6 +1,7 @@
 //! Entra's tenants: several issuers and key sets behind one entry.
 
 use keyless_core::gate::Fetch;
+use keyless_core::jwt::IssuerIndex;
 use serde_json::{Value, json};
 
 use crate::scripted::{
@@ -10,8 +11,8 @@ use crate::scripted::{
 const TENANTS: [&str; 2] =
     ["72f988bf-86f1-41af-91ab-2d7cd011db47", "11111111-2222-3333-4444-555555555555"];
 const STRANGER: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
-const HOME: Fetch = Fetch::Keys(0);
-const AWAY: Fetch = Fetch::Keys(1);
+const HOME: Fetch = Fetch::Keys(IssuerIndex(0));
+const AWAY: Fetch = Fetch::Keys(IssuerIndex(1));
 
 fn version_1(tenant: &str) -> String {
     format!("https://sts.windows.net/{tenant}/")
@@ -46,7 +47,7 @@ fn cold(changes: Value) -> Script {
     assert!(script.ask(request).is_none());
     for (fetch, call) in script.calls() {
         match fetch {
-            Fetch::Keys(at @ 0..=1) => {
+            Fetch::Keys(IssuerIndex(at @ 0..=1)) => {
                 let path = format!("/{}/discovery/v2.0/keys", TENANTS[at]);
                 let place = (call.authority.as_str(), call.path, call.cluster.as_str());
                 assert_eq!(place, ("login.microsoftonline.com", path, "entra"));
@@ -72,9 +73,9 @@ fn tokens_of_both_versions_of_each_tenant_pass() {
     let mut script = warm(json!({}));
     for tenant in TENANTS {
         for iss in [version_1(tenant), version_2(tenant)] {
-            let ruling = script.ask(token(&script, iss.clone(), json!({}))).unwrap();
-            assert!(is_admitted(&ruling), "{iss}");
-            assert_eq!(ruling.record.issuer.as_deref(), Some("entra"));
+            let decided = script.ask(token(&script, iss.clone(), json!({}))).unwrap();
+            assert!(is_admitted(&decided), "{iss}");
+            assert_eq!(decided.record.issuer.as_deref(), Some("entra"));
         }
     }
 }
@@ -84,8 +85,8 @@ fn each_tenants_key_is_good_for_its_own_tenant_alone() {
     let mut script = warm(json!({}));
     for (tenant, by) in [(TENANTS[0], "k2"), (TENANTS[1], "k1")] {
         let claims = script.claims(json!({"iss": version_2(tenant), "tid": tenant}));
-        let ruling = script.ask(Request::chat(&sign(Some("shared"), by, &claims))).unwrap();
-        assert_eq!(reason(&ruling), "signature_invalid");
+        let decided = script.ask(Request::chat(&sign(Some("shared"), by, &claims))).unwrap();
+        assert_eq!(reason(&decided), "signature_invalid");
     }
 }
 
@@ -94,8 +95,8 @@ fn one_tenants_outage_is_not_the_others() {
     let mut script = cold(json!({}));
     script.fail(HOME);
     script.answer(AWAY, &key_set(vec![jwk("shared", "k2")]));
-    let ruling = script.ask(token(&script, version_1(TENANTS[1]), json!({}))).unwrap();
-    assert!(is_admitted(&ruling));
+    let decided = script.ask(token(&script, version_1(TENANTS[1]), json!({}))).unwrap();
+    assert!(is_admitted(&decided));
     assert!(script.released().is_empty(), "the first still waits for its own");
 }
 
@@ -112,13 +113,13 @@ fn the_tenant_that_a_token_names_must_be_its_issuers() {
     ];
     for tenant in tenants {
         for iss in [version_1(TENANTS[0]), version_2(TENANTS[0])] {
-            let ruling = script.ask(token(&script, iss, json!({ "tid": tenant }))).unwrap();
-            assert_eq!((status(&ruling), reason(&ruling)), (401, "tenant_mismatch"), "{tenant}");
+            let decided = script.ask(token(&script, iss, json!({ "tid": tenant }))).unwrap();
+            assert_eq!((status(&decided), reason(&decided)), (401, "tenant_mismatch"), "{tenant}");
         }
     }
     let absent = script.claims(json!({"iss": version_2(TENANTS[0])}));
-    let ruling = script.ask(Request::chat(&sign(Some("shared"), "k1", &absent))).unwrap();
-    assert_eq!(reason(&ruling), "tenant_mismatch");
+    let decided = script.ask(Request::chat(&sign(Some("shared"), "k1", &absent))).unwrap();
+    assert_eq!(reason(&decided), "tenant_mismatch");
 }
 
 #[test]
@@ -136,8 +137,8 @@ fn a_tenant_that_is_not_listed_is_unknown() {
         format!("https://login.microsoftonline.com/{}/", TENANTS[0]),
     ];
     for iss in others {
-        let ruling = script.ask(token(&script, iss.clone(), json!({}))).unwrap();
-        assert_eq!((status(&ruling), reason(&ruling)), (401, "issuer_unknown"), "{iss}");
+        let decided = script.ask(token(&script, iss.clone(), json!({}))).unwrap();
+        assert_eq!((status(&decided), reason(&decided)), (401, "issuer_unknown"), "{iss}");
     }
 }
 
@@ -151,8 +152,8 @@ fn a_key_that_names_another_tenant_signs_for_none_of_ours() {
     for issuer in [version_2(STRANGER), version_2(TENANTS[1])] {
         let mut script = cold(json!({}));
         script.answer(HOME, &key_set(vec![named(issuer), jwk("other", "k3")]));
-        let (_, ruling) = script.released().pop().unwrap();
-        assert_eq!((status(&ruling), reason(&ruling)), (401, "key_unknown"));
+        let (_, decided) = script.released().pop().unwrap();
+        assert_eq!((status(&decided), reason(&decided)), (401, "key_unknown"));
     }
     for issuer in [version_2("{tenantid}"), version_1(TENANTS[0])] {
         let mut script = cold(json!({}));
@@ -177,10 +178,10 @@ fn only_listed_applications_may_call() {
     for (claims, may_call) in rows {
         let request = token(&script, home.clone(), claims.clone());
         for _ in 0..2 {
-            let ruling = script.ask(request.clone()).unwrap();
-            assert_eq!(is_admitted(&ruling), may_call, "{claims}");
+            let decided = script.ask(request.clone()).unwrap();
+            assert_eq!(is_admitted(&decided), may_call, "{claims}");
             if !may_call {
-                assert_eq!((status(&ruling), reason(&ruling)), (403, "client_forbidden"));
+                assert_eq!((status(&decided), reason(&decided)), (403, "client_forbidden"));
             }
         }
     }
@@ -203,16 +204,16 @@ fn a_grant_to_the_entry_holds_for_every_tenant_and_for_no_other_issuer() {
             "name": "chat", "match": {"methods": ["POST"], "path": "/{*any}"}, "allow": [{}]
         }]
     }));
-    script.answer(Fetch::Keys(2), &key_set(vec![jwk("k3", "k3")]));
+    script.answer(Fetch::Keys(IssuerIndex(2)), &key_set(vec![jwk("k3", "k3")]));
     for tenant in TENANTS {
         let request = token(&script, version_2(tenant), json!({}));
-        let ruling = script.ask(request.clone().to("GET", "/entra")).unwrap();
-        assert!(is_admitted(&ruling));
-        let ruling = script.ask(request.to("GET", "/partner")).unwrap();
-        assert_eq!((status(&ruling), reason(&ruling)), (403, "issuer_forbidden"));
+        let decided = script.ask(request.clone().to("GET", "/entra")).unwrap();
+        assert!(is_admitted(&decided));
+        let decided = script.ask(request.to("GET", "/partner")).unwrap();
+        assert_eq!((status(&decided), reason(&decided)), (403, "issuer_forbidden"));
     }
     let request = script.chat_by("k3", json!({ "iss": partner }));
     assert!(is_admitted(&script.ask(request.clone().to("GET", "/partner")).unwrap()));
-    let ruling = script.ask(request.to("GET", "/entra")).unwrap();
-    assert_eq!(reason(&ruling), "issuer_forbidden");
+    let decided = script.ask(request.to("GET", "/entra")).unwrap();
+    assert_eq!(reason(&decided), "issuer_forbidden");
 }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use keyless_core::gate::{Record, Ruling};
+use keyless_core::gate::{Decided, Record};
 use keyless_core::http::Answer;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -89,9 +89,9 @@ impl Remembering {
         match step {
             Step::Ask(at) => {
                 let request = at.get(requests());
-                let ruling = self.script.ask(request.clone());
+                let decided = self.script.ask(request.clone());
                 self.script.gate.forget(self.script.last_stream);
-                assert_eq!(summary(ruling.as_ref()), self.without_memory(request));
+                assert_eq!(summary(decided.as_ref()), self.without_memory(request));
             }
             Step::Pass(time) => self.script.pass(*time),
             Step::Publish(published) => self.published = *published,
@@ -107,7 +107,7 @@ impl Remembering {
         }
     }
 
-    /// The ruling of a gate that was told the same keys at the same time and nothing else.
+    /// The decided of a gate that was told the same keys at the same time and nothing else.
     fn without_memory(&self, request: &Request) -> Option<(bool, Record)> {
         let mut fresh = script();
         if let Some((published, at)) = self.held {
@@ -123,10 +123,10 @@ impl Remembering {
 }
 
 /// What there is to compare; whether a request waits for a key depends on when others did.
-fn summary(ruling: Option<&Ruling>) -> Option<(bool, Record)> {
+fn summary(decided: Option<&Decided>) -> Option<(bool, Record)> {
     let late = ["key_unknown", "keys_unavailable", "signature_invalid"];
-    let ruling = ruling.filter(|it| !late.contains(&reason(it)));
-    ruling.map(|ruling| (is_admitted(ruling), ruling.record.clone()))
+    let decided = decided.filter(|it| !late.contains(&reason(it)));
+    decided.map(|decided| (is_admitted(decided), decided.record.clone()))
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {

@@ -1,6 +1,7 @@
 //! What probes are told.
 
-use keyless_core::gate::{Ruling, Verdict};
+use keyless_core::gate::{Decided, Decision};
+use keyless_core::jwt::IssuerIndex;
 use serde_json::{Value, json};
 
 use crate::SECOND;
@@ -20,8 +21,8 @@ fn script(changes: Value) -> Script {
 }
 
 /// The status and the body of an answer that is the gateway's own.
-fn answer(ruling: &Ruling) -> (u16, Value) {
-    let Verdict::Answer(reply) = &ruling.verdict else { panic!("{ruling:?}") };
+fn answer(decided: &Decided) -> (u16, Value) {
+    let Decision::Respond(reply) = &decided.decision else { panic!("{decided:?}") };
     assert!(reply.headers.contains(&("content-type", "application/json".to_owned())));
     (reply.status, serde_json::from_str(&reply.body).unwrap())
 }
@@ -37,16 +38,16 @@ fn told(keys: bool, identity: bool) -> Value {
 fn a_probe_has_everything_fetched_and_is_told_by_name_what_is_there() {
     let mut script = script(json!({}));
     assert!(script.calls().is_empty(), "nobody has asked");
-    let ruling = script.ask(probe()).expect("an answer at once");
-    assert_eq!((answer(&ruling), reason(&ruling)), ((503, told(false, false)), "not_ready"));
-    assert_eq!((ruling.verdict.word(), is_admitted(&ruling)), ("refused", false));
+    let decided = script.ask(probe()).expect("an answer at once");
+    assert_eq!((answer(&decided), reason(&decided)), ((503, told(false, false)), "not_ready"));
+    assert_eq!((decided.decision.verdict(), is_admitted(&decided)), ("refused", false));
     assert_eq!(script.calls().len(), 2, "the probe woke the gate");
     script.answer(KEYS, &jwks(&["k1"]));
     assert_eq!(answer(&script.ask(probe()).unwrap()), (503, told(true, false)));
     script.answer(IDENTITY, &script.token_answer("m1", 86_400));
-    let ruling = script.ask(probe()).unwrap();
-    assert_eq!((answer(&ruling), reason(&ruling)), ((200, told(true, true)), "ready"));
-    assert_eq!((ruling.verdict.word(), is_admitted(&ruling)), ("admitted", false));
+    let decided = script.ask(probe()).unwrap();
+    assert_eq!((answer(&decided), reason(&decided)), ((200, told(true, true)), "ready"));
+    assert_eq!((decided.decision.verdict(), is_admitted(&decided)), ("admitted", false));
     assert!(is_admitted(&script.ask(script.chat().to("GET", "/plain")).unwrap()));
 }
 
@@ -76,7 +77,7 @@ fn an_entry_is_ready_when_all_its_tenants_are() {
     assert_eq!(script.calls().len(), 3);
     let issuers = |entra, idp| json!({"entra": entra, "idp.example.com": idp});
     for (at, entra, idp) in [(0, false, false), (2, false, true), (1, true, true)] {
-        script.answer(keyless_core::gate::Fetch::Keys(at), &jwks(&["k1"]));
+        script.answer(keyless_core::gate::Fetch::Keys(IssuerIndex(at)), &jwks(&["k1"]));
         let (_, body) = answer(&script.ask(probe()).unwrap());
         assert_eq!(body["issuers"], issuers(entra, idp), "{at}");
     }
@@ -87,6 +88,6 @@ fn an_answer_holds_no_secret() {
     let mut script = script(json!({}));
     script.ask(probe());
     script.answer_all();
-    let ruling = script.ask(probe()).unwrap();
-    assert!(!format!("{ruling:?}").contains("managed"));
+    let decided = script.ask(probe()).unwrap();
+    assert!(!format!("{decided:?}").contains("managed"));
 }

@@ -1,16 +1,17 @@
 //! Several identities, each from a source of its own kind.
 
-use keyless_core::gate::Fetch;
+use keyless_core::gate::{Decided, Decision, Fetch};
 use keyless_core::http::Answer;
+use keyless_core::identity::IdentityIndex;
 use serde_json::{Value, json};
 
 use crate::SECOND;
 use crate::scripted::{Script, arrived, header, is_admitted, reason, status};
 
 /// Their places: the configuration keeps them by name.
-const AZURE: Fetch = Fetch::Identity(0);
-const CONTAINER: Fetch = Fetch::Identity(1);
-const PARTNER: Fetch = Fetch::Identity(2);
+const AZURE: Fetch = Fetch::Identity(IdentityIndex(0));
+const CONTAINER: Fetch = Fetch::Identity(IdentityIndex(1));
+const PARTNER: Fetch = Fetch::Identity(IdentityIndex(2));
 
 /// A route for each identity, and `/plain` with none. The environment lacks `IDENTITY_ENDPOINT`.
 fn script() -> Script {
@@ -63,8 +64,8 @@ fn each_route_sends_the_token_of_its_own_identity() {
     assert!(script.ask(script.chat().to("GET", "/plain")).is_none());
     drive(&mut script, &[(AZURE, "a"), (PARTNER, "p")]);
     let sent = |script: &mut Script, path: &str| {
-        let ruling = script.ask(script.chat().to("GET", path)).unwrap();
-        header(&ruling, "authorization").map(str::to_owned)
+        let decided = script.ask(script.chat().to("GET", path)).unwrap();
+        header(&decided, "authorization").map(str::to_owned)
     };
     assert_eq!(sent(&mut script, "/azure").as_deref(), Some("Bearer a"));
     assert_eq!(sent(&mut script, "/partner").as_deref(), Some("Bearer p"));
@@ -124,14 +125,14 @@ fn an_identity_whose_variable_is_not_set_sends_nothing_and_is_our_fault() {
 }
 
 #[test]
-fn a_refused_token_is_asked_for_anew_once_a_minute_at_most_and_the_operator_told_as_often() {
+fn a_rejected_token_is_refreshed_once_a_minute_at_most_and_the_operator_told_as_often() {
     let mut script = script();
     assert!(script.ask(script.chat().to("GET", "/plain")).is_none());
     drive(&mut script, &[(AZURE, "a"), (PARTNER, "p")]);
     let mut asked = 0;
     for second in 0..150 {
         let said = br#"{"error":{"code":"401","message":"The audience is incorrect."}}"#;
-        let refusal = script.gate.rejected("azure", said, script.now).unwrap();
+        let refusal = script.gate.rejected_upstream(IdentityIndex(0), said, script.now).unwrap();
         assert_eq!(refusal.identity, "azure");
         assert_eq!(refusal.explanation.as_deref(), Some("The audience is incorrect."));
         assert_eq!(refusal.is_news, second % 60 == 0, "{second}");
@@ -149,25 +150,32 @@ fn a_refused_token_is_asked_for_anew_once_a_minute_at_most_and_the_operator_told
 #[test]
 fn a_401_is_about_the_identity_only_where_one_is_sent() {
     let mut script = script();
-    let rejection = script.gate.rejection("azure", "ok").unwrap();
-    assert_eq!((rejection.reply.status, rejection.reason), (502, "identity_rejected"));
-    for route in ["plain", "nowhere"] {
-        assert!(script.gate.rejection(route, "ok").is_none(), "{route}");
-        assert!(script.gate.rejected(route, b"", script.now).is_none(), "{route}");
-    }
-    assert!(script.gate.rejection("azure", "preflight").is_none(), "it carried none");
+    assert!(script.ask(script.chat().to("GET", "/plain")).is_none());
+    drive(&mut script, &[(AZURE, "a"), (PARTNER, "p")]);
+    let carried = |decided: Decided| match decided.decision {
+        Decision::Forward(forward) => forward.identity,
+        other @ (Decision::Deny(_) | Decision::Respond(_) | Decision::Wait(_)) => {
+            panic!("{other:?}")
+        }
+    };
+    let azure_chat = script.chat().to("GET", "/azure");
+    assert_eq!(carried(script.ask(azure_chat).unwrap()), Some(IdentityIndex(0)));
+    let plain = script.chat().to("GET", "/plain");
+    assert_eq!(carried(script.ask(plain).unwrap()), None);
+    let nobody = IdentityIndex(99);
+    assert!(script.gate.rejected_upstream(nobody, b"", script.now).is_none());
 }
 
 #[test]
-fn a_refused_token_is_not_asked_for_anew_while_its_source_is_in_trouble() {
+fn a_rejected_token_is_not_refreshed_while_its_source_fails() {
     let mut script = script();
     assert!(script.ask(script.chat().to("GET", "/plain")).is_none());
     drive(&mut script, &[(AZURE, "a"), (PARTNER, "p")]);
-    script.gate.rejected("azure", b"", script.now).unwrap();
+    script.gate.rejected_upstream(IdentityIndex(0), b"", script.now).unwrap();
     assert_eq!(script.calls().len(), 1);
     _ = script.answer_with(AZURE, &arrived(410, b""));
     for _ in 0..69 {
-        script.gate.rejected("azure", b"", script.now).unwrap();
+        script.gate.rejected_upstream(IdentityIndex(0), b"", script.now).unwrap();
         assert!(script.calls().is_empty(), "410 means 70 s");
         script.pass(SECOND);
     }

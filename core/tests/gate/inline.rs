@@ -33,8 +33,8 @@ fn no_call_is_ever_made_for_inline_keys() {
 fn a_key_that_is_not_inline_is_unknown_at_once() {
     let mut script = script();
     for _ in 0..3 {
-        let ruling = script.ask(script.chat_signed_by("k2")).unwrap();
-        assert_eq!((status(&ruling), reason(&ruling)), (401, "key_unknown"));
+        let decided = script.ask(script.chat_signed_by("k2")).unwrap();
+        assert_eq!((status(&decided), reason(&decided)), (401, "key_unknown"));
         script.pass(Duration::from_hours(1));
     }
     assert!(script.calls().iter().all(|(fetch, _)| *fetch == IDENTITY));
@@ -45,6 +45,6 @@ fn an_answer_that_nobody_asked_for_changes_no_inline_keys() {
     let mut script = script();
     let answer = crate::scripted::arrived(200, &crate::scripted::jwks(&["k2"]));
     assert_eq!(script.gate.answered(crate::scripted::KEYS, &answer, script.now), None);
-    let ruling = script.ask(script.chat_signed_by("k2")).unwrap();
-    assert_eq!(reason(&ruling), "key_unknown");
+    let decided = script.ask(script.chat_signed_by("k2")).unwrap();
+    assert_eq!(reason(&decided), "key_unknown");
 }

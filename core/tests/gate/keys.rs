@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use keyless_core::gate::{Fetch, Verdict};
+use keyless_core::gate::{Decision, Fetch};
 use keyless_core::http::Answer;
+use keyless_core::jwt::IssuerIndex;
 use serde_json::json;
 
 use crate::scripted::{
@@ -23,7 +24,7 @@ fn an_unknown_key_is_fetched_once_and_the_new_token_passes() {
     script.answer(KEYS, &jwks(&["k2"]));
     let released = script.released();
     assert_eq!(released.len(), 5);
-    assert!(released.iter().all(|(_, ruling)| matches!(ruling.verdict, Verdict::Forward(_))));
+    assert!(released.iter().all(|(_, decided)| matches!(decided.decision, Decision::Forward(_))));
     let old = script.ask(script.chat()).unwrap();
     assert_eq!(reason(&old), "key_unknown", "a key that left the set is accepted no longer");
 }
@@ -40,7 +41,7 @@ fn a_new_key_that_no_token_names_is_fetched_once_and_the_new_token_passes() {
     script.answer(KEYS, &jwks(&["k1", "k2"]));
     let released = script.released();
     assert_eq!(released.len(), 5);
-    assert!(released.iter().all(|(_, ruling)| matches!(ruling.verdict, Verdict::Forward(_))));
+    assert!(released.iter().all(|(_, decided)| matches!(decided.decision, Decision::Forward(_))));
 }
 
 #[test]
@@ -51,8 +52,8 @@ fn a_forged_token_without_a_key_name_causes_one_fetch_an_interval() {
     assert!(script.ask(forged.clone()).is_none());
     assert_eq!(script.calls().len(), 1);
     script.answer(KEYS, &jwks(&["k1"]));
-    let (_, ruling) = script.released().pop().expect("a decision");
-    assert_eq!((status(&ruling), reason(&ruling)), (401, "signature_invalid"));
+    let (_, decided) = script.released().pop().expect("a decision");
+    assert_eq!((status(&decided), reason(&decided)), (401, "signature_invalid"));
     script.pass(SECOND);
     let again = script.ask(forged).expect("a decision at once");
     assert_eq!(reason(&again), "signature_invalid");
@@ -72,8 +73,8 @@ fn forged_key_names_cause_one_fetch_an_interval() {
             script.answer(fetch, &jwks(&["k1"]));
             fetches += 1;
         }
-        for (_, ruling) in script.released() {
-            assert_eq!((status(&ruling), reason(&ruling)), (401, "key_unknown"));
+        for (_, decided) in script.released() {
+            assert_eq!((status(&decided), reason(&decided)), (401, "key_unknown"));
         }
         script.pass(SECOND);
     }
@@ -89,10 +90,10 @@ fn an_unknown_key_while_the_issuer_is_down_is_our_fault() {
         script.fail_all();
         script.pass(SECOND);
     }
-    let (_, ruling) = script.released().pop().expect("a decision");
-    assert_eq!((status(&ruling), reason(&ruling)), (503, "keys_unavailable"));
+    let (_, decided) = script.released().pop().expect("a decision");
+    assert_eq!((status(&decided), reason(&decided)), (503, "keys_unavailable"));
     let known = script.ask(script.chat()).unwrap();
-    assert!(matches!(known.verdict, Verdict::Forward(_)), "the last good keys serve on");
+    assert!(matches!(known.decision, Decision::Forward(_)), "the last good keys serve on");
 }
 
 #[test]
@@ -108,16 +109,16 @@ fn the_last_good_keys_serve_until_their_greatest_age() {
             }
         }
         script.pass(Duration::from_mins(5));
-        let ruling = script.ask(request.clone()).unwrap();
-        assert!(matches!(ruling.verdict, Verdict::Forward(_)));
+        let decided = script.ask(request.clone()).unwrap();
+        assert!(matches!(decided.decision, Decision::Forward(_)));
     }
     script.pass(Duration::from_hours(2));
     let refused = script.ask(script.chat());
     let refused = refused.or_else(|| {
         script.fail_all();
-        script.released().pop().map(|(_, ruling)| ruling)
+        script.released().pop().map(|(_, decided)| decided)
     });
-    assert!(refused.is_none_or(|ruling| reason(&ruling) == "keys_unavailable"));
+    assert!(refused.is_none_or(|decided| reason(&decided) == "keys_unavailable"));
 }
 
 #[test]
@@ -125,17 +126,17 @@ fn keys_that_cannot_be_had_are_our_fault_and_bounded_in_time() {
     let mut script = Script::new();
     assert!(script.ask(script.chat()).is_none());
     let mut waited = Duration::ZERO;
-    let ruling = loop {
+    let decided = loop {
         script.fail_all();
-        if let Some((_, ruling)) = script.released().pop() {
-            break ruling;
+        if let Some((_, decided)) = script.released().pop() {
+            break decided;
         }
         script.pass(SECOND);
         waited += SECOND;
     };
     assert!(waited <= Duration::from_secs(10), "{waited:?}");
-    assert_eq!((status(&ruling), reason(&ruling)), (503, "keys_unavailable"));
-    let Verdict::Deny(reply) = &ruling.verdict else { panic!("admitted") };
+    assert_eq!((status(&decided), reason(&decided)), (503, "keys_unavailable"));
+    let Decision::Deny(reply) = &decided.decision else { panic!("admitted") };
     assert!(reply.headers.iter().any(|(name, _)| *name == "retry-after"));
 }
 
@@ -146,16 +147,16 @@ fn issuers_are_independent_and_a_key_is_good_for_its_own_issuer_alone() {
     let calls = script.calls();
     assert_eq!(calls.len(), 3, "two key sets and one identity");
     script.answer(KEYS, &jwks(&["k1"]));
-    script.answer(Fetch::Keys(1), &jwks(&["k2"]));
+    script.answer(Fetch::Keys(IssuerIndex(1)), &jwks(&["k2"]));
     script.answer(IDENTITY, &script.token_answer("m1", 86_400));
     assert_eq!(script.released().len(), 1);
     let partner = json!({"iss": "https://partner.example/"});
     let good = script.ask(script.chat_by("k2", partner.clone())).unwrap();
-    assert!(matches!(good.verdict, Verdict::Forward(_)));
+    assert!(matches!(good.decision, Decision::Forward(_)));
     let crossed = script.ask(script.chat_by("k1", partner)).unwrap();
     assert_eq!(reason(&crossed), "key_unknown");
     let crossed = script.ask(script.chat_by("k2", json!({"iss": ISSUER})));
-    assert!(crossed.is_none_or(|ruling| reason(&ruling) == "key_unknown"));
+    assert!(crossed.is_none_or(|decided| reason(&decided) == "key_unknown"));
 }
 
 #[test]
@@ -175,6 +176,6 @@ fn keys_that_were_asked_for_before_a_request_came_do_not_settle_it() {
     script.pass(SECOND);
     assert_eq!(script.calls().len(), 1);
     script.answer(KEYS, &jwks(&["k1", "k2"]));
-    let (_, ruling) = script.released().pop().expect("a decision");
-    assert!(is_admitted(&ruling));
+    let (_, decided) = script.released().pop().expect("a decision");
+    assert!(is_admitted(&decided));
 }

@@ -29,7 +29,7 @@ mod sharing;
 
 use std::time::Duration;
 
-use keyless_core::gate::{Ruling, Verdict};
+use keyless_core::gate::{Decided, Decision, Progress};
 use keyless_core::http::{Answer, FetchError};
 use keyless_core::secret::Secret;
 use scripted::{IDENTITY, KEYS, Script, arrived, header, jwks, reason, status};
@@ -64,8 +64,8 @@ fn a_cold_start_makes_ten_requests_wait_for_two_fetches_and_admits_them_all() {
     script.answer(IDENTITY, &script.token_answer("m1", 86_400));
     let released = script.released();
     assert_eq!(released.len(), 10);
-    for (_, ruling) in &released {
-        assert_eq!(header(ruling, "authorization"), Some("Bearer m1"));
+    for (_, decided) in &released {
+        assert_eq!(header(decided, "authorization"), Some("Bearer m1"));
     }
     assert!(script.calls().is_empty(), "and no more");
 }
@@ -80,13 +80,13 @@ fn nothing_is_fetched_before_the_first_request() {
 #[test]
 fn a_warm_gate_decides_at_once() {
     let mut script = warm();
-    let ruling = script.ask(script.chat()).expect("a decision");
-    assert_eq!(header(&ruling, "authorization"), Some("Bearer managed"));
-    assert_eq!(ruling.record.reason, "ok");
-    assert_eq!(ruling.record.route.as_deref(), Some("chat"));
-    assert_eq!(ruling.record.issuer.as_deref(), Some("idp.example.com"));
-    assert_eq!(ruling.record.subject(), Some("alice"));
-    assert_eq!(ruling.record.deployment.as_deref(), Some("gpt-4o"));
+    let decided = script.ask(script.chat()).expect("a decision");
+    assert_eq!(header(&decided, "authorization"), Some("Bearer managed"));
+    assert_eq!(decided.record.reason, "ok");
+    assert_eq!(decided.record.route.as_deref(), Some("chat"));
+    assert_eq!(decided.record.issuer.as_deref(), Some("idp.example.com"));
+    assert_eq!(decided.record.subject(), Some("alice"));
+    assert_eq!(decided.record.deployment.as_deref(), Some("gpt-4o"));
 }
 
 #[test]
@@ -102,8 +102,8 @@ fn a_caller_at_fault_is_told_so_while_everything_is_down() {
         (script.chat().to("POST", "/openai//x"), "path_refused"),
     ];
     for (request, code) in cases {
-        let ruling = script.ask(request).expect("a decision");
-        assert_eq!(reason(&ruling), code);
+        let decided = script.ask(request).expect("a decision");
+        assert_eq!(reason(&decided), code);
     }
 }
 
@@ -119,8 +119,8 @@ fn an_identity_token_that_cannot_be_had_is_our_fault_too() {
         for (fetch, _) in script.calls() {
             _ = script.answer_with(fetch, &Answer::Unsent);
         }
-        if let Some((_, ruling)) = script.released().pop() {
-            assert_eq!((status(&ruling), reason(&ruling)), (503, "identity_unavailable"));
+        if let Some((_, decided)) = script.released().pop() {
+            assert_eq!((status(&decided), reason(&decided)), (503, "identity_unavailable"));
             return;
         }
     }
@@ -156,7 +156,7 @@ fn service_comes_back_by_itself() {
     assert!(wait <= Duration::from_secs(30), "{wait:?}");
     script.pass(wait);
     script.answer_all();
-    assert!(matches!(script.ask(script.chat()).unwrap().verdict, Verdict::Forward(_)));
+    assert!(matches!(script.ask(script.chat()).unwrap().decision, Decision::Forward(_)));
 }
 
 #[test]
@@ -181,8 +181,8 @@ fn a_full_waiting_list_refuses_instead_of_growing() {
         refused += u32::from(script.ask(request.clone()).is_some());
     }
     assert_eq!(refused, 1100 - 1024);
-    let ruling = script.ask(script.chat()).unwrap();
-    assert_eq!((status(&ruling), reason(&ruling)), (503, "keys_unavailable"));
+    let decided = script.ask(script.chat()).unwrap();
+    assert_eq!((status(&decided), reason(&decided)), (503, "keys_unavailable"));
 }
 
 #[test]
@@ -197,12 +197,28 @@ fn a_crowd_is_released_little_by_little_and_in_the_order_of_its_coming() {
     while streams.len() < 1000 {
         let released = script.released();
         assert!((1..=32).contains(&released.len()), "{} of {}", released.len(), streams.len());
-        assert!(released.iter().all(|(_, ruling)| scripted::is_admitted(ruling)));
+        assert!(released.iter().all(|(_, decided)| scripted::is_admitted(decided)));
         streams.extend(released.into_iter().map(|(stream, _)| stream));
         let is_over = streams.len() == 1000;
         assert_eq!(script.wake_at().unwrap() <= script.now, !is_over, "after {}", streams.len());
     }
     assert!(streams.is_sorted());
+}
+
+#[test]
+fn a_part_of_its_body_does_not_cost_a_waiting_request_its_place() {
+    let mut script = Script::new();
+    let request = script.chat();
+    for _ in 0..100 {
+        assert!(script.ask(request.clone()).is_none());
+    }
+    let nothing_to_read = || panic!("the path names the deployment");
+    let progress = script.gate.body(1, true, nothing_to_read, script.now);
+    assert!(matches!(progress, Progress::Held), "{progress:?}");
+    script.answer_all();
+    let released: Vec<_> = (0..4).flat_map(|_| script.released()).collect();
+    let streams: Vec<_> = released.into_iter().map(|(stream, _)| stream).collect();
+    assert_eq!(streams, (1..=100).collect::<Vec<_>>());
 }
 
 #[test]
@@ -213,17 +229,17 @@ fn an_identity_token_is_replaced_before_its_end_and_never_sent_after_it() {
     let due = script.calls();
     assert!(due.iter().any(|(fetch, _)| *fetch == IDENTITY), "half of its life is over");
     script.fail(IDENTITY);
-    let ruling = script.ask(script.chat()).unwrap();
-    assert_eq!(header(&ruling, "authorization"), Some("Bearer managed"), "the old one serves");
+    let decided = script.ask(script.chat()).unwrap();
+    assert_eq!(header(&decided, "authorization"), Some("Bearer managed"), "the old one serves");
 
     script.pass_to(start + Duration::from_secs(86_339));
     script.settle_keys();
-    let ruling = script.ask(script.chat()).unwrap();
-    assert_eq!(header(&ruling, "authorization"), Some("Bearer managed"));
+    let decided = script.ask(script.chat()).unwrap();
+    assert_eq!(header(&decided, "authorization"), Some("Bearer managed"));
     script.pass_to(start + Duration::from_mins(1439));
-    let ruling = script.ask(script.chat()).expect("the next try is too far away to wait for");
+    let decided = script.ask(script.chat()).expect("the next try is too far away to wait for");
     let unavailable = (503, "identity_unavailable");
-    assert_eq!((status(&ruling), reason(&ruling)), unavailable, "a minute before its end");
+    assert_eq!((status(&decided), reason(&decided)), unavailable, "a minute before its end");
 }
 
 #[test]
@@ -237,8 +253,8 @@ fn a_token_that_expires_while_its_request_waits_is_refused() {
     }
     script.pass(SECOND);
     script.answer_all();
-    let (_, ruling) = script.released().pop().unwrap();
-    assert_eq!(reason(&ruling), "token_expired");
+    let (_, decided) = script.released().pop().unwrap();
+    assert_eq!(reason(&decided), "token_expired");
 }
 
 #[test]
@@ -296,18 +312,18 @@ fn what_the_caller_may_not_set_is_removed_on_every_route() {
             .with("accept", "*/*")
     };
     let target = "/openai/deployments/gpt-4o/chat/completions?api-version=1&api-key=k";
-    let ruling = script.ask(hostile(script.chat().to("POST", target))).unwrap();
-    let Verdict::Forward(forward) = &ruling.verdict else { panic!("refused") };
+    let decided = script.ask(hostile(script.chat().to("POST", target))).unwrap();
+    let Decision::Forward(forward) = &decided.decision else { panic!("refused") };
     let removed: Vec<_> =
         forward.remove.iter().map(keyless_core::config::HeaderName::as_str).collect();
     assert_eq!(removed, ["api-key", "ocp-apim-subscription-key"]);
-    assert_eq!(header(&ruling, "x-caller-id"), Some("alice-id"), "set in place of the caller's");
+    assert_eq!(header(&decided, "x-caller-id"), Some("alice-id"), "set in place of the caller's");
     let target = forward.target.as_deref();
     assert_eq!(target, Some(&b"/openai/deployments/gpt-4o/chat/completions?api-version=1"[..]));
 
     for path in ["/healthz", "/plain"] {
-        let ruling = script.ask(hostile(script.chat().to("GET", path))).unwrap();
-        let Verdict::Forward(forward) = &ruling.verdict else { panic!("refused") };
+        let decided = script.ask(hostile(script.chat().to("GET", path))).unwrap();
+        let Decision::Forward(forward) = &decided.decision else { panic!("refused") };
         let removed: Vec<_> =
             forward.remove.iter().map(keyless_core::config::HeaderName::as_str).collect();
         let all = ["api-key", "authorization", "ocp-apim-subscription-key", "x-caller-id"];
@@ -319,19 +335,19 @@ fn what_the_caller_may_not_set_is_removed_on_every_route() {
 #[test]
 fn a_public_route_needs_no_token_and_no_keys() {
     let mut script = Script::new();
-    let ruling = script.ask(script.chat().without("authorization").to("GET", "/healthz")).unwrap();
-    assert_eq!(ruling.record.reason, "public");
-    assert!(matches!(ruling.verdict, Verdict::Forward(_)));
+    let decided = script.ask(script.chat().without("authorization").to("GET", "/healthz")).unwrap();
+    assert_eq!(decided.record.reason, "public");
+    assert!(matches!(decided.decision, Decision::Forward(_)));
 }
 
 #[test]
 fn a_missing_claim_leaves_the_header_absent_not_the_callers() {
     let mut script = warm();
     let request = script.chat_with(json!({"oid": null})).with("x-caller-id", "root");
-    let ruling = script.ask(request).unwrap();
-    let Verdict::Forward(forward) = &ruling.verdict else { panic!("refused") };
+    let decided = script.ask(request).unwrap();
+    let Decision::Forward(forward) = &decided.decision else { panic!("refused") };
     assert!(forward.remove.iter().any(|name| name.as_str() == "x-caller-id"));
-    assert_eq!(header(&ruling, "x-caller-id"), None);
+    assert_eq!(header(&decided, "x-caller-id"), None);
 }
 
 #[test]
@@ -340,8 +356,8 @@ fn bytes_of_any_kind_are_no_more_than_a_refusal() {
     let bytes: &[u8] = b"\xff\xfe\x80";
     for name in ["authorization", ":path", ":method", ":authority", "x-caller-id"] {
         let request = script.chat().without(name).with_bytes(name, bytes);
-        let ruling = script.ask(request);
-        assert!(ruling.is_some(), "{name}");
+        let decided = script.ask(request);
+        assert!(decided.is_some(), "{name}");
     }
     assert!(script.ask(scripted::Request::empty()).is_some());
 }
@@ -351,10 +367,10 @@ fn no_ruling_shows_a_token_in_its_debug_output() {
     let mut script = warm();
     let request = script.chat();
     let token = request.token();
-    let rulings: Vec<Ruling> = [request, script.chat_with(json!({"scp": ""}))]
+    let decided: Vec<Decided> = [request, script.chat_with(json!({"scp": ""}))]
         .into_iter()
         .map(|request| script.ask(request).unwrap())
         .collect();
-    let shown = format!("{rulings:?} {:?}", script.gate);
+    let shown = format!("{decided:?} {:?}", script.gate);
     assert!(!shown.contains(&token) && !shown.contains("managed") && !shown.contains("alice"));
 }

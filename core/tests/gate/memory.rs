@@ -14,8 +14,8 @@ use crate::warm;
 /// Asks and tells whether the request was admitted, and what it cost in verifications.
 fn ask(script: &mut Script, request: &Request) -> (bool, usize) {
     let before = script.verifications();
-    let ruling = script.ask(request.clone()).expect("a decision");
-    (is_admitted(&ruling), script.verifications() - before)
+    let decided = script.ask(request.clone()).expect("a decision");
+    (is_admitted(&decided), script.verifications() - before)
 }
 
 /// Has the keys that are due after an hour arrive.
@@ -64,8 +64,8 @@ fn a_remembered_token_is_good_until_its_end_and_the_leeway() {
     assert_eq!(ask(&mut script, &request), (true, 0));
     script.pass(Duration::from_secs(1));
     for _ in 0..2 {
-        let ruling = script.ask(request.clone()).unwrap();
-        assert_eq!((status(&ruling), reason(&ruling)), (401, "token_expired"));
+        let decided = script.ask(request.clone()).unwrap();
+        assert_eq!((status(&decided), reason(&decided)), (401, "token_expired"));
     }
 }
 
@@ -75,8 +75,8 @@ fn a_remembered_token_is_not_good_before_its_beginning() {
     let request = script.chat_with(json!({"nbf": script.unix(), "iat": script.unix()}));
     assert_eq!(ask(&mut script, &request), (true, 1));
     script.pass_to(script.now - Duration::from_secs(61));
-    let ruling = script.ask(request.clone()).unwrap();
-    assert_eq!(reason(&ruling), "token_not_yet_valid", "the clock was set back");
+    let decided = script.ask(request.clone()).unwrap();
+    assert_eq!(reason(&decided), "token_not_yet_valid", "the clock was set back");
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn a_remembered_token_dies_with_its_key() {
     assert_eq!(ask(&mut script, &request), (true, 0));
     renew(&mut script, &jwks(&["k2"]));
     for _ in 0..2 {
-        let ruling = script.ask(request.clone()).unwrap();
-        assert_eq!((status(&ruling), reason(&ruling)), (401, "key_unknown"));
+        let decided = script.ask(request.clone()).unwrap();
+        assert_eq!((status(&decided), reason(&decided)), (401, "key_unknown"));
     }
     renew(&mut script, &jwks(&["k1"]));
     assert_eq!(ask(&mut script, &request), (true, 1), "what died is verified like any other");
@@ -102,8 +102,8 @@ fn a_remembered_token_dies_when_its_name_means_another_key() {
     let mut script = warm();
     let request = script.chat();
     renew(&mut script, &key_set(vec![jwk("k1", "k2"), jwk("k2", "k2")]));
-    let ruling = script.ask(request).unwrap();
-    assert_eq!((status(&ruling), reason(&ruling)), (401, "signature_invalid"));
+    let decided = script.ask(request).unwrap();
+    assert_eq!((status(&decided), reason(&decided)), (401, "signature_invalid"));
 }
 
 #[test]
@@ -159,10 +159,10 @@ fn what_a_bearer_may_do_is_asked_anew_each_time() {
     let mut script = warm();
     let request = script.chat();
     assert_eq!(ask(&mut script, &request.clone().to("GET", "/plain")), (true, 0));
-    let ruling = script.ask(request.clone().to("GET", "/admin")).unwrap();
-    assert_eq!((status(&ruling), reason(&ruling)), (403, "scope_missing"));
-    let ruling = script.ask(request.clone().to("GET", "/nowhere")).unwrap();
-    assert_eq!(reason(&ruling), "route_unknown");
+    let decided = script.ask(request.clone().to("GET", "/admin")).unwrap();
+    assert_eq!((status(&decided), reason(&decided)), (403, "scope_missing"));
+    let decided = script.ask(request.clone().to("GET", "/nowhere")).unwrap();
+    assert_eq!(reason(&decided), "route_unknown");
     assert_eq!(ask(&mut script, &request), (true, 0));
     assert_eq!(script.verifications(), 1);
 }
@@ -185,8 +185,8 @@ fn a_token_that_differs_in_one_character_is_another() {
         forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
         let forged = Request::chat(std::str::from_utf8(&forged).unwrap());
         for _ in 0..2 {
-            let ruling = script.ask(forged.clone()).unwrap();
-            assert!(!is_admitted(&ruling), "changed at {at}");
+            let decided = script.ask(forged.clone()).unwrap();
+            assert!(!is_admitted(&decided), "changed at {at}");
         }
     }
     let headers = token.split_once('.').unwrap().1;

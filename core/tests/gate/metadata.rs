@@ -1,6 +1,6 @@
 //! What clients are told that look for the issuer (RFC 9728).
 
-use keyless_core::gate::{Ruling, Verdict};
+use keyless_core::gate::{Decided, Decision};
 use serde_json::{Value, json};
 
 use crate::scripted::{Request, Script, reason, status};
@@ -15,8 +15,8 @@ fn get(path: &str) -> Request {
     Request::empty().with(":method", "GET").with(":path", path)
 }
 
-fn challenge(ruling: &Ruling) -> Option<&str> {
-    let Verdict::Deny(reply) = &ruling.verdict else { panic!("{ruling:?}") };
+fn challenge(decided: &Decided) -> Option<&str> {
+    let Decision::Deny(reply) = &decided.decision else { panic!("{decided:?}") };
     let mut values = reply.headers.iter().filter(|(name, _)| *name == "www-authenticate");
     values.next().map(|(_, value)| value.as_str())
 }
@@ -25,9 +25,9 @@ fn challenge(ruling: &Ruling) -> Option<&str> {
 fn the_metadata_are_for_anybody_and_need_nothing() {
     let mut script = described();
     for request in [get(PATH), get(&format!("{PATH}?x")).with("authorization", "Bearer x")] {
-        let ruling = script.ask(request).expect("nothing to wait for");
-        assert_eq!((reason(&ruling), ruling.verdict.word()), ("metadata", "admitted"));
-        let Verdict::Answer(reply) = &ruling.verdict else { panic!("{ruling:?}") };
+        let decided = script.ask(request).expect("nothing to wait for");
+        assert_eq!((reason(&decided), decided.decision.verdict()), ("metadata", "admitted"));
+        let Decision::Respond(reply) = &decided.decision else { panic!("{decided:?}") };
         let body: Value = serde_json::from_str(&reply.body).unwrap();
         assert_eq!((reply.status, &body["resource"]), (200, &json!("https://gateway.example.com")));
         assert_eq!(body["authorization_servers"], json!(["https://idp.example.com/"]));
@@ -46,13 +46,13 @@ fn nothing_but_a_get_of_exactly_that_path_is_answered() {
         get(&PATH.to_uppercase()),
     ];
     for request in requests {
-        let ruling = script.ask(request).unwrap();
-        assert_eq!(reason(&ruling), "route_unknown");
+        let decided = script.ask(request).unwrap();
+        assert_eq!(reason(&decided), "route_unknown");
     }
-    let ruling = script.ask(get(&format!("/{PATH}"))).unwrap();
-    assert_eq!(reason(&ruling), "path_refused");
-    let ruling = Script::new().ask(get(PATH)).unwrap();
-    assert_eq!(reason(&ruling), "route_unknown", "unless it is configured");
+    let decided = script.ask(get(&format!("/{PATH}"))).unwrap();
+    assert_eq!(reason(&decided), "path_refused");
+    let decided = Script::new().ask(get(PATH)).unwrap();
+    assert_eq!(reason(&decided), "route_unknown", "unless it is configured");
 }
 
 #[test]
@@ -65,15 +65,15 @@ fn every_challenge_names_the_metadata() {
         (script.chat().with("authorization", "Bearer x"), 400),
     ];
     for (request, wanted) in rows {
-        let ruling = script.ask(request).unwrap();
-        assert_eq!(status(&ruling), wanted);
-        assert!(challenge(&ruling).unwrap().ends_with(&format!(", {url}")), "{ruling:?}");
+        let decided = script.ask(request).unwrap();
+        assert_eq!(status(&decided), wanted);
+        assert!(challenge(&decided).unwrap().ends_with(&format!(", {url}")), "{decided:?}");
     }
-    let ruling = script.ask(script.chat().to("GET", "/nowhere")).unwrap();
-    assert_eq!(challenge(&ruling), None);
+    let decided = script.ask(script.chat().to("GET", "/nowhere")).unwrap();
+    assert_eq!(challenge(&decided), None);
     assert!(script.ask(script.chat_with(json!({"scp": "x"}))).is_none());
     script.answer_all();
-    let (_, ruling) = script.released().pop().unwrap();
-    assert_eq!(status(&ruling), 403);
-    assert!(challenge(&ruling).unwrap().ends_with(&format!("scope=\"openai.chat\", {url}")));
+    let (_, decided) = script.released().pop().unwrap();
+    assert_eq!(status(&decided), 403);
+    assert!(challenge(&decided).unwrap().ends_with(&format!("scope=\"openai.chat\", {url}")));
 }

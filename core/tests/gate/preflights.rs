@@ -1,6 +1,6 @@
 //! Browsers that ask whether they may come.
 
-use keyless_core::gate::Verdict;
+use keyless_core::gate::Decision;
 use serde_json::json;
 
 use crate::scripted::{Request, Script, reason};
@@ -40,10 +40,10 @@ fn a_preflight_goes_on_without_any_credential() {
         .with("api-key", "k")
         .with("x-caller-id", "root");
     for request in [preflight("POST", "/chat"), hostile] {
-        let ruling = script.ask_without_body(request).expect("nothing to wait for");
-        assert_eq!(reason(&ruling), "preflight");
-        assert_eq!(ruling.record.route.as_deref(), Some("chat"));
-        let Verdict::Forward(forward) = &ruling.verdict else { panic!("{ruling:?}") };
+        let decided = script.ask_without_body(request).expect("nothing to wait for");
+        assert_eq!(reason(&decided), "preflight");
+        assert_eq!(decided.record.route.as_deref(), Some("chat"));
+        let Decision::Forward(forward) = &decided.decision else { panic!("{decided:?}") };
         assert!(forward.set.is_empty(), "no identity");
         let removed: Vec<_> =
             forward.remove.iter().map(keyless_core::config::HeaderName::as_str).collect();
@@ -76,13 +76,13 @@ fn what_is_no_preflight_of_a_route_for_browsers_is_refused() {
         preflight("POST", "/chat").without(":method").with(":method", "HEAD"),
     ];
     for request in requests {
-        let ruling = script.ask_without_body(request).expect("a decision");
-        assert_eq!(reason(&ruling), "route_unknown");
+        let decided = script.ask_without_body(request).expect("a decision");
+        assert_eq!(reason(&decided), "route_unknown");
     }
-    let ruling = script.ask(preflight("POST", "/chat")).expect("a decision");
-    assert_eq!(reason(&ruling), "route_unknown", "it has a body");
-    let ruling = script.ask_without_body(preflight("POST", "//chat")).unwrap();
-    assert_eq!(reason(&ruling), "path_refused");
-    let ruling = script.ask_without_body(preflight("PUT", "/own")).unwrap();
-    assert_eq!(reason(&ruling), "token_missing", "a route for OPTIONS itself comes first");
+    let decided = script.ask(preflight("POST", "/chat")).expect("a decision");
+    assert_eq!(reason(&decided), "route_unknown", "it has a body");
+    let decided = script.ask_without_body(preflight("POST", "//chat")).unwrap();
+    assert_eq!(reason(&decided), "path_refused");
+    let decided = script.ask_without_body(preflight("PUT", "/own")).unwrap();
+    assert_eq!(reason(&decided), "token_missing", "a route for OPTIONS itself comes first");
 }

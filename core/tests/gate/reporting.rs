@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyless_core::gate::{Progress, Verdict};
+use keyless_core::gate::{Decision, Progress};
 use serde_json::json;
 
 use crate::SECOND;
@@ -33,15 +33,15 @@ fn a_callers_fault_is_recorded_and_forgiven() {
         (script.chat_with(json!({"scp": "x"})), "scope_missing"),
     ];
     for (request, wanted) in rows {
-        let ruling = script.ask(request).expect("a decision");
-        assert_eq!(reason(&ruling), wanted);
-        assert_eq!(header(&ruling, "authorization"), Some("Bearer managed"), "{wanted}");
-        assert_eq!(ruling.record.route.as_deref(), Some("chat"));
+        let decided = script.ask(request).expect("a decision");
+        assert_eq!(reason(&decided), wanted);
+        assert_eq!(header(&decided, "authorization"), Some("Bearer managed"), "{wanted}");
+        assert_eq!(decided.record.route.as_deref(), Some("chat"));
         let claim = (wanted == "scope_missing").then_some("alice-id");
-        assert_eq!(header(&ruling, "x-caller-id"), claim, "only of a good token");
+        assert_eq!(header(&decided, "x-caller-id"), claim, "only of a good token");
     }
-    let ruling = script.ask(script.chat()).unwrap();
-    assert_eq!(reason(&ruling), "ok");
+    let decided = script.ask(script.chat()).unwrap();
+    assert_eq!(reason(&decided), "ok");
 }
 
 #[test]
@@ -54,9 +54,9 @@ fn the_callers_credentials_are_removed_all_the_same() {
         (keys(script.chat().to("GET", "/admin")), "scope_missing"),
     ];
     for (request, wanted) in rows {
-        let ruling = script.ask(request).expect("a decision");
-        assert_eq!(reason(&ruling), wanted);
-        let Verdict::Forward(forward) = &ruling.verdict else { panic!("refused") };
+        let decided = script.ask(request).expect("a decision");
+        assert_eq!(reason(&decided), wanted);
+        let Decision::Forward(forward) = &decided.decision else { panic!("refused") };
         let removed: Vec<_> =
             forward.remove.iter().map(keyless_core::config::HeaderName::as_str).collect();
         assert_eq!(removed, ["api-key", "authorization", "x-caller-id"], "{wanted}");
@@ -72,9 +72,9 @@ fn a_request_waits_for_the_identity_token_even_if_it_would_be_refused() {
     assert!(script.ask(script.chat().without("authorization")).is_none(), "it waits");
     script.calls();
     script.answer(IDENTITY, &script.token_answer("m1", 86_400));
-    let (_, ruling) = script.released().pop().unwrap();
-    assert_eq!(reason(&ruling), "token_missing");
-    assert_eq!(header(&ruling, "authorization"), Some("Bearer m1"));
+    let (_, decided) = script.released().pop().unwrap();
+    assert_eq!(reason(&decided), "token_missing");
+    assert_eq!(header(&decided, "authorization"), Some("Bearer m1"));
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn keys_that_cannot_be_had_stop_nobody_and_a_missing_identity_token_does() {
         script.fail(fetch);
     }
     script.pass(10 * SECOND);
-    for (_, ruling) in script.released() {
-        assert_eq!((is_admitted(&ruling), reason(&ruling)), (true, "keys_unavailable"));
+    for (_, decided) in script.released() {
+        assert_eq!((is_admitted(&decided), reason(&decided)), (true, "keys_unavailable"));
     }
     let mut script = cold();
     assert!(script.ask(script.chat()).is_none());
@@ -100,8 +100,8 @@ fn keys_that_cannot_be_had_stop_nobody_and_a_missing_identity_token_does() {
     _ = script.answer_with(IDENTITY, &arrived(403, b""));
     for _ in 0..20 {
         script.pass(SECOND);
-        if let Some((_, ruling)) = script.released().pop() {
-            assert_eq!((status(&ruling), reason(&ruling)), (503, "identity_unavailable"));
+        if let Some((_, decided)) = script.released().pop() {
+            assert_eq!((status(&decided), reason(&decided)), (503, "identity_unavailable"));
             return;
         }
     }
@@ -123,14 +123,14 @@ fn a_body_is_read_for_the_report_and_let_through() {
     {
         let read = || body.as_bytes().to_vec();
         match script.gate.body(script.last_stream, true, read, script.now) {
-            Progress::Ruled(ruling) => {
-                assert_eq!((is_admitted(&ruling), reason(&ruling)), (true, wanted));
+            Progress::Decided(decided) => {
+                assert_eq!((is_admitted(&decided), reason(&decided)), (true, wanted));
             }
             other @ (Progress::Free | Progress::Held) => panic!("{other:?}"),
         }
         assert!(script.ask(request.clone()).is_none());
     }
     script.pass(Duration::from_secs(10));
-    let (_, ruling) = script.released().pop().expect("a host that shows no bodies");
-    assert_eq!((is_admitted(&ruling), reason(&ruling)), (true, "body_late"));
+    let (_, decided) = script.released().pop().expect("a host that shows no bodies");
+    assert_eq!((is_admitted(&decided), reason(&decided)), (true, "body_late"));
 }

@@ -1,7 +1,6 @@
 //! The script of a scenario: a gate, the time, and what the outside world answers.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,9 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyless_core::config::Config;
-use keyless_core::gate::{Fetch, Gate, Ruling, StreamId, Verdict};
+use keyless_core::gate::{Decided, Decision, Fetch, Gate, StreamId, Wake};
 use keyless_core::http::{Answer, Call, FetchError};
-use keyless_core::lease::SharedData;
+use keyless_core::identity::IdentityIndex;
+use keyless_core::jwt::IssuerIndex;
+use keyless_core::lease::{InMemorySharedData, SharedData};
 use keyless_core::request::Head;
 use keyless_core::signature::{Algorithm, Crypto, PublicKey, Sandbox};
 use rsa::pkcs1v15::SigningKey;
@@ -22,8 +23,8 @@ use sha2::Sha256;
 
 pub(crate) const ISSUER: &str = "https://idp.example.com/";
 pub(crate) const PARTNER: &str = "https://partner.example/";
-pub(crate) const KEYS: Fetch = Fetch::Keys(0);
-pub(crate) const IDENTITY: Fetch = Fetch::Identity(0);
+pub(crate) const KEYS: Fetch = Fetch::Keys(IssuerIndex(0));
+pub(crate) const IDENTITY: Fetch = Fetch::Identity(IdentityIndex(0));
 
 const START: u64 = 1_700_000_000;
 
@@ -36,17 +37,6 @@ pub(crate) struct Script {
 
 /// The sandbox, and how often it was asked.
 struct Counting(Rc<Cell<usize>>);
-
-/// What the threads of a proxy share, as one of them sees it: Envoy's shared data.
-#[derive(Clone)]
-pub(crate) struct Notes {
-    board: Rc<RefCell<Board>>,
-    holder: u64,
-    is_private: bool,
-}
-
-/// The notes and their versions.
-type Board = HashMap<String, (Vec<u8>, u32)>;
 
 /// A request that a scenario changes before it is sent.
 #[derive(Clone)]
@@ -63,17 +53,17 @@ impl Script {
 
     /// A gate whose configuration has some of its top-level members replaced.
     pub(crate) fn of(changes: Value) -> Self {
-        Self::on(&Notes::new(false), changes)
+        Self::on(&InMemorySharedData::new(false), changes)
     }
 
     /// One of several threads, with a gate like that.
-    pub(crate) fn on(notes: &Notes, changes: Value) -> Self {
+    pub(crate) fn on(shared: &InMemorySharedData, changes: Value) -> Self {
         let mut document = document();
         document.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let config = Config::parse(document.to_string().as_bytes()).unwrap();
         let verifications = Rc::default();
         let crypto = Box::new(Counting(Rc::clone(&verifications)));
-        let shared: Rc<dyn SharedData> = Rc::new(notes.clone());
+        let shared: Rc<dyn SharedData> = Rc::new(shared.clone());
         let gate = Gate::new(config, crypto, environment, &shared);
         Self { gate, now: start(), last_stream: 0, verifications }
     }
@@ -113,26 +103,31 @@ impl Script {
         claims
     }
 
-    pub(crate) fn ask(&mut self, request: Request) -> Option<Ruling> {
+    pub(crate) fn ask(&mut self, request: Request) -> Option<Decided> {
         self.last_stream += 1;
-        self.gate.admit(self.last_stream, Head::new(request.0), self.now)
+        unless_it_waits(self.gate.admit(self.last_stream, Head::new(request.0), self.now))
     }
 
-    pub(crate) fn ask_without_body(&mut self, request: Request) -> Option<Ruling> {
+    pub(crate) fn ask_without_body(&mut self, request: Request) -> Option<Decided> {
         self.last_stream += 1;
-        self.gate.admit(self.last_stream, Head::new(request.0).without_body(), self.now)
+        let head = Head::new(request.0).without_body();
+        unless_it_waits(self.gate.admit(self.last_stream, head, self.now))
     }
 
     pub(crate) fn calls(&mut self) -> Vec<(Fetch, Call)> {
         self.gate.calls(self.now)
     }
 
-    pub(crate) fn released(&mut self) -> Vec<(StreamId, Ruling)> {
+    pub(crate) fn released(&mut self) -> Vec<(StreamId, Decided)> {
         self.gate.released(self.now)
     }
 
     pub(crate) fn wake_at(&self) -> Option<SystemTime> {
-        self.gate.wake_at()
+        match self.gate.wake_at() {
+            Wake::At(time) => Some(time),
+            Wake::Never => None,
+            Wake::Now => Some(self.now),
+        }
     }
 
     pub(crate) fn answer(&mut self, fetch: Fetch, body: &[u8]) {
@@ -151,7 +146,10 @@ impl Script {
     }
 
     /// Does what a host does again and again, with these answers; `None` is a call never answered.
-    pub(crate) fn drive(&mut self, answer: impl Fn(&Self, Fetch) -> Option<Answer>) -> Vec<Ruling> {
+    pub(crate) fn drive(
+        &mut self,
+        answer: impl Fn(&Self, Fetch) -> Option<Answer>,
+    ) -> Vec<Decided> {
         for fetch in self.gate.lost(self.now) {
             self.answer_with(fetch, &Answer::Lost).expect_err("a failure");
         }
@@ -160,7 +158,7 @@ impl Script {
                 _ = self.gate.answered(fetch, &answer, self.now);
             }
         }
-        self.released().into_iter().map(|(_, ruling)| ruling).collect()
+        self.released().into_iter().map(|(_, decided)| decided).collect()
     }
 
     /// Sends what is due and has all of it answered well.
@@ -221,46 +219,6 @@ impl Script {
     }
 }
 
-impl Notes {
-    pub(crate) fn new(is_private: bool) -> Self {
-        Self { board: Rc::default(), holder: 1, is_private }
-    }
-
-    /// The same, as the thread of this number sees it.
-    pub(crate) fn of_thread(&self, number: usize) -> Self {
-        Self { holder: number as u64 + 1, ..self.clone() }
-    }
-
-    /// Everything that was ever left there.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        self.board.borrow().values().flat_map(|(note, _)| note.clone()).collect()
-    }
-}
-
-impl SharedData for Notes {
-    fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {
-        self.board.borrow().get(key).cloned()
-    }
-
-    fn replace(&self, key: &str, version: Option<u32>, note: &[u8]) -> bool {
-        let mut notes = self.board.borrow_mut();
-        let present = notes.get(key).map(|(_, version)| *version);
-        let is_current = present.is_none() || present == version;
-        if is_current {
-            notes.insert(key.to_owned(), (note.to_vec(), present.unwrap_or(0) + 1));
-        }
-        is_current
-    }
-
-    fn is_private(&self) -> bool {
-        self.is_private
-    }
-
-    fn holder(&self) -> u64 {
-        self.holder
-    }
-}
-
 impl Crypto for Counting {
     fn verify(&self, algorithm: Algorithm, key: &PublicKey, message: &[u8], by: &[u8]) -> bool {
         self.0.set(self.0.get() + 1);
@@ -318,27 +276,32 @@ fn environment(name: &str) -> Option<String> {
     (name == "PARTNER_SECRET").then(|| "hunter2".to_owned())
 }
 
-pub(crate) fn reason(ruling: &Ruling) -> &'static str {
-    ruling.record.reason
+pub(crate) fn reason(decided: &Decided) -> &'static str {
+    decided.record.reason
+}
+
+/// What was decided, if anything was.
+fn unless_it_waits(decided: Decided) -> Option<Decided> {
+    (!matches!(decided.decision, Decision::Wait(_))).then_some(decided)
 }
 
 /// The status of a refusal.
-pub(crate) fn status(ruling: &Ruling) -> u16 {
-    match &ruling.verdict {
-        Verdict::Deny(reply) => reply.status,
-        Verdict::Answer(_) | Verdict::Forward(_) => panic!("not refused"),
+pub(crate) fn status(decided: &Decided) -> u16 {
+    match &decided.decision {
+        Decision::Deny(reply) => reply.status,
+        Decision::Forward(_) | Decision::Respond(_) | Decision::Wait(_) => panic!("not refused"),
     }
 }
 
 /// A header that the gate sets on an admitted request.
-pub(crate) fn header<'a>(ruling: &'a Ruling, name: &str) -> Option<&'a str> {
-    let Verdict::Forward(forward) = &ruling.verdict else { panic!("refused: {ruling:?}") };
+pub(crate) fn header<'a>(decided: &'a Decided, name: &str) -> Option<&'a str> {
+    let Decision::Forward(forward) = &decided.decision else { panic!("refused: {decided:?}") };
     let found = forward.set.iter().find(|(key, _)| key.as_str() == name);
     found.map(|(_, value)| value.expose())
 }
 
-pub(crate) fn is_admitted(ruling: &Ruling) -> bool {
-    matches!(ruling.verdict, Verdict::Forward(_))
+pub(crate) fn is_admitted(decided: &Decided) -> bool {
+    matches!(decided.decision, Decision::Forward(_))
 }
 
 /// The document that publishes these keys, each under its own name.

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use keyless_core::gate::{Fetch, Ruling, Verdict};
+use keyless_core::gate::{Decided, Decision, Fetch};
 use keyless_core::http::Answer;
+use keyless_core::lease::InMemorySharedData;
 use serde_json::json;
 
-use crate::scripted::{IDENTITY, KEYS, Notes, Request, Script, arrived, jwks};
+use crate::scripted::{IDENTITY, KEYS, Request, Script, arrived, jwks};
 
 const THREADS: usize = 8;
 const STEP: Duration = Duration::from_millis(10);
@@ -18,20 +19,20 @@ type World = fn(&Script, Fetch) -> Option<Answer>;
 /// The threads, driven in turn by one clock, and what they asked.
 struct Proxy {
     threads: Vec<Script>,
-    notes: Notes,
+    notes: InMemorySharedData,
     world: World,
     in_flight: Vec<(usize, Fetch, SystemTime)>,
     asked: Vec<Fetch>,
     most_identity_calls_at_once: usize,
-    rulings: Vec<(usize, Ruling)>,
+    decided: Vec<(usize, Decided)>,
     /// These run no more.
     dead: Vec<usize>,
 }
 
 impl Proxy {
     fn new(is_private: bool, world: World) -> Self {
-        let notes = Notes::new(is_private);
-        let thread = |number| Script::on(&notes.of_thread(number), json!({}));
+        let notes = InMemorySharedData::new(is_private);
+        let thread = |number| Script::on(&notes.of_holder(number as u64 + 1), json!({}));
         let threads = (0..THREADS).map(thread).collect();
         Self {
             threads,
@@ -40,7 +41,7 @@ impl Proxy {
             in_flight: Vec::new(),
             asked: Vec::new(),
             most_identity_calls_at_once: 0,
-            rulings: Vec::new(),
+            decided: Vec::new(),
             dead: Vec::new(),
         }
     }
@@ -48,8 +49,8 @@ impl Proxy {
     /// Sends a request to each thread.
     fn ask(&mut self, request: impl Fn(&Script) -> Request) {
         for (number, thread) in self.threads.iter_mut().enumerate() {
-            let ruling = thread.ask(request(thread));
-            self.rulings.extend(ruling.map(|ruling| (number, ruling)));
+            let decided = thread.ask(request(thread));
+            self.decided.extend(decided.map(|decided| (number, decided)));
         }
     }
 
@@ -89,7 +90,7 @@ impl Proxy {
             self.in_flight.push((number, fetch, now + LATENCY));
         }
         let released = thread.released().into_iter();
-        self.rulings.extend(released.map(|(_, ruling)| (number, ruling)));
+        self.decided.extend(released.map(|(_, decided)| (number, decided)));
     }
 
     fn now(&self) -> SystemTime {
@@ -101,8 +102,9 @@ impl Proxy {
     }
 
     fn admitted(&self) -> usize {
-        let admits = |(_, ruling): &&(usize, Ruling)| matches!(ruling.verdict, Verdict::Forward(_));
-        self.rulings.iter().filter(admits).count()
+        let admits =
+            |(_, decided): &&(usize, Decided)| matches!(decided.decision, Decision::Forward(_));
+        self.decided.iter().filter(admits).count()
     }
 }
 
@@ -127,7 +129,7 @@ fn with_notes_of_their_own_one_thread_asks_for_all() {
     let mut proxy = Proxy::new(true, good);
     proxy.ask(Script::chat);
     proxy.pass(Duration::from_millis(200));
-    assert_eq!((proxy.admitted(), proxy.rulings.len()), (THREADS, THREADS));
+    assert_eq!((proxy.admitted(), proxy.decided.len()), (THREADS, THREADS));
     assert_eq!((proxy.asked_for(KEYS), proxy.asked_for(IDENTITY)), (1, 1));
 }
 
@@ -136,7 +138,7 @@ fn without_them_each_thread_asks_for_its_own_token_one_at_a_time() {
     let mut proxy = Proxy::new(false, good);
     proxy.ask(Script::chat);
     proxy.pass(Duration::from_secs(1));
-    assert_eq!((proxy.admitted(), proxy.rulings.len()), (THREADS, THREADS));
+    assert_eq!((proxy.admitted(), proxy.decided.len()), (THREADS, THREADS));
     assert_eq!((proxy.asked_for(KEYS), proxy.asked_for(IDENTITY)), (THREADS, THREADS));
     assert_eq!(proxy.most_identity_calls_at_once, 1);
     let shown = |text: &[u8]| proxy.notes.bytes().windows(text.len()).any(|bytes| bytes == text);
@@ -167,17 +169,17 @@ fn while_azure_throttles_one_thread_asks_and_all_are_told_when_the_next_try_is()
     for _ in 0..10 * 60 * 4 {
         proxy.step(Duration::from_millis(250));
     }
-    assert_eq!(proxy.rulings.len(), THREADS);
+    assert_eq!(proxy.decided.len(), THREADS);
     // 0, 2, 8, 22 s and then every 30 s, each up to a tenth sooner.
     let asked = proxy.asked_for(IDENTITY);
     assert!((22..=26).contains(&asked), "{asked}");
-    proxy.rulings.clear();
+    proxy.decided.clear();
     proxy.ask(Script::chat);
-    let waits: Vec<u64> = proxy.rulings.iter().map(|(_, ruling)| wait(ruling)).collect();
+    let waits: Vec<u64> = proxy.decided.iter().map(|(_, decided)| wait(decided)).collect();
     assert!(waits.len() == THREADS && waits.windows(2).all(|pair| pair[0] == pair[1]), "{waits:?}");
     proxy.world = good;
     proxy.pass(Duration::from_secs(waits[0] + 1));
-    proxy.rulings.clear();
+    proxy.decided.clear();
     proxy.ask(Script::chat);
     assert_eq!(proxy.admitted(), THREADS);
     assert_eq!(proxy.asked_for(IDENTITY), asked + 1);
@@ -192,7 +194,7 @@ fn a_thread_that_dies_with_the_lease_is_replaced_before_anybody_loses_patience()
     proxy.dead.push(0);
     proxy.world = good;
     proxy.pass(Duration::from_secs(7));
-    assert_eq!((proxy.admitted(), proxy.rulings.len()), (THREADS - 1, THREADS - 1));
+    assert_eq!((proxy.admitted(), proxy.decided.len()), (THREADS - 1, THREADS - 1));
     assert_eq!((proxy.asked_for(KEYS), proxy.asked_for(IDENTITY)), (2, 2));
 }
 
@@ -205,7 +207,7 @@ fn a_gate_that_goes_away_gives_its_leases_back() {
     proxy.dead.push(0);
     proxy.world = good;
     proxy.pass(Duration::from_millis(200));
-    assert_eq!((proxy.admitted(), proxy.rulings.len()), (THREADS - 1, THREADS - 1));
+    assert_eq!((proxy.admitted(), proxy.decided.len()), (THREADS - 1, THREADS - 1));
 }
 
 #[test]
@@ -240,8 +242,8 @@ fn unknown_keys_are_asked_for_no_more_often_than_configured_by_all_together() {
     assert_eq!(proxy.admitted(), THREADS, "only those of the beginning");
 }
 
-fn wait(ruling: &Ruling) -> u64 {
-    let Verdict::Deny(reply) = &ruling.verdict else { panic!("{ruling:?}") };
+fn wait(decided: &Decided) -> u64 {
+    let Decision::Deny(reply) = &decided.decision else { panic!("{decided:?}") };
     let (_, wait) = reply.headers.iter().find(|(name, _)| *name == "retry-after").unwrap();
     wait.parse().unwrap()
 }

@@ -178,5 +178,8 @@ async fn with_three_loggers_at_info_envoy_prints_no_secret_at_trace() {
     aftermath.assert_nothing_is_shown();
     assert_eq!(aftermath.printed(), BTreeSet::new());
     assert!(aftermath.log.contains("[trace][connection]"), "it is at trace");
-    assert!(aftermath.log.contains("a backend refused the token"), "the module says its own");
+    assert!(
+        aftermath.log.contains("upstream rejected the identity token"),
+        "the module says its own"
+    );
 }

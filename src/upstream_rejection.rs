@@ -2,17 +2,17 @@
 //! the backend says is kept for the operator.
 //!
 //! Nothing is held back on the way: Envoy gives a filter no body while the head is paused, so the
-//! head is exchanged at once, and the body as it comes.
+//! head is replaced at once, and the body as it comes.
 
+use keyless_core::http::Reply;
+use keyless_core::identity::IdentityIndex;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType};
 
-use keyless_core::http::Reply;
-
-/// One answer that is being exchanged.
-pub(crate) struct Rejected {
-    /// The route of the request, until the operator knows.
-    pub(crate) route: Option<String>,
+/// One answer that is being replaced.
+pub(crate) struct ReplacedAnswer {
+    /// The identity that was rejected, until the operator knows.
+    pub(crate) identity: Option<IdentityIndex>,
     /// What the backend has said so far, as far as it is worth reading.
     pub(crate) said: Vec<u8>,
     /// The body for the caller, until it is sent.
@@ -22,9 +22,9 @@ pub(crate) struct Rejected {
 /// How much of a backend's explanation is read, in bytes.
 const MAX_SAID: usize = 4096;
 
-impl Rejected {
-    /// Exchanges the head. Its length is left open, since a body that never comes is not exchanged.
-    pub(crate) fn begin(route: String, reply: Reply) -> Self {
+impl ReplacedAnswer {
+    /// Replaces the head. Its length is left open, since a body that never comes is not replaced.
+    pub(crate) fn begin(identity: IdentityIndex, reply: Reply) -> Self {
         let theirs = hostcalls::get_map_bytes(MapType::HttpResponseHeaders).unwrap_or_default();
         for (name, _) in theirs.iter().filter(|(name, _)| !name.starts_with(':')) {
             _ = hostcalls::remove_map_value(MapType::HttpResponseHeaders, name);
@@ -37,11 +37,11 @@ impl Rejected {
         for (name, value) in &reply.headers {
             set(name, value);
         }
-        Self { route: Some(route), said: Vec::new(), body: Some(reply.body) }
+        Self { identity: Some(identity), said: Vec::new(), body: Some(reply.body) }
     }
 
-    /// Exchanges a piece of the body; true if the backend has said enough.
-    pub(crate) fn exchange(&mut self, size: usize) -> bool {
+    /// Replaces a piece of the body; true if the backend has said enough.
+    pub(crate) fn replace(&mut self, size: usize) -> bool {
         let more = MAX_SAID.saturating_sub(self.said.len()).min(size);
         let piece = hostcalls::get_buffer(BufferType::HttpResponseBody, 0, more);
         self.said.extend(piece.ok().flatten().unwrap_or_default());

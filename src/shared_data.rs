@@ -8,7 +8,7 @@ use keyless_core::lease::SharedData;
 
 /// Reads and writes for one gate.
 #[derive(Debug)]
-pub(crate) struct Notes {
+pub(crate) struct EnvoySharedData {
     holder: u64,
     is_offered: bool,
     is_private: bool,
@@ -17,7 +17,7 @@ pub(crate) struct Notes {
 /// The number of no version. Envoy lets any number create a note, but zero replace one as well.
 const NO_VERSION: u32 = u32::MAX;
 
-impl Notes {
+impl EnvoySharedData {
     /// An empty `vm_id` names data that every module without one of its own can read. Where a list
     /// of capabilities does not let us ask for it, shared data is left alone, too: the SDK panics on
     /// a call that is not allowed.
@@ -30,7 +30,7 @@ impl Notes {
     }
 }
 
-impl SharedData for Notes {
+impl SharedData for EnvoySharedData {
     fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {
         if !self.is_offered {
             return None;

@@ -1,0 +1,265 @@
+//! The way of a request through the rooms, from its first byte to the last check.
+
+use std::time::SystemTime;
+
+use super::decision::Stop;
+use super::identities::Identities;
+use super::issuers::Issuers;
+use super::trace::{Step, Trace};
+use super::waiting::Request;
+use super::{Decided, Decision, Forward, Record, forward, health};
+use crate::bearer;
+use crate::config::{Access, DeploymentPlace, HeaderName, ProtectedResource};
+use crate::denial::Denial;
+use crate::http::Reply;
+use crate::jwt::Token;
+use crate::policy::{self, Deployment, Match, RouteIndex, Routes};
+use crate::request::Head;
+
+/// Decides requests by the rules of the configuration and by what was fetched.
+pub(super) struct Admission {
+    pub(super) identities: Identities,
+    pub(super) issuers: Issuers,
+    pub(super) rules: Rules,
+    /// A thread that serves nobody fetches nothing; a probe or a request that waits wakes it.
+    pub(super) is_awake: bool,
+}
+
+/// What the configuration says of requests.
+pub(super) struct Rules {
+    pub(super) report_only: bool,
+    pub(super) resource: Option<ProtectedResource>,
+    pub(super) routes: Routes,
+    pub(super) stripped: Vec<HeaderName>,
+}
+
+/// The reason why a preflight goes on, which carries no token.
+const PREFLIGHT: &str = "preflight";
+
+impl Admission {
+    /// Decides a request, or says what it has to wait for.
+    pub(super) fn decide(
+        &mut self,
+        request: &mut Request,
+        trace: &mut impl Trace,
+        now: SystemTime,
+    ) -> Decided {
+        let mut record = Record::default();
+        match self.walk(request, &mut record, trace, now) {
+            Ok(forward) => Decided { decision: Decision::Forward(forward), record },
+            Err(stop) => self.stopped(request, stop, record, now),
+        }
+    }
+
+    /// Decides a request, and then makes the steps that a decision leaves out after the first one
+    /// that fails.
+    pub(super) fn explain(
+        &mut self,
+        request: &mut Request,
+        now: SystemTime,
+    ) -> (Decided, Vec<Step>) {
+        let mut steps = Vec::new();
+        let decided = self.decide(request, &mut steps, now);
+        self.survey(request, &mut steps, now);
+        (decided, steps)
+    }
+
+    /// Refuses a request that can wait no longer.
+    pub(super) fn give_up(
+        &mut self,
+        request: &mut Request,
+        denial: &Denial,
+        record: Record,
+        now: SystemTime,
+    ) -> Decided {
+        let decided = self.stopped(request, Stop::Deny(denial.clone()), record, now);
+        match decided.decision {
+            Decision::Wait(_) => self.rules.deny(denial, decided.record),
+            Decision::Deny(_) | Decision::Forward(_) | Decision::Respond(_) => decided,
+        }
+    }
+
+    /// Takes every step in turn, and ends at the first that stops the request.
+    fn walk(
+        &mut self,
+        request: &mut Request,
+        record: &mut Record,
+        trace: &mut impl Trace,
+        now: SystemTime,
+    ) -> Result<Forward, Stop> {
+        let Request { arrived, body, head, route } = request;
+        let path = head.path()?;
+        self.rules.metadata(head, path, record)?;
+        let Some(found) = self.rules.find(head, path, route) else {
+            return self.rules.preflight(head, path, record);
+        };
+        record.route = Some(found.route.name.clone());
+        trace.hear(|| Step::Route(found.index, found.deployment.map(str::to_owned)));
+        let stripped = &self.rules.stripped;
+        let (grants, identity, forward_claims) = match &found.route.access {
+            Access::Health => {
+                // So that the next probe, or the first request, finds what this one did not.
+                self.is_awake = true;
+                return Err(Stop::Respond(health::reply(
+                    &self.issuers,
+                    &self.identities,
+                    record,
+                    now,
+                )));
+            }
+            Access::Public => {
+                record.reason = "public";
+                return Ok(Forward::new(head, stripped, None, Vec::new()));
+            }
+            Access::Granted { grants, identity, forward_claims } => {
+                (grants, *identity, forward_claims)
+            }
+        };
+        let credential = bearer::credential(&head.authorization());
+        trace.hear(|| Step::Credential(of_credential(&credential)));
+        let (entry, verified) =
+            self.issuers.authenticate(credential?, *arrived, record, trace, now)?;
+        let claims = verified.claims();
+        trace.hear(|| Step::Grants { route: found.index, entry, claims: claims.clone() });
+        let deployment = match found.route.deployment {
+            DeploymentPlace::Body => body.deployment(),
+            DeploymentPlace::Path => found.deployment.into(),
+        };
+        policy::admit(grants, entry, deployment, claims)?;
+        if deployment == Deployment::Unread {
+            return Err(body.stop(head));
+        }
+        record.deployment = deployment.name().map(str::to_owned);
+        record.reason = "ok";
+        let token = identity.map(|index| self.identities.token(index, now)).transpose()?;
+        let claims = forward::values(forward_claims, claims);
+        Ok(Forward::new(head, stripped, token, claims))
+    }
+
+    /// Turns a stop into a decision. With `report_only` a denial is only recorded, and the request
+    /// goes on; without an identity token it would go on for nothing.
+    fn stopped(
+        &mut self,
+        request: &mut Request,
+        stop: Stop,
+        mut record: Record,
+        now: SystemTime,
+    ) -> Decided {
+        let stop = match stop {
+            Stop::Deny(denial) if self.rules.report_only && !denial.is_about_identity() => {
+                match self.forward_unchecked(request, &record, now) {
+                    Ok(forward) => {
+                        record.reason = denial.code();
+                        return Decided { decision: Decision::Forward(forward), record };
+                    }
+                    Err(stop) => stop,
+                }
+            }
+            Stop::Deny(_) | Stop::Respond(_) | Stop::Wait(_) => stop,
+        };
+        match stop {
+            Stop::Deny(denial) => self.rules.deny(&denial, record),
+            Stop::Respond(reply) => Decided { decision: Decision::Respond(reply), record },
+            Stop::Wait(wait) => Decided { decision: Decision::Wait(wait), record },
+        }
+    }
+
+    /// Forwards a request that was denied, with the route's identity and what is known of its caller.
+    fn forward_unchecked(
+        &self,
+        request: &mut Request,
+        record: &Record,
+        now: SystemTime,
+    ) -> Result<Forward, Stop> {
+        let Request { head, route, .. } = request;
+        let found = head.path().ok().and_then(|path| self.rules.find(head, path, route));
+        let (identity, forward_claims) = match found.map(|found| &found.route.access) {
+            Some(Access::Granted { identity, forward_claims, .. }) => {
+                (*identity, forward_claims.as_slice())
+            }
+            Some(Access::Health | Access::Public) | None => (None, &[][..]),
+        };
+        let verified = record.verified.as_ref();
+        let claims = verified.map(|verified| forward::values(forward_claims, verified.claims()));
+        let token = identity.map(|index| self.identities.token(index, now)).transpose()?;
+        Ok(Forward::new(head, &self.rules.stripped, token, claims.unwrap_or_default()))
+    }
+
+    /// Makes the steps that a decision left out because an earlier one failed, as far as they can be
+    /// made of a token that nobody vouches for.
+    fn survey(
+        &mut self,
+        request: &mut Request,
+        steps: &mut Vec<Step>,
+        now: SystemTime,
+    ) -> Option<()> {
+        let is_heard = |step: &Step| matches!(step, Step::Grants { .. });
+        if steps.iter().any(is_heard) {
+            return None;
+        }
+        let Request { head, route, .. } = request;
+        let found = self.rules.find(head, head.path().ok()?, route)?;
+        let credential = bearer::credential(&head.authorization()).and_then(bearer::token).ok()?;
+        let token = Token::parse_for(credential, self.issuers.claims()).ok()?;
+        let claims = token.unverified().clone();
+        let entry = self.issuers.survey(token, steps, now)?;
+        steps.hear(|| Step::Grants { route: found.index, entry, claims });
+        Some(())
+    }
+}
+
+impl Rules {
+    /// Refuses; a challenge points to the metadata of the protected resource, if there are any.
+    pub(super) fn deny(&self, denial: &Denial, mut record: Record) -> Decided {
+        record.reason = denial.code();
+        let reply = denial.reply();
+        let reply = match &self.resource {
+            Some(resource) => reply.pointing_to(&resource.url),
+            None => reply,
+        };
+        Decided { decision: Decision::Deny(reply), record }
+    }
+
+    /// Finds the route of a request, once: a request that waits is matched with the same one again.
+    pub(super) fn find<'a, 'r>(
+        &'a self,
+        head: &'r Head,
+        path: &'r str,
+        route: &mut Option<RouteIndex>,
+    ) -> Option<Match<'a, 'r>> {
+        let found = match *route {
+            Some(index) => self.routes.matched(index, path),
+            None => self.routes.find(head.method(), head.host(), path),
+        };
+        *route = found.map(|found| found.index);
+        found
+    }
+
+    /// Answers a client that asks who issues tokens (RFC 9728 §3).
+    fn metadata(&self, head: &Head, path: &str, record: &mut Record) -> Result<(), Stop> {
+        match &self.resource {
+            Some(resource) if resource.path == path && matches!(head.method(), "GET" | "HEAD") => {
+                record.reason = "metadata";
+                Err(Stop::Respond(Reply::json(200, resource.metadata.clone())))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Forwards a CORS preflight to the backend, without any credential: a browser sends none.
+    fn preflight(&self, head: &Head, path: &str, record: &mut Record) -> Result<Forward, Stop> {
+        let asked = head.preflight();
+        let found = asked.and_then(|method| self.routes.find(method, head.host(), path));
+        let Some(found) = found.filter(|found| found.route.cors) else {
+            return Err(Stop::Deny(Denial::RouteUnknown));
+        };
+        record.route = Some(found.route.name.clone());
+        record.reason = PREFLIGHT;
+        Ok(Forward::new(head, &self.stripped, None, Vec::new()))
+    }
+}
+
+/// What a trace hears of the credential: whether it is one token.
+fn of_credential(credential: &Result<&[u8], Denial>) -> Result<(), Denial> {
+    credential.clone().and_then(bearer::token).map(|_| ())
+}

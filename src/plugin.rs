@@ -1,0 +1,137 @@
+//! What a root and its streams share; streams that outlive a configuration keep theirs.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use keyless_core::config::Config;
+use keyless_core::gate::{Decided, Fetch, Gate, Record, StreamId, UpstreamRejection};
+use keyless_core::http::Answer;
+use keyless_core::identity::IdentityIndex;
+use keyless_core::lease::SharedData;
+use keyless_core::signature::{Crypto, Sandbox};
+use log::{info, warn};
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::Action;
+
+use crate::crypto::HostCrypto;
+use crate::metrics::Metrics;
+use crate::outcome::{self, Applied};
+use crate::shared_data::EnvoySharedData;
+use crate::{now, wake_root};
+
+/// One gate, and what it reports to.
+#[derive(Clone)]
+pub(crate) struct Plugin {
+    pub(crate) gate: Rc<RefCell<Gate>>,
+    metrics: Rc<RefCell<Metrics>>,
+    /// The identities whose tokens resumed streams carry, until those streams ask.
+    resumed: Rc<RefCell<HashMap<StreamId, IdentityIndex>>>,
+}
+
+impl Plugin {
+    pub(crate) fn new(config: Config) -> Self {
+        let mut metrics = Metrics::default();
+        let host = HostCrypto::offered();
+        let version = env!("CARGO_PKG_VERSION");
+        let verifier = if host.is_some() { "host" } else { "sandbox" };
+        let (issuers, routes) = (config.issuers.len(), config.routes.len());
+        let report_only = config.report_only;
+        info!(
+            "keyless version={version} issuers={issuers} routes={routes} crypto={verifier} \
+             report_only={report_only}"
+        );
+        if report_only {
+            warn!("report_only=true: denials are logged and counted, but not enforced");
+        }
+        metrics.gauge("keyless_host_crypto", u64::from(host.is_some()));
+        let crypto: Box<dyn Crypto> = match host {
+            Some(host) => Box::new(host),
+            None => Box::new(Sandbox),
+        };
+        let shared: Rc<dyn SharedData> = Rc::new(EnvoySharedData::of_this_vm());
+        let gate = Gate::new(config, crypto, variable, &shared);
+        Self {
+            gate: Rc::new(RefCell::new(gate)),
+            metrics: Rc::new(RefCell::new(metrics)),
+            resumed: Rc::default(),
+        }
+    }
+
+    /// Hands an answer to the gate; the log tells changes, the counters everything.
+    pub(crate) fn settle(&self, fetch: Fetch, answer: &Answer) {
+        let Some(now) = now() else { return };
+        let Some(report) = self.gate.borrow_mut().answered(fetch, answer, now) else { return };
+        self.metrics.borrow_mut().count_fetch(&report);
+        let (kind, name) = (report.kind, &report.name);
+        match &report.result {
+            Ok(()) if report.is_news => info!("fetch kind={kind} name={name} result=ok"),
+            Err(error) if report.is_news => {
+                let code = error.code();
+                warn!(
+                    "fetch kind={kind} name={name} result={code} message={:?}",
+                    error.to_string()
+                );
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Carries out a decision on the stream of the effective context, counts and records it.
+    pub(crate) fn apply(&self, decided: Decided) -> Applied {
+        self.recorded(outcome::apply(decided))
+    }
+
+    /// Refuses the request of the effective context because the host failed.
+    pub(crate) fn fail(&self) -> Action {
+        self.recorded(outcome::fail(Record::default())).action
+    }
+
+    fn recorded(&self, applied: Applied) -> Applied {
+        self.metrics.borrow_mut().count_request(applied.verdict, &applied.record);
+        outcome::record(applied.verdict, &applied.record);
+        applied
+    }
+
+    /// Carries out a decision on a stream that waited. If the stream is gone, there is nobody to
+    /// answer.
+    pub(crate) fn resume(&self, stream: StreamId, decided: Decided) {
+        if hostcalls::set_effective_context(stream).is_err() {
+            return;
+        }
+        let applied = self.apply(decided);
+        self.resumed.borrow_mut().extend(applied.identity.map(|identity| (stream, identity)));
+        if applied.action == Action::Continue {
+            _ = hostcalls::resume_http_request();
+        }
+    }
+
+    /// Returns the identity whose token a resumed stream carries, once.
+    pub(crate) fn resumed_with(&self, stream: StreamId) -> Option<IdentityIndex> {
+        self.resumed.borrow_mut().remove(&stream)
+    }
+
+    /// Forgets a stream that is gone.
+    pub(crate) fn forget(&self, stream: StreamId) {
+        self.gate.borrow_mut().forget(stream);
+        self.resumed.borrow_mut().remove(&stream);
+    }
+
+    /// Tells the gate and the operator that a backend rejected an identity token.
+    pub(crate) fn report_rejection(&self, identity: IdentityIndex, said: &[u8]) {
+        let Some(now) = now() else { return };
+        let rejection = self.gate.borrow_mut().rejected_upstream(identity, said, now);
+        let Some(UpstreamRejection { identity, explanation, is_news }) = rejection else { return };
+        self.metrics.borrow_mut().count_rejection(&identity);
+        if is_news {
+            let reason = explanation.unwrap_or_else(|| "no reason given".to_owned());
+            warn!("upstream rejected the identity token identity={identity} reason={reason:?}");
+        }
+        wake_root();
+    }
+}
+
+/// Reads an environment variable of the VM; they are fixed when it is made.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name)?.into_string().ok()
+}

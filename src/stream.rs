@@ -1,0 +1,148 @@
+//! The stream context: one request, from its head to the end of its answer.
+
+use keyless_core::body;
+use keyless_core::denial::Denial;
+use keyless_core::gate::{Decision, Progress, StreamId};
+use keyless_core::identity::IdentityIndex;
+use keyless_core::request::Head;
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::{Action, BufferType, MapType};
+
+use crate::outcome::{self, Applied};
+use crate::plugin::Plugin;
+use crate::upstream_rejection::ReplacedAnswer;
+use crate::{now, wake_root};
+
+/// One request.
+pub(crate) struct Stream {
+    id: StreamId,
+    plugin: Option<Plugin>,
+    /// The identity whose token the request carries.
+    identity: Option<IdentityIndex>,
+    /// The answer, if it is that of a backend which rejected the identity token.
+    replaced: Option<ReplacedAnswer>,
+}
+
+impl Context for Stream {
+    fn on_done(&mut self) -> bool {
+        self.report_rejection();
+        if let Some(plugin) = &self.plugin {
+            plugin.forget(self.id);
+        }
+        true
+    }
+}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        let Some(plugin) = self.plugin.clone() else {
+            // Envoy serves nobody with a plugin that refused its configuration.
+            return outcome::send(&Denial::GatewayError.reply());
+        };
+        let pairs = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default();
+        #[cfg(feature = "chaos")]
+        crate::chaos::obey(&pairs);
+        let head = Head::new(pairs);
+        let head = if end_of_stream { head.without_body() } else { head };
+        let Some(now) = now() else { return plugin.fail() };
+        let decided = plugin.gate.borrow_mut().admit(self.id, head, now);
+        if let Decision::Wait(_) = decided.decision {
+            wake_root();
+            return Action::Pause;
+        }
+        let Applied { action, identity, .. } = plugin.apply(decided);
+        self.identity = identity;
+        action
+    }
+
+    fn on_http_request_body(&mut self, _: usize, end_of_stream: bool) -> Action {
+        self.proceed(end_of_stream)
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        if let Some(plugin) = &self.plugin {
+            for name in plugin.gate.borrow().stripped() {
+                if hostcalls::remove_map_value(MapType::HttpRequestTrailers, name.as_str()).is_err()
+                {
+                    return plugin.fail();
+                }
+            }
+        }
+        self.proceed(true)
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        let Some(plugin) = &self.plugin else { return Action::Continue };
+        if !is_unauthorized_upstream() {
+            return Action::Continue;
+        }
+        let identity = self.identity.or_else(|| plugin.resumed_with(self.id));
+        let Some(identity) = identity else { return Action::Continue };
+        let denial = Denial::IdentityRejected;
+        _ = hostcalls::set_property(vec!["keyless.reason"], Some(denial.code().as_bytes()));
+        if end_of_stream {
+            plugin.report_rejection(identity, &[]);
+            return outcome::send(&denial.reply());
+        }
+        self.replaced = Some(ReplacedAnswer::begin(identity, denial.reply()));
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if let Some(replaced) = &mut self.replaced
+            && (replaced.replace(size) || end_of_stream)
+        {
+            self.report_rejection();
+        }
+        Action::Continue
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(id: StreamId, plugin: Option<Plugin>) -> Self {
+        Self { id, plugin, identity: None, replaced: None }
+    }
+
+    /// Asks what to do with a part of the body; unless Envoy is told to show bodies while it holds
+    /// the head (`allow_on_headers_stop_iteration`), only parts of admitted requests come.
+    fn proceed(&mut self, is_last: bool) -> Action {
+        let Some(plugin) = self.plugin.clone() else { return Action::Pause };
+        let read = || {
+            let most = body::MAX_BODY.saturating_add(1);
+            let body = hostcalls::get_buffer(BufferType::HttpRequestBody, 0, most);
+            body.ok().flatten().unwrap_or_default()
+        };
+        let Some(now) = now() else { return plugin.fail() };
+        let progress = plugin.gate.borrow_mut().body(self.id, is_last, read, now);
+        match progress {
+            Progress::Decided(decided) => {
+                let Applied { action, identity, .. } = plugin.apply(decided);
+                self.identity = identity;
+                action
+            }
+            Progress::Free => Action::Continue,
+            Progress::Held => {
+                wake_root();
+                Action::Pause
+            }
+        }
+    }
+
+    /// Passes on what the backend has said, once.
+    fn report_rejection(&mut self) {
+        if let (Some(plugin), Some(replaced)) = (&self.plugin, &mut self.replaced)
+            && let Some(identity) = replaced.identity.take()
+        {
+            plugin.report_rejection(identity, &replaced.said);
+        }
+    }
+}
+
+/// Returns true if the backend, and no filter in its place, answered 401.
+fn is_unauthorized_upstream() -> bool {
+    let status = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status");
+    let details = || hostcalls::get_property(vec!["response", "code_details"]);
+    status.is_ok_and(|status| status.as_deref() == Some(b"401"))
+        && details().is_ok_and(|details| details.as_deref() == Some(b"via_upstream"))
+}
