@@ -29,6 +29,7 @@
 pub mod bearer;
 pub mod body;
 pub mod config;
+pub mod credentials;
 pub mod denial;
 pub mod gate;
 pub mod http;

@@ -1,0 +1,183 @@
+//! What a caller's request may hold that could be its credential: one table, for headers, trailers,
+//! query parameters and WebSocket subprotocols.
+//!
+//! The backend sees the gateway's identity and nothing of the caller's. A name in these tables is
+//! removed on every route, whether or not its value is a credential.
+
+use percent_encoding::percent_decode;
+
+/// Headers of this very name, in order, with who sends them.
+const HEADERS: [&str; 42] = [
+    "api-key",                        // Azure OpenAI
+    "apikey",                         // Kong's key-auth
+    "authorization",                  // RFC 9110 §11.6.2
+    "cf-access-client-id",            // Cloudflare Access, service tokens
+    "cf-access-client-secret",        // Cloudflare Access, service tokens
+    "cf-access-jwt-assertion",        // Cloudflare Access
+    "cf-access-token",                // Cloudflare Access, cloudflared
+    "cookie",                         // RFC 6265 §5.4
+    "ocp-apim-subscription-key",      // Azure API Management, Azure AI services
+    "proxy-authorization",            // RFC 9110 §11.7.2
+    "x-access-token",                 // by custom
+    "x-amz-security-token",           // AWS Signature Version 4
+    "x-api-key",                      // Anthropic, AWS API Gateway
+    "x-api-token",                    // by custom
+    "x-apikey",                       // Apigee
+    "x-auth-token",                   // OpenStack, Spring Session
+    "x-authentik-jwt",                // authentik's proxy provider
+    "x-authorization",                // by custom
+    "x-client-secret",                // by custom
+    "x-endpoint-api-userinfo",        // Google Cloud Endpoints
+    "x-forwarded-access-token",       // OAuth2 Proxy
+    "x-forwarded-authorization",      // API gateways that keep the caller's
+    "x-forwarded-id-token",           // OAuth2 proxies
+    "x-functions-key",                // Azure Functions
+    "x-gitlab-token",                 // GitLab
+    "x-goog-api-key",                 // Google Cloud
+    "x-goog-iam-authorization-token", // Google Cloud IAM
+    "x-goog-iap-jwt-assertion",       // Google Cloud Identity-Aware Proxy
+    "x-id-token",                     // by custom
+    "x-jwt-assertion",                // WSO2, Pomerium's predecessors
+    "x-ms-access-token",              // Azure, by custom
+    "x-ms-authorization-auxiliary",   // Azure Resource Manager, cross-tenant
+    "x-openai-api-key",               // by custom
+    "x-original-authorization",       // API gateways that keep the caller's
+    "x-pomerium-jwt-assertion",       // Pomerium
+    "x-refresh-token",                // by custom
+    "x-serverless-authorization",     // Google Cloud Run
+    "x-session-token",                // by custom
+    "x-token",                        // by custom
+    "x-user-token",                   // by custom
+    "x-vault-token",                  // HashiCorp Vault
+    "x-zumo-auth",                    // Azure App Service authentication
+];
+
+/// Headers whose names begin and end like this.
+const HEADER_PATTERNS: [(&str, &str); 5] = [
+    ("x-amzn-oidc-", ""),          // AWS Application Load Balancer
+    ("x-auth-request-", "token"),  // OAuth2 Proxy
+    ("x-ms-client-principal", ""), // Azure App Service authentication
+    ("x-ms-token-", ""),           // Azure App Service authentication
+    ("x-vouch-", ""),              // Vouch Proxy
+];
+
+/// Query parameters of this name, without `-` and `_`, in lower case and in order: servers spell them
+/// in many ways.
+const PARAMETERS: [&str; 21] = [
+    "accesskey",
+    "accesstoken", // RFC 6750 §2.3
+    "apikey",
+    "apitoken",
+    "auth",
+    "authorization",
+    "authtoken",
+    "bearer",
+    "bearertoken",
+    "clientsecret",
+    "code", // Azure Functions
+    "functionskey",
+    "idtoken",
+    "jwt",
+    "key", // Google Cloud
+    "ocpapimsubscriptionkey",
+    "refreshtoken",
+    "secret",
+    "sig",             // shared access signatures of Azure
+    "subscriptionkey", // Azure API Management
+    "token",
+];
+
+/// How WebSocket subprotocols begin that carry a credential, in lower case.
+const SUBPROTOCOLS: [&str; 8] = [
+    "access_token",
+    "api-key",
+    "authorization",
+    "base64url.bearer.authorization.", // Kubernetes
+    "bearer",
+    "jwt",
+    "openai-insecure-api-key.", // OpenAI's realtime clients in browsers
+    "token",
+];
+
+/// Returns true if a header or trailer of this name, in lower case, may be a credential.
+pub fn is_credential_header(name: &str) -> bool {
+    HEADERS.binary_search(&name).is_ok()
+        || HEADER_PATTERNS
+            .iter()
+            .any(|(start, end)| name.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)))
+}
+
+/// Returns true if a parameter of a query, `name` or `name=value`, may be a credential. Its name is
+/// compared as a server would read it: decoded, in any case.
+pub fn is_credential_parameter(parameter: &[u8]) -> bool {
+    let name = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
+    let decoded = percent_decode(name).filter(|byte| !b"-_".contains(byte));
+    let decoded: Vec<u8> = decoded.map(|byte| byte.to_ascii_lowercase()).collect();
+    let name = decoded.trim_ascii();
+    PARAMETERS.binary_search_by(|known| known.as_bytes().cmp(name)).is_ok()
+}
+
+/// Returns the items of a `Sec-WebSocket-Protocol` that carry no credential (RFC 6455 §11.3.4).
+pub fn without_credentials(protocols: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let items = protocols.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    items.filter(|item| !item.is_empty() && !is_credential_subprotocol(item))
+}
+
+/// A JWT may stand in an item of any name, after its last separator; it begins like any JSON object.
+fn is_credential_subprotocol(item: &[u8]) -> bool {
+    let lower = item.to_ascii_lowercase();
+    let is_named = SUBPROTOCOLS.iter().any(|start| lower.starts_with(start.as_bytes()));
+    is_named || item.windows(3).any(|start| start == b"eyJ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_are_in_order() {
+        assert!(HEADERS.is_sorted() && PARAMETERS.is_sorted());
+    }
+
+    #[test]
+    fn headers_are_known_by_name_or_by_pattern() {
+        for name in ["authorization", "x-api-key", "x-ms-token-aad-id-token", "x-amzn-oidc-data"] {
+            assert!(is_credential_header(name), "{name}");
+        }
+        for name in ["x-auth-request-access-token", "x-ms-client-principal", "x-vouch-user"] {
+            assert!(is_credential_header(name), "{name}");
+        }
+        for name in ["accept", "x-auth-request-user", "x-request-id", "x-ms-region", "keys", ""] {
+            assert!(!is_credential_header(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_known_however_it_is_written() {
+        for text in
+            ["api-key=1", "API_KEY", "apikey=", "%61pi%2Dkey=1", "Subscription-Key", "key=k"]
+        {
+            assert!(is_credential_parameter(text.as_bytes()), "{text}");
+        }
+        for text in ["api-version=2024-10-21", "keyboard=1", "", "=key", "model=token"] {
+            assert!(!is_credential_parameter(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_subprotocol_with_a_credential_goes_and_the_others_stay() {
+        let kept = |text: &'static str| {
+            let items =
+                without_credentials(text.as_bytes()).map(|item| str::from_utf8(item).unwrap());
+            items.collect::<Vec<_>>().join(", ")
+        };
+        let browser = "realtime, openai-insecure-api-key.sk-1, openai-beta.realtime-v1";
+        assert_eq!(kept(browser), "realtime, openai-beta.realtime-v1");
+        assert_eq!(
+            kept("v4.channel.k8s.io,base64url.bearer.authorization.k8s.io.ZXlK"),
+            "v4.channel.k8s.io"
+        );
+        assert_eq!(kept("Bearer, x.eyJhbGciOi.eyJ.sig, realtime"), "realtime");
+        assert_eq!(kept("authorization.bearer.abc"), "");
+    }
+}
