@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use keyless_core::body::{self, Format};
-use keyless_core::config::{Access, Config, DeploymentPlace, Route};
+use keyless_core::config::Config;
 use keyless_core::denial::Denial;
-use keyless_core::policy::{Deployment, Match, Routes};
+use keyless_core::policy::{Access, Deployment, DeploymentPlace, Match, Route, Routes};
 use keyless_core::request::Head;
 
 use crate::words::{self, Entry};

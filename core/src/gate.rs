@@ -18,12 +18,13 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{Access, Config, DeploymentPlace, HeaderName, ProtectedResource};
+use crate::config::Config;
 use crate::denial::Denial;
-use crate::http::{Answer, Call, FetchError, Reply};
+use crate::http::{Answer, Call, FetchError, HeaderName, Reply};
 use crate::identity;
 use crate::lease::SharedData;
-use crate::policy::Routes;
+use crate::metadata::ProtectedResource;
+use crate::policy::{Access, DeploymentPlace, Routes};
 use crate::refresh::{Prospect, Refresh, after};
 use crate::request::Head;
 use crate::signature::Crypto;

@@ -4,16 +4,17 @@ mod answer;
 mod app_service;
 mod client_credentials;
 mod imds;
+mod source;
 
 use std::time::{Duration, SystemTime};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 
-use crate::config::{Identity, Selector, Source};
 use crate::http::{Answer, Call, FetchError};
 use crate::refresh::{after, spread};
 use crate::secret::Secret;
 pub use answer::{explanation, parse};
+pub use source::{ClientCredentials, Identity, Selector, Source};
 
 /// Holds an access token of an identity and the times that it is good for.
 #[derive(Clone, Debug)]

@@ -1,11 +1,12 @@
 //! Which route a request takes, and whether a token's claims satisfy one of its grants.
 
 mod index;
+mod route;
 
-use crate::config::{Grant, Route};
 use crate::denial::Denial;
 use crate::jwt::Claims;
 pub use index::Routes;
+pub use route::{Access, DeploymentPlace, Grant, HostPattern, PathPattern, Route};
 
 /// Holds the route that a request takes.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,9 @@
 //! How the way of a request ends, and what its caller gets.
 
-use keyless_core::config::{ClaimName, Config, HeaderName};
+use keyless_core::config::Config;
 use keyless_core::denial::Denial;
-use keyless_core::jwt::Claims;
+use keyless_core::http::HeaderName;
+use keyless_core::jwt::{ClaimName, Claims};
 
 use crate::Outcome;
 

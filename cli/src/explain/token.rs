@@ -3,10 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyless_core::bearer;
-use keyless_core::config::{Config, Issuer, JwksSource};
+use keyless_core::config::Config;
 use keyless_core::denial::Denial;
-use keyless_core::jwks::KeySet;
-use keyless_core::jwt::{Claims, Token};
+use keyless_core::jwks::{JwksSource, KeySet};
+use keyless_core::jwt::{Claims, Issuer, Token};
 use keyless_core::signature::Sandbox;
 
 use super::Request;

@@ -5,10 +5,9 @@ use std::time::SystemTime;
 use super::waiting::{Content, Pending};
 use super::{Forward, Gate, PREFLIGHT, Record, Ruling, Verdict, forward};
 use crate::bearer;
-use crate::config::{Access, DeploymentPlace};
 use crate::denial::Denial;
 use crate::http::Reply;
-use crate::policy::{self, Deployment};
+use crate::policy::{self, Access, Deployment, DeploymentPlace};
 use crate::request::Head;
 
 /// Why a request cannot go on now; the places are those of the configuration.

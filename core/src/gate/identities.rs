@@ -5,10 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use super::supply::{Fetched, Supply};
 use super::{ALREADY_TRYING, Fetch, Pending, Report, Stop, lost_at, wait_for};
-use crate::config::Identity;
 use crate::denial::Denial;
 use crate::http::{Answer, Call};
-use crate::identity::{AccessToken, Endpoint, Environment};
+use crate::identity::{AccessToken, Endpoint, Environment, Identity};
 use crate::lease::SharedData;
 use crate::refresh::after;
 

@@ -9,12 +9,11 @@ use super::{
     ALREADY_TRYING, HASTE, Pending, Record, Report, Stop, keys_unavailable, lost_at, wait_for,
 };
 use crate::bearer;
-use crate::config::{Issuer, JwksLocation, JwksSource, RemoteJwks, Uri};
 use crate::denial::Denial;
 use crate::gate::Fetch;
-use crate::http::{Answer, Call, FetchError};
-use crate::jwks::{self, KeySet};
-use crate::jwt::{Token, Verified, Wanted};
+use crate::http::{Answer, Call, FetchError, Uri};
+use crate::jwks::{self, JwksLocation, JwksSource, KeySet, RemoteJwks};
+use crate::jwt::{Issuer, Token, Verified, Wanted};
 use crate::lease::SharedData;
 use crate::refresh::{after, spread};
 use crate::signature::Crypto;

@@ -4,10 +4,10 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::Forward;
-use crate::config::ProtectedResource;
 use crate::denial::Denial;
 use crate::http::Reply;
 use crate::jwt::Verified;
+use crate::metadata::ProtectedResource;
 
 /// Says what becomes of a request, and what is to be recorded of it.
 #[derive(Debug)]

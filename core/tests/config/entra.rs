@@ -1,6 +1,7 @@
 //! The preset for Entra: tenants, clouds, clients, and what follows from them.
 
-use keyless_core::config::{Config, Issuer};
+use keyless_core::config::Config;
+use keyless_core::jwt::Issuer;
 use serde_json::{Value, json};
 
 use super::{
