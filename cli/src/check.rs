@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use keyless_core::config::{Config, DeploymentPlace};
+use keyless_core::config::Config;
+use keyless_core::policy::DeploymentPlace;
 
 use crate::source::{self, Clusters, Found};
 use crate::{Outcome, doubts, read, words};

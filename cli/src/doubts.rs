@@ -2,8 +2,9 @@
 
 mod cover;
 
-use keyless_core::config::{Access, Config, Grant};
+use keyless_core::config::Config;
 use keyless_core::identity::IdentityIndex;
+use keyless_core::policy::{Access, Grant};
 
 /// Tells of everything that is probably not meant, with its place in the configuration.
 pub(crate) fn of(config: &Config) -> Vec<String> {

@@ -11,13 +11,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use keyless_core::body::{self, Format};
-use keyless_core::config::{Access, Config, DeploymentPlace, JwksSource, Route};
+use keyless_core::config::Config;
 use keyless_core::denial::Denial;
 use keyless_core::gate::{Decided, Gate, Step};
-use keyless_core::jwks::KeySet;
+use keyless_core::jwks::{JwksSource, KeySet};
 use keyless_core::jwt::IssuerIndex;
 use keyless_core::lease::{InMemorySharedData, SharedData};
-use keyless_core::policy::Deployment;
+use keyless_core::policy::{Access, Deployment, DeploymentPlace, Route};
 use keyless_core::request::Head;
 use keyless_core::signature::Sandbox;
 

@@ -6,7 +6,8 @@ pub(crate) mod routes;
 
 use std::fmt::Write as _;
 
-use keyless_core::config::{Config, JwksSource};
+use keyless_core::config::Config;
+use keyless_core::jwks::JwksSource;
 
 use crate::source::Clusters;
 

@@ -1,9 +1,9 @@
 //! The plugin's configuration: bytes become a [`Config`], or an [`Error`] that names the place.
 //!
-//! The shape of the document, and what one value may look like, is in [`document`]; here stand the
-//! types that the rest of the house works with, and the rules that span several places. The answer
-//! depends on the bytes alone, because every thread of a proxy parses them for itself and must come
-//! to the same.
+//! It stands on top of the rooms whose types it makes, and none of them knows it. The shape of the
+//! document is in [`document`], what one value may look like in [`text`]; here are the rules that
+//! span several entries. The answer depends on the bytes alone, because every thread of a proxy
+//! parses them for itself and must come to the same.
 
 mod claims;
 mod document;
@@ -18,18 +18,16 @@ mod text;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::jwt::Wanted;
+use crate::http::HeaderName;
+use crate::identity::Identity;
+use crate::jwt::{Issuer, Wanted};
+use crate::metadata::ProtectedResource;
+use crate::policy::{Access, Route};
 use crate::token_cache::Limits;
-pub use claims::{ClaimName, ClaimValue};
 use document::{Document, Object, TokenCacheEntry};
-pub use identities::{ClientCredentials, Identity, Selector, Source};
-pub use issuers::{Issuer, JwksLocation, JwksSource, RemoteJwks, Tenant};
-pub use resource::ProtectedResource;
-pub use routes::{Access, Grant, Route};
 #[cfg(feature = "schema")]
 pub use schema::schema;
 use text::Count;
-pub use text::{DeploymentPlace, HeaderName, HostPattern, PathPattern, TokenType, Uri};
 
 /// Holds a configuration that is sound as a whole.
 #[derive(Clone, Debug)]
@@ -94,20 +92,20 @@ impl TryFrom<Document> for Config {
     type Error = Error;
 
     fn try_from(document: Document) -> Result<Self, Error> {
-        let entries = numbered("issuers", document.issuers.0, Issuer::from_entry)?;
+        let entries = numbered("issuers", document.issuers.0, issuers::issuers)?;
         let of_entries = entries.iter().filter_map(|issuers| issuers.first());
         let issuer_names: Vec<_> = of_entries.map(|issuer| issuer.name.to_string()).collect();
         unique("issuers", "name", issuer_names.iter().map(String::as_str))?;
         let issuers = entries.concat();
         check_accepted(&issuers)?;
         let entries = document.identities.into_iter();
-        let identities: Vec<_> = entries.map(Identity::from_entry).collect::<Result<_, _>>()?;
+        let identities: Vec<_> = entries.map(identities::identity).collect::<Result<_, _>>()?;
         let names = Names {
             issuers: issuer_names,
             identities: identities.iter().map(|identity| identity.name.clone()).collect(),
         };
         let routes = numbered("routes", document.routes.0, |place, _, entry| {
-            Route::from_entry(place, entry, &names)
+            routes::route(place, entry, &names)
         })?;
         unique("routes", "name", routes.iter().map(|route| &*route.name))?;
         let stripped = stripped(&routes);
@@ -115,7 +113,7 @@ impl TryFrom<Document> for Config {
         let token_cache = limits(document.token_cache);
         let protected_resource = document
             .protected_resource
-            .map(|entry| ProtectedResource::from_entry(entry, &issuers, &routes));
+            .map(|entry| resource::protected_resource(entry, &issuers, &routes));
         Ok(Self {
             issuers,
             identities,

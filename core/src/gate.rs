@@ -19,9 +19,9 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{Config, HeaderName};
+use crate::config::Config;
 use crate::denial::Denial;
-use crate::http::{Answer, Call, FetchError};
+use crate::http::{Answer, Call, FetchError, HeaderName};
 use crate::identity::{self, IdentityIndex};
 use crate::jwt::IssuerIndex;
 use crate::lease::SharedData;

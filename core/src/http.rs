@@ -1,11 +1,15 @@
 //! Plain HTTP data: what the gate asks the host to send, and what came back.
 
+mod uri;
+
 use std::fmt;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::error::Category;
 
 use crate::secret::Secret;
+pub use uri::Uri;
 
 /// Describes one HTTP request that the host is to send to a cluster.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -25,6 +29,10 @@ pub struct Call {
     /// How long the answer may take; never zero, which Envoy takes for "for ever".
     pub timeout: Duration,
 }
+
+/// Names a header, in lower case.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct HeaderName(Rc<str>);
 
 /// Holds what came back for a [`Call`]; it may hold a credential, so it is not shown.
 #[derive(Clone, Eq, PartialEq)]
@@ -55,6 +63,28 @@ pub struct Reply {
     pub headers: Vec<(&'static str, String)>,
     /// The body, which is always JSON.
     pub body: String,
+}
+
+impl HeaderName {
+    /// Names the header that carries the credential.
+    pub fn authorization() -> Self {
+        Self::known("authorization")
+    }
+
+    /// Parses a field name (RFC 9110 §5.1), in any case.
+    pub fn parse(text: &str) -> Option<Self> {
+        ::http::HeaderName::try_from(text).ok().map(|name| Self(name.as_str().into()))
+    }
+
+    /// Names a header that is known when the program is built; the text must be in lower case.
+    pub(crate) fn known(name: &'static str) -> Self {
+        Self(name.into())
+    }
+
+    /// Returns the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl Reply {

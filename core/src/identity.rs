@@ -4,16 +4,17 @@ mod answer;
 mod app_service;
 mod client_credentials;
 mod imds;
+mod source;
 
 use std::time::{Duration, SystemTime};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 
-use crate::config::{Identity, Selector, Source};
 use crate::http::{Answer, Call, FetchError};
 use crate::refresh::{after, spread};
 use crate::secret::Secret;
 pub use answer::{explanation, parse};
+pub use source::{ClientCredentials, Identity, Selector, Source};
 
 /// Identifies an identity by its place in the configuration, where identities are sorted by name.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -1,13 +1,13 @@
 //! A JWKS document becomes a [`KeySet`] (RFC 7517).
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::config::{RemoteJwks, Tenant, Uri};
-use crate::http::{Call, FetchError};
+use crate::http::{Call, FetchError, Uri};
 use crate::json;
 use crate::secret::Secret;
 use crate::signature::{Algorithm, PublicKey};
@@ -23,6 +23,50 @@ pub struct Key {
     /// The one algorithm that the key's `alg` names; otherwise what its type allows.
     algorithm: Option<Algorithm>,
     public: Rc<PublicKey>,
+}
+
+/// Names a tenant of Entra and the issuer that its keys may name as their own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Tenant {
+    /// The GUID, in lower case, that `tid` must equal.
+    pub id: String,
+    /// What a key's own member `issuer` must come to.
+    pub accepted: Vec<String>,
+}
+
+/// Says where an issuer's keys are.
+#[derive(Clone, Debug)]
+pub enum JwksSource {
+    /// In the configuration.
+    Inline(KeySet),
+    /// At the issuer.
+    Remote(RemoteJwks),
+}
+
+/// Describes how a key set is fetched and how long it serves.
+#[derive(Clone, Debug)]
+pub struct RemoteJwks {
+    /// Envoy's cluster that leads to the issuer.
+    pub cluster: String,
+    /// Where to ask.
+    pub location: JwksLocation,
+    /// How long one call may take.
+    pub timeout: Duration,
+    /// How old keys get before they are refreshed.
+    pub refresh: Duration,
+    /// How old keys may get while no fetch succeeds.
+    pub max_age: Duration,
+    /// The least time between fetches that unknown `kid`s cause.
+    pub unknown_kid_interval: Duration,
+}
+
+/// Says where to ask for a key set.
+#[derive(Clone, Debug)]
+pub enum JwksLocation {
+    /// At the place that this document names (OpenID Connect Discovery 1.0 §4).
+    Discovery(Uri),
+    /// Here.
+    Known(Uri),
 }
 
 /// Limits the keys of one set; Entra publishes about ten.
@@ -41,6 +85,14 @@ pub fn call(source: &RemoteJwks, uri: &Uri) -> Call {
         headers: vec![("accept", Secret::new("application/json"))],
         body: None,
         timeout: source.timeout,
+    }
+}
+
+impl Tenant {
+    /// Returns true if a key that names this issuer, as a template or in full, is the tenant's.
+    pub fn owns(&self, issuer: &str) -> bool {
+        let issuer = issuer.replace("{tenantid}", &self.id);
+        self.accepted.contains(&issuer)
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! What a token says is within reach only after [`Token::verify`], except the issuer it names.
 
+mod claim;
 mod claims;
+mod issuer;
 
 use std::fmt;
 use std::rc::Rc;
@@ -12,12 +14,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::config::{Issuer, TokenType};
 use crate::denial::Denial;
 use crate::json;
 use crate::jwks::KeySet;
 use crate::signature::{Algorithm, Crypto, PublicKey};
+pub use claim::{ClaimName, ClaimValue};
 pub use claims::{Claims, Wanted};
+pub use issuer::{EntryIndex, Issuer, IssuerIndex, TokenType};
 
 /// Holds a token that has the form of a signed JWT and that nobody has vouched for.
 pub struct Token<'a> {
@@ -50,10 +53,6 @@ struct Times {
     issued_at: Option<Duration>,
     not_before: Option<Duration>,
 }
-
-/// Identifies an issuer: an `iss`, or a tenant of Entra, of an entry of the configuration.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct IssuerIndex(pub usize);
 
 /// Limits `kid`, in bytes.
 const MAX_KID: usize = 256;

@@ -13,9 +13,10 @@
 //!
 //! [`gate`] joins them: events go in with the time, decisions and calls to make come out.
 //! [`refresh`] decides when keys and identity tokens are fetched, [`lease`] by which thread of the
-//! proxy, [`denial`] turns each reason into a reply, [`config`] makes the whole from the plugin's
-//! configuration. None of them knows a proxy, a clock or a socket; on wasm32 the `host` module
-//! translates between them and Envoy.
+//! proxy, [`denial`] turns each reason into a reply, [`metadata`] describes the gateway to clients,
+//! [`config`] makes the whole from the plugin's configuration. None of them knows a proxy, a clock
+//! or a socket; on wasm32 the `host` module translates between them and Envoy. Imports run one way:
+//! `tests/layers.rs` states the order.
 
 #![cfg_attr(
     test,
@@ -38,6 +39,7 @@ mod json;
 pub mod jwks;
 pub mod jwt;
 pub mod lease;
+pub mod metadata;
 pub mod policy;
 pub mod refresh;
 pub mod request;

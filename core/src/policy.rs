@@ -1,15 +1,12 @@
 //! Which route a request takes, and whether a token's claims satisfy one of its grants.
 
 mod index;
+mod route;
 
-use crate::config::{Grant, Route};
 use crate::denial::Denial;
-use crate::jwt::Claims;
+use crate::jwt::{Claims, EntryIndex};
 pub use index::Routes;
-
-/// Identifies an entry of the configuration's `issuers`; the tenants of one `entra` share theirs.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct EntryIndex(pub usize);
+pub use route::{Access, DeploymentPlace, Grant, HostPattern, PathPattern, Route};
 
 /// Identifies a route by its place in the configuration.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

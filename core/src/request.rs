@@ -4,8 +4,8 @@ use std::fmt;
 
 use percent_encoding::percent_decode;
 
-use crate::config::HeaderName;
 use crate::denial::Denial;
+use crate::http::HeaderName;
 
 /// Holds the head of a request as it arrived: names in lower case, values as bytes.
 #[derive(Clone)]

@@ -2,7 +2,8 @@
 
 #![no_main]
 
-use keyless_core::config::{Access, Config};
+use keyless_core::config::Config;
+use keyless_core::policy::Access;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

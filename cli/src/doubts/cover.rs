@@ -1,6 +1,6 @@
 //! Whether the requests of one route are all another one's.
 
-use keyless_core::config::{HostPattern, Route};
+use keyless_core::policy::{HostPattern, Route};
 
 /// Returns the places of the routes that together take every request of a later one, each method
 /// and host of it by a single route; `None` if some request is left for it.

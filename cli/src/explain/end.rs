@@ -1,10 +1,10 @@
 //! How the way of a request ends, and what its caller gets.
 
-use keyless_core::config::{Access, Config};
+use keyless_core::config::Config;
 use keyless_core::denial::Denial;
 use keyless_core::gate::{Decided, Decision, Fetch, Step};
 use keyless_core::http::Reply;
-use keyless_core::policy::{self, Deployment};
+use keyless_core::policy::{self, Access, Deployment};
 
 use super::{Explanation, Granting};
 use crate::Outcome;

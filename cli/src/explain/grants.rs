@@ -1,8 +1,8 @@
 //! Grant by grant: what holds, and what is missing.
 
-use keyless_core::config::{Config, Grant};
-use keyless_core::jwt::Claims;
-use keyless_core::policy::{self, Deployment, EntryIndex, Unmet};
+use keyless_core::config::Config;
+use keyless_core::jwt::{Claims, EntryIndex};
+use keyless_core::policy::{self, Deployment, Grant, Unmet};
 
 use crate::words::{Entry, joined, routes};
 

@@ -1,6 +1,7 @@
 //! Identities in words: for which resource, and where their tokens come from.
 
-use keyless_core::config::{Config, Identity, Selector, Source};
+use keyless_core::config::Config;
+use keyless_core::identity::{Identity, Selector, Source};
 
 use super::{Entry, or_none};
 

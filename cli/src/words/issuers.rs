@@ -1,7 +1,10 @@
 //! Issuers in words: whose tokens, what they must be like, where the keys are.
 
 use humantime::format_duration;
-use keyless_core::config::{Config, Issuer, JwksLocation, JwksSource, TokenType, Uri};
+use keyless_core::config::Config;
+use keyless_core::http::Uri;
+use keyless_core::jwks::{JwksLocation, JwksSource};
+use keyless_core::jwt::{Issuer, TokenType};
 use keyless_core::signature::Algorithm;
 
 use super::{Entry, joined};

@@ -1,9 +1,8 @@
 //! Routes in words: which requests, who may make them, how they go on.
 
-use keyless_core::config::{
-    Access, ClaimName, ClaimValue, Config, DeploymentPlace, Grant, HostPattern, Route,
-};
-use keyless_core::policy::EntryIndex;
+use keyless_core::config::Config;
+use keyless_core::jwt::{ClaimName, ClaimValue, EntryIndex};
+use keyless_core::policy::{Access, DeploymentPlace, Grant, HostPattern, Route};
 
 use super::{Entry, joined};
 

@@ -1,125 +1,18 @@
-//! Claims as the configuration names them, and the values that it wants of them.
-
-use std::cmp::Ordering;
-use std::fmt;
+//! The values that the configuration expects of claims.
 
 use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::Value;
 
-use super::text::{Word, plain};
+use super::text::plain;
+use crate::jwt::ClaimValue;
 
-/// Names a claim: a member of the token, or with a leading `/` the place of a value inside of one,
-/// as a JSON pointer (RFC 6901).
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ClaimName {
-    member: String,
-    /// The pointer from there on; empty for the member itself.
-    rest: String,
-}
-
-/// Says what a claim has to be, or to contain if it is a list.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ClaimValue {
-    /// `true` or `false`
-    Bool(bool),
-    /// A number, compared by value: 1 is 1.0. It is one of those that every reader of JSON reads
-    /// alike (RFC 7493 §2.2).
-    Number(f64),
-    /// A text, compared exactly.
-    Text(String),
-}
-
-/// A name of a claim in the document.
-pub(super) struct Claim;
+/// A value of a claim in the document.
+pub(super) struct ClaimValueEntry(pub(super) ClaimValue);
 
 /// 2⁵³ − 1; from there on two whole numbers may be one float.
 const MAX_NUMBER: f64 = 9_007_199_254_740_991.0;
 
-impl Word for Claim {
-    type Value = ClaimName;
-    const WANTED: &'static str =
-        "the name of a claim, or a JSON pointer such as \"/realm_access/roles\" (RFC 6901)";
-
-    fn read(text: &str) -> Option<ClaimName> {
-        let name = plain(text)?;
-        let Some(pointer) = name.strip_prefix('/') else {
-            return Some(ClaimName { member: name, rest: String::new() });
-        };
-        let mut escaped = pointer.split('~').skip(1);
-        if !escaped.all(|rest| rest.starts_with(['0', '1'])) {
-            return None;
-        }
-        let end = pointer.find('/').unwrap_or(pointer.len());
-        let (member, rest) = pointer.split_at(end);
-        Some(ClaimName {
-            member: member.replace("~1", "/").replace("~0", "~"),
-            rest: rest.to_owned(),
-        })
-    }
-}
-
-impl ClaimName {
-    /// Returns the member of the token that holds the claim.
-    pub fn member(&self) -> &str {
-        &self.member
-    }
-
-    /// Returns the claim, given the value of its member.
-    pub fn within<'a>(&self, member: &'a Value) -> Option<&'a Value> {
-        member.pointer(&self.rest)
-    }
-}
-
-impl fmt::Display for ClaimName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.rest.is_empty() && !self.member.starts_with('/') {
-            return formatter.write_str(&self.member);
-        }
-        let member = self.member.replace('~', "~0").replace('/', "~1");
-        write!(formatter, "/{member}{}", self.rest)
-    }
-}
-
-#[cfg(test)]
-impl ClaimName {
-    /// Reads a name that must be one.
-    pub(crate) fn of(text: &str) -> Self {
-        Claim::read(text).unwrap()
-    }
-}
-
-impl ClaimValue {
-    /// Returns true if a claim is this value, or a list that contains it.
-    pub fn is_met_by(&self, claim: &Value) -> bool {
-        let is_in = |list: &Vec<Value>| list.iter().any(|item| self.is(item));
-        self.is(claim) || claim.as_array().is_some_and(is_in)
-    }
-
-    fn is(&self, value: &Value) -> bool {
-        match (self, value) {
-            (Self::Bool(wanted), Value::Bool(found)) => wanted == found,
-            (Self::Number(wanted), Value::Number(found)) => {
-                // A greater number than the wanted ones may be rounded here, but not down to one.
-                let order = found.as_f64().and_then(|found| wanted.partial_cmp(&found));
-                order.is_some_and(Ordering::is_eq)
-            }
-            (Self::Text(wanted), Value::String(found)) => wanted == found,
-            (Self::Bool(_) | Self::Number(_) | Self::Text(_), _) => false,
-        }
-    }
-}
-
-impl fmt::Display for ClaimValue {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bool(value) => write!(formatter, "{value}"),
-            Self::Number(value) => write!(formatter, "{value}"),
-            Self::Text(value) => write!(formatter, "{value:?}"),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for ClaimValue {
+impl<'de> Deserialize<'de> for ClaimValueEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wrong = |found: &str, wanted: &str| {
             Err(D::Error::custom(format_args!("found {found}, wanted {wanted}")))
@@ -127,10 +20,10 @@ impl<'de> Deserialize<'de> for ClaimValue {
         let kinds = "a text, a number or a boolean";
         match Value::deserialize(deserializer)? {
             Value::Array(_) => wrong("a list", kinds),
-            Value::Bool(value) => Ok(Self::Bool(value)),
+            Value::Bool(value) => Ok(Self(ClaimValue::Bool(value))),
             Value::Null => wrong("null", kinds),
             Value::Number(number) => match number.as_f64() {
-                Some(value) if value.abs() <= MAX_NUMBER => Ok(Self::Number(value)),
+                Some(value) if value.abs() <= MAX_NUMBER => Ok(Self(ClaimValue::Number(value))),
                 Some(_) | None => wrong(
                     &number.to_string(),
                     "a number from -9007199254740991 to 9007199254740991 (RFC 7493)",
@@ -138,24 +31,12 @@ impl<'de> Deserialize<'de> for ClaimValue {
             },
             Value::Object(_) => wrong("an object", kinds),
             Value::String(text) => match plain(&text) {
-                Some(text) => Ok(Self::Text(text)),
+                Some(text) => Ok(Self(ClaimValue::Text(text))),
                 None => wrong(
                     &format!("{text:?}"),
                     "a text that is not empty and has no control characters",
                 ),
             },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_shown_as_it_is_written() {
-        for name in ["oid", "a~b", "https://example.com/groups", "/a/b~1c/0", "/a~0b/c", "/~1a"] {
-            assert_eq!(ClaimName::of(name).to_string(), name);
         }
     }
 }

@@ -10,10 +10,11 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::Error;
-use super::claims::{Claim, ClaimValue};
+use super::claims::ClaimValueEntry;
 use super::text::{
-    CloudName, Count, Host, KeySetUri, Label, Leeway, MetadataPath, Method, NonEmpty, Path, Place,
-    Plain, Resource, Scope, SignatureAlgorithm, TenantId, Text, TokenUri, Type, Variable, Wait,
+    Claim, CloudName, Count, Host, KeySetUri, Label, Leeway, MetadataPath, Method, NonEmpty, Path,
+    Place, Plain, Resource, Scope, SignatureAlgorithm, TenantId, Text, TokenUri, Type, Variable,
+    Wait,
 };
 use crate::json::Strict;
 
@@ -166,7 +167,7 @@ pub(super) struct GrantEntry {
     pub(super) clients: Option<NonEmpty<Text<Plain>>>,
     pub(super) scopes: Option<NonEmpty<Text<Scope>>>,
     pub(super) roles: Option<NonEmpty<Text<Plain>>>,
-    pub(super) claims: Option<BTreeMap<String, NonEmpty<ClaimValue>>>,
+    pub(super) claims: Option<BTreeMap<String, NonEmpty<ClaimValueEntry>>>,
     pub(super) deployments: Option<NonEmpty<Text<Plain>>>,
 }
 

@@ -8,82 +8,12 @@ use serde_json::Value;
 
 use super::Error;
 use super::document::{EntraEntry, IssuerEntry, JwksEntry, Object};
-use super::text::{self, Cloud, NonEmpty, Plain, Text, TokenType, Uri, Wait};
-use crate::http::FetchError;
-use crate::jwks::KeySet;
-use crate::policy::EntryIndex;
+use super::text::{self, Cloud, NonEmpty, Plain, Text, Wait};
+use crate::http::{FetchError, Uri};
+use crate::jwks::{JwksLocation, JwksSource, KeySet, RemoteJwks, Tenant};
+use crate::jwt::EntryIndex;
+use crate::jwt::{Issuer, TokenType};
 use crate::signature::Algorithm;
-
-/// Describes an issuer of tokens and what its tokens must be like.
-#[derive(Clone, Debug)]
-pub struct Issuer {
-    /// Its entry in the configuration, which several tenants may share.
-    pub entry: EntryIndex,
-    /// The label in logs and metrics.
-    pub name: Rc<str>,
-    /// The exact `iss`; Entra has two for each tenant, of its versions 2 and 1.
-    pub accepted: Vec<String>,
-    /// The tenant of Entra whose tokens these are.
-    pub tenant: Option<Tenant>,
-    /// `aud` must name one of these.
-    pub audiences: Vec<String>,
-    /// The calling application must be one of these, if there are any.
-    pub clients: Vec<String>,
-    /// Where the keys are.
-    pub jwks: JwksSource,
-    /// `alg` must be one of these.
-    pub algorithms: Vec<Algorithm>,
-    /// `typ` must be one of these.
-    pub token_types: Vec<TokenType>,
-    /// How far the issuer's clock may be off.
-    pub leeway: Duration,
-    /// The longest `exp − iat`.
-    pub max_lifetime: Option<Duration>,
-}
-
-/// Names a tenant of Entra and the issuer that its keys may name as their own.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Tenant {
-    /// The GUID, in lower case, that `tid` must equal.
-    pub id: String,
-    /// What a key's own member `issuer` must come to.
-    pub accepted: Vec<String>,
-}
-
-/// Says where an issuer's keys are.
-#[derive(Clone, Debug)]
-pub enum JwksSource {
-    /// In the configuration.
-    Inline(KeySet),
-    /// At the issuer.
-    Remote(RemoteJwks),
-}
-
-/// Describes how a key set is fetched and how long it serves.
-#[derive(Clone, Debug)]
-pub struct RemoteJwks {
-    /// Envoy's cluster that leads to the issuer.
-    pub cluster: String,
-    /// Where to ask.
-    pub location: JwksLocation,
-    /// How long one call may take.
-    pub timeout: Duration,
-    /// How old keys get before they are fetched anew.
-    pub refresh: Duration,
-    /// How old keys may get while no fetch succeeds.
-    pub max_age: Duration,
-    /// The least time between fetches that unknown `kid`s cause.
-    pub unknown_kid_interval: Duration,
-}
-
-/// Says where to ask for a key set.
-#[derive(Clone, Debug)]
-pub enum JwksLocation {
-    /// At the place that this document names (OpenID Connect Discovery 1.0 §4).
-    Discovery(Uri),
-    /// Here.
-    Known(Uri),
-}
 
 // One fetch: Envoy gives up, counts a failure and keeps the connection pool healthy.
 const JWKS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -105,45 +35,37 @@ struct Trusted {
     keys: Option<Uri>,
 }
 
-impl Issuer {
-    /// Makes the issuers of one entry: one, or each tenant's.
-    pub(super) fn from_entry(
-        place: &str,
-        at: usize,
-        Object(entry): Object<IssuerEntry>,
-    ) -> Result<Vec<Self>, Error> {
-        let name: Rc<str> = name(place, &entry)?.into();
-        let (trusted, clients) = trusted(place, entry.issuer, entry.entra)?;
-        let Object(jwks) = entry.jwks;
-        let place = format!("{place}.jwks");
-        let audiences = entry.audiences.into_values();
-        let algorithms = entry.algorithms.map_or(vec![Algorithm::Rs256], NonEmpty::into_values);
-        let token_types = entry.token_types.map_or_else(TokenType::defaults, NonEmpty::into_values);
-        let leeway = entry.leeway.map_or(LEEWAY, |leeway| leeway.0);
-        let max_lifetime = entry.max_lifetime.map(|lifetime| lifetime.0);
-        let issuer = |trusted: Trusted| {
-            Ok(Self {
-                entry: EntryIndex(at),
-                name: name.clone(),
-                jwks: JwksSource::from_entry(&place, &jwks, &trusted)?,
-                accepted: trusted.accepted,
-                tenant: trusted.tenant,
-                audiences: audiences.clone(),
-                clients: clients.clone(),
-                algorithms: algorithms.clone(),
-                token_types: token_types.clone(),
-                leeway,
-                max_lifetime,
-            })
-        };
-        trusted.into_iter().map(issuer).collect()
-    }
-
-    /// Returns true if the calling application may be this one.
-    pub fn admits_client(&self, client: Option<&str>) -> bool {
-        let is_listed = |client| self.clients.iter().any(|listed| listed == client);
-        self.clients.is_empty() || client.is_some_and(is_listed)
-    }
+/// Makes the issuers of one entry: one, or each tenant's.
+pub(super) fn issuers(
+    place: &str,
+    at: usize,
+    Object(entry): Object<IssuerEntry>,
+) -> Result<Vec<Issuer>, Error> {
+    let name: Rc<str> = name(place, &entry)?.into();
+    let (trusted, clients) = trusted(place, entry.issuer, entry.entra)?;
+    let Object(jwks) = entry.jwks;
+    let place = format!("{place}.jwks");
+    let audiences = entry.audiences.into_values();
+    let algorithms = entry.algorithms.map_or(vec![Algorithm::Rs256], NonEmpty::into_values);
+    let token_types = entry.token_types.map_or_else(TokenType::defaults, NonEmpty::into_values);
+    let leeway = entry.leeway.map_or(LEEWAY, |leeway| leeway.0);
+    let max_lifetime = entry.max_lifetime.map(|lifetime| lifetime.0);
+    let issuer = |trusted: Trusted| {
+        Ok(Issuer {
+            entry: EntryIndex(at),
+            name: name.clone(),
+            jwks: jwks_source(&place, &jwks, &trusted)?,
+            accepted: trusted.accepted,
+            tenant: trusted.tenant,
+            audiences: audiences.clone(),
+            clients: clients.clone(),
+            algorithms: algorithms.clone(),
+            token_types: token_types.clone(),
+            leeway,
+            max_lifetime,
+        })
+    };
+    trusted.into_iter().map(issuer).collect()
 }
 
 fn name(place: &str, entry: &IssuerEntry) -> Result<String, Error> {
@@ -199,100 +121,81 @@ impl Trusted {
     }
 }
 
-impl Tenant {
-    /// Returns true if a key that names this issuer, as a template or in full, is the tenant's.
-    pub fn owns(&self, issuer: &str) -> bool {
-        let issuer = issuer.replace("{tenantid}", &self.id);
-        self.accepted.contains(&issuer)
+fn jwks_source(place: &str, entry: &JwksEntry, trusted: &Trusted) -> Result<JwksSource, Error> {
+    if let Some(inline) = &entry.inline {
+        return inline_keys(place, entry, inline, trusted);
     }
+    let Some(cluster) = &entry.cluster else {
+        return Err(Error::at(place, "missing field `cluster`, or `inline` in its place"));
+    };
+    let span = |given: &Option<Text<Wait>>, default| given.as_ref().map_or(default, |text| text.0);
+    let refresh = span(&entry.refresh, JWKS_REFRESH);
+    let max_age = span(&entry.max_age, JWKS_MAX_AGE.max(refresh));
+    if max_age < refresh {
+        let (found, wanted) = (format_duration(max_age), format_duration(refresh));
+        let problem = format!("found {found}, wanted at least `refresh`, which is {wanted}");
+        return Err(Error::at(format!("{place}.max_age"), problem));
+    }
+    Ok(JwksSource::Remote(RemoteJwks {
+        cluster: cluster.0.clone(),
+        location: jwks_location(place, entry, trusted)?,
+        timeout: span(&entry.timeout, JWKS_TIMEOUT),
+        refresh,
+        max_age,
+        unknown_kid_interval: span(&entry.unknown_kid_interval, UNKNOWN_KID_INTERVAL),
+    }))
 }
 
-impl JwksSource {
-    fn from_entry(place: &str, entry: &JwksEntry, trusted: &Trusted) -> Result<Self, Error> {
-        if let Some(inline) = &entry.inline {
-            return Self::inline(place, entry, inline, trusted);
-        }
-        let Some(cluster) = &entry.cluster else {
-            return Err(Error::at(place, "missing field `cluster`, or `inline` in its place"));
-        };
-        let span =
-            |given: &Option<Text<Wait>>, default| given.as_ref().map_or(default, |text| text.0);
-        let refresh = span(&entry.refresh, JWKS_REFRESH);
-        let max_age = span(&entry.max_age, JWKS_MAX_AGE.max(refresh));
-        if max_age < refresh {
-            let (found, wanted) = (format_duration(max_age), format_duration(refresh));
-            let problem = format!("found {found}, wanted at least `refresh`, which is {wanted}");
-            return Err(Error::at(format!("{place}.max_age"), problem));
-        }
-        Ok(Self::Remote(RemoteJwks {
-            cluster: cluster.0.clone(),
-            location: JwksLocation::from_entry(place, entry, trusted)?,
-            timeout: span(&entry.timeout, JWKS_TIMEOUT),
-            refresh,
-            max_age,
-            unknown_kid_interval: span(&entry.unknown_kid_interval, UNKNOWN_KID_INTERVAL),
-        }))
+fn inline_keys(
+    place: &str,
+    entry: &JwksEntry,
+    inline: &Value,
+    trusted: &Trusted,
+) -> Result<JwksSource, Error> {
+    let extra = [
+        ("cluster", entry.cluster.is_some()),
+        ("uri", entry.uri.is_some()),
+        ("discovery", entry.discovery),
+        ("timeout", entry.timeout.is_some()),
+        ("refresh", entry.refresh.is_some()),
+        ("max_age", entry.max_age.is_some()),
+        ("unknown_kid_interval", entry.unknown_kid_interval.is_some()),
+    ];
+    if let Some((key, _)) = extra.into_iter().find(|(_, present)| *present) {
+        let problem = "found beside `inline`, wanted none: nothing is fetched";
+        return Err(Error::at(format!("{place}.{key}"), problem));
     }
-
-    fn inline(
-        place: &str,
-        entry: &JwksEntry,
-        inline: &Value,
-        trusted: &Trusted,
-    ) -> Result<Self, Error> {
-        let extra = [
-            ("cluster", entry.cluster.is_some()),
-            ("uri", entry.uri.is_some()),
-            ("discovery", entry.discovery),
-            ("timeout", entry.timeout.is_some()),
-            ("refresh", entry.refresh.is_some()),
-            ("max_age", entry.max_age.is_some()),
-            ("unknown_kid_interval", entry.unknown_kid_interval.is_some()),
-        ];
-        if let Some((key, _)) = extra.into_iter().find(|(_, present)| *present) {
-            let problem = "found beside `inline`, wanted none: nothing is fetched";
-            return Err(Error::at(format!("{place}.{key}"), problem));
-        }
-        let keys = KeySet::parse(inline.to_string().as_bytes(), trusted.tenant.as_ref());
-        keys.map(Self::Inline).map_err(|error| {
-            let found = if let FetchError::Malformed(what) = error {
-                what.into()
-            } else {
-                error.to_string()
-            };
-            let problem = format!("found {found}, wanted a JWKS with at least one usable key");
-            Error::at(format!("{place}.inline"), problem)
-        })
-    }
+    let keys = KeySet::parse(inline.to_string().as_bytes(), trusted.tenant.as_ref());
+    keys.map(JwksSource::Inline).map_err(|error| {
+        let found =
+            if let FetchError::Malformed(what) = error { what.into() } else { error.to_string() };
+        let problem = format!("found {found}, wanted a JWKS with at least one usable key");
+        Error::at(format!("{place}.inline"), problem)
+    })
 }
 
-impl JwksLocation {
-    fn from_entry(place: &str, entry: &JwksEntry, trusted: &Trusted) -> Result<Self, Error> {
-        let at = |key, problem| Err(Error::at(format!("{place}.{key}"), problem));
-        match (&trusted.keys, &entry.uri, entry.discovery) {
-            (Some(keys), None, false) => Ok(Self::Known(keys.clone())),
-            (Some(_), Some(_), _) => {
-                at("uri", "found with `entra`, wanted none: it is the tenant's")
-            }
-            (Some(_), None, true) => {
-                at("discovery", "found with `entra`, wanted none: the keys are the tenant's")
-            }
-            (None, Some(uri), false) => Ok(Self::Known(uri.0.clone())),
-            (None, Some(_), true) => at("discovery", "found beside `uri`, wanted one of them"),
-            (None, None, false) => Err(Error::at(
-                place,
-                "missing field `uri`, or `discovery` or `inline` in its place",
-            )),
-            (None, None, true) => {
-                let issuer = trusted.accepted.first().map_or("", String::as_str);
-                let document = format!("{}{DISCOVERY}", issuer.trim_end_matches('/'));
-                let below = Uri::parse(&document).filter(|_| !issuer.contains(['?', '#']));
-                below.map(Self::Discovery).ok_or_else(|| {
-                    let wanted = "one that is a URL without query or fragment";
-                    let problem = format!("found the issuer {issuer:?}, wanted {wanted}");
-                    Error::at(format!("{place}.discovery"), problem)
-                })
-            }
+fn jwks_location(place: &str, entry: &JwksEntry, trusted: &Trusted) -> Result<JwksLocation, Error> {
+    let at = |key, problem| Err(Error::at(format!("{place}.{key}"), problem));
+    match (&trusted.keys, &entry.uri, entry.discovery) {
+        (Some(keys), None, false) => Ok(JwksLocation::Known(keys.clone())),
+        (Some(_), Some(_), _) => at("uri", "found with `entra`, wanted none: it is the tenant's"),
+        (Some(_), None, true) => {
+            at("discovery", "found with `entra`, wanted none: the keys are the tenant's")
+        }
+        (None, Some(uri), false) => Ok(JwksLocation::Known(uri.0.clone())),
+        (None, Some(_), true) => at("discovery", "found beside `uri`, wanted one of them"),
+        (None, None, false) => {
+            Err(Error::at(place, "missing field `uri`, or `discovery` or `inline` in its place"))
+        }
+        (None, None, true) => {
+            let issuer = trusted.accepted.first().map_or("", String::as_str);
+            let document = format!("{}{DISCOVERY}", issuer.trim_end_matches('/'));
+            let below = Uri::parse(&document).filter(|_| !issuer.contains(['?', '#']));
+            below.map(JwksLocation::Discovery).ok_or_else(|| {
+                let wanted = "one that is a URL without query or fragment";
+                let problem = format!("found the issuer {issuer:?}, wanted {wanted}");
+                Error::at(format!("{place}.discovery"), problem)
+            })
         }
     }
 }

@@ -1,53 +1,23 @@
-//! The gateway as a protected resource of OAuth's, for clients that look for the issuer (RFC 9728).
+//! The entry that describes the gateway to clients (RFC 9728).
 
 use std::collections::BTreeSet;
 
-use serde_json::json;
-
 use super::document::{Object, ProtectedResourceEntry};
-use super::text::{NonEmpty, Uri};
-use super::{Access, Issuer, Route};
+use super::text::{Identifier, NonEmpty};
+use crate::jwt::Issuer;
+use crate::metadata::ProtectedResource;
+use crate::policy::{Access, Route};
 
-/// Describes the gateway to clients that do not know it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ProtectedResource {
-    /// The path of the metadata.
-    pub path: String,
-    /// Their full address, which challenges name; it may stand in a quoted string.
-    pub url: String,
-    /// The metadata, as JSON.
-    pub metadata: String,
-}
-
-/// A resource identifier: an `https` URL, and its parts.
-pub(super) struct Identifier {
-    pub(super) text: String,
-    pub(super) uri: Uri,
-}
-
-/// What stands between the host and the path of a resource (RFC 9728 §3.1).
-const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
-
-impl ProtectedResource {
-    pub(super) fn from_entry(
-        Object(entry): Object<ProtectedResourceEntry>,
-        issuers: &[Issuer],
-        routes: &[Route],
-    ) -> Self {
-        let Identifier { text: resource, uri } = entry.resource.0;
-        // A slash that ends the host is none of the path.
-        let own = if uri.path == "/" { "" } else { &uri.path };
-        let path = entry.path.map_or_else(|| format!("{WELL_KNOWN}{own}"), |path| path.0);
-        let scopes = entry.scopes_supported.map_or_else(|| scopes(routes), NonEmpty::into_values);
-        let metadata = json!({
-            "resource": resource,
-            "authorization_servers": authorization_servers(issuers),
-            "scopes_supported": scopes,
-            "bearer_methods_supported": ["header"],
-        });
-        let url = format!("https://{}{path}", uri.authority);
-        Self { path, url, metadata: metadata.to_string() }
-    }
+/// Converts the entry; what it leaves out follows from the issuers and the routes.
+pub(super) fn protected_resource(
+    Object(entry): Object<ProtectedResourceEntry>,
+    issuers: &[Issuer],
+    routes: &[Route],
+) -> ProtectedResource {
+    let Identifier { text, uri } = entry.resource.0;
+    let scopes = entry.scopes_supported.map_or_else(|| scopes(routes), NonEmpty::into_values);
+    let path = entry.path.map(|path| path.0);
+    ProtectedResource::new(&text, &uri, path, &authorization_servers(issuers), &scopes)
 }
 
 /// The issuers that are URLs; of a tenant of Entra the newer one of its two.

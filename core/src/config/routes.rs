@@ -1,147 +1,89 @@
 //! Routes and grants: which requests, and who may make them.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
-use super::claims::{Claim, ClaimName, ClaimValue};
+use super::claims::ClaimValueEntry;
 use super::document::{GrantEntry, Object, RouteEntry};
-use super::text::{
-    DeploymentPlace, Header, HeaderName, HostPattern, NonEmpty, Path, PathPattern, Place, Text,
-    Word as _,
-};
+use super::text::{Claim, Header, NonEmpty, Path, Place, Text, Word as _};
 use super::{Error, Names, known, numbered};
+use crate::http::HeaderName;
 use crate::identity::IdentityIndex;
-use crate::policy::EntryIndex;
+use crate::jwt::EntryIndex;
+use crate::jwt::{ClaimName, ClaimValue};
+use crate::policy::{Access, DeploymentPlace, Grant, PathPattern, Route};
 
-/// Describes which requests a route is for and who may make them.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// The label in logs and metrics.
-    pub name: Rc<str>,
-    /// Any host if empty.
-    pub hosts: Vec<HostPattern>,
-    /// At least one.
-    pub methods: Vec<String>,
-    /// What the path looks like.
-    pub path: PathPattern,
-    /// Where the deployment's name is read.
-    pub deployment: DeploymentPlace,
-    /// Browsers may ask whether they may come, without a credential.
-    pub cors: bool,
-    /// Who may pass.
-    pub access: Access,
-}
-
-/// Says who may pass a route, and how the request goes on.
-#[derive(Clone, Debug)]
-pub enum Access {
-    /// Those with a token that satisfies a grant.
-    Granted {
-        /// At least one; any of them admits.
-        grants: Vec<Grant>,
-        /// The identity whose token replaces the caller's.
-        identity: Option<IdentityIndex>,
-        /// Headers that are set to the value of a claim.
-        forward_claims: Vec<(HeaderName, ClaimName)>,
-    },
-    /// Everybody; the gateway itself answers whether it is ready.
-    Health,
-    /// Everybody, without any identity.
-    Public,
-}
-
-/// Lists conditions that must all hold; an empty list holds always.
-#[derive(Clone, Debug, Default)]
-pub struct Grant {
-    /// The entry of the token's issuer.
-    pub issuer: Option<EntryIndex>,
-    /// The calling application is one of these.
-    pub clients: Vec<String>,
-    /// The token carries all of these.
-    pub scopes: Vec<String>,
-    /// The token carries all of these.
-    pub roles: Vec<String>,
-    /// Each claim is one of its values, or a list that contains one.
-    pub claims: Vec<(ClaimName, Vec<ClaimValue>)>,
-    /// The deployment is one of these.
-    pub deployments: Vec<String>,
-}
-
-impl Route {
-    pub(super) fn from_entry(
-        place: &str,
-        Object(mut entry): Object<RouteEntry>,
-        names: &Names,
-    ) -> Result<Self, Error> {
-        let Object(matching) = entry.matching;
-        let path = matching.path.0;
-        let deployment = deployment_place(place, entry.deployment, &path)?;
-        let allow = entry.allow.take();
-        let extra = [
-            ("allow", allow.is_some()),
-            ("identity", entry.identity.is_some()),
-            ("forward_claims", !entry.forward_claims.is_empty()),
-            ("deployment", deployment == DeploymentPlace::Body),
-            ("public", entry.health && entry.public),
-            ("cors", entry.health && entry.cors),
-        ];
-        let access = match (entry.health, entry.public, allow) {
-            (true, _, _) => {
-                bare(place, extra, "a health route, wanted none: the gateway itself answers")?;
-                Access::Health
-            }
-            (false, true, _) => {
-                bare(place, extra, "a public route, wanted none: it asks for no token")?;
-                Access::Public
-            }
-            (false, false, None) => {
-                return Err(Error::at(place, "missing field `allow`: the route is not public"));
-            }
-            (false, false, Some(allow)) => Access::Granted {
-                grants: numbered(&format!("{place}.allow"), allow.0, |place, _, grant| {
-                    Grant::from_entry(place, grant, names, deployment, &path)
-                })?,
-                identity: known(place, "identity", entry.identity, &names.identities)?
-                    .map(IdentityIndex),
-                forward_claims: forwarded(place, entry.forward_claims)?,
-            },
-        };
-        let hosts = matching.hosts.map_or_else(Vec::new, NonEmpty::into_values);
-        Ok(Self {
-            name: entry.name.0.into(),
-            hosts,
-            methods: matching.methods.into_values(),
-            path,
-            deployment,
-            cors: entry.cors,
-            access,
-        })
-    }
-}
-
-impl Grant {
-    fn from_entry(
-        place: &str,
-        Object(entry): Object<GrantEntry>,
-        names: &Names,
-        deployment: DeploymentPlace,
-        path: &PathPattern,
-    ) -> Result<Self, Error> {
-        let is_named = path.names_deployment() || deployment == DeploymentPlace::Body;
-        if entry.deployments.is_some() && !is_named {
-            let problem = "found on a route whose `match.path` names none, wanted a segment \
-                           {deployment} there, or \"body.model\" as the route's `deployment`";
-            return Err(Error::at(format!("{place}.deployments"), problem));
+/// Converts an entry of `routes`, given what it may name.
+pub(super) fn route(
+    place: &str,
+    Object(mut entry): Object<RouteEntry>,
+    names: &Names,
+) -> Result<Route, Error> {
+    let Object(matching) = entry.matching;
+    let path = matching.path.0;
+    let deployment = deployment_place(place, entry.deployment, &path)?;
+    let allow = entry.allow.take();
+    let extra = [
+        ("allow", allow.is_some()),
+        ("identity", entry.identity.is_some()),
+        ("forward_claims", !entry.forward_claims.is_empty()),
+        ("deployment", deployment == DeploymentPlace::Body),
+        ("public", entry.health && entry.public),
+        ("cors", entry.health && entry.cors),
+    ];
+    let access = match (entry.health, entry.public, allow) {
+        (true, _, _) => {
+            bare(place, extra, "a health route, wanted none: the gateway itself answers")?;
+            Access::Health
         }
-        Ok(Self {
-            issuer: known(place, "issuer", entry.issuer, &names.issuers)?.map(EntryIndex),
-            clients: entry.clients.map_or_else(Vec::new, NonEmpty::into_values),
-            scopes: entry.scopes.map_or_else(Vec::new, NonEmpty::into_values),
-            roles: entry.roles.map_or_else(Vec::new, NonEmpty::into_values),
-            claims: entry.claims.map_or(Ok(Vec::new()), |claims| wanted_claims(place, claims))?,
-            deployments: entry.deployments.map_or_else(Vec::new, NonEmpty::into_values),
-        })
+        (false, true, _) => {
+            bare(place, extra, "a public route, wanted none: it asks for no token")?;
+            Access::Public
+        }
+        (false, false, None) => {
+            return Err(Error::at(place, "missing field `allow`: the route is not public"));
+        }
+        (false, false, Some(allow)) => Access::Granted {
+            grants: numbered(&format!("{place}.allow"), allow.0, |place, _, grant| {
+                self::grant(place, grant, names, deployment, &path)
+            })?,
+            identity: known(place, "identity", entry.identity, &names.identities)?
+                .map(IdentityIndex),
+            forward_claims: forwarded(place, entry.forward_claims)?,
+        },
+    };
+    let hosts = matching.hosts.map_or_else(Vec::new, NonEmpty::into_values);
+    Ok(Route {
+        name: entry.name.0.into(),
+        hosts,
+        methods: matching.methods.into_values(),
+        path,
+        deployment,
+        cors: entry.cors,
+        access,
+    })
+}
+
+fn grant(
+    place: &str,
+    Object(entry): Object<GrantEntry>,
+    names: &Names,
+    deployment: DeploymentPlace,
+    path: &PathPattern,
+) -> Result<Grant, Error> {
+    let is_named = path.names_deployment() || deployment == DeploymentPlace::Body;
+    if entry.deployments.is_some() && !is_named {
+        let problem = "found on a route whose `match.path` names none, wanted a segment \
+                       {deployment} there, or \"body.model\" as the route's `deployment`";
+        return Err(Error::at(format!("{place}.deployments"), problem));
     }
+    Ok(Grant {
+        issuer: known(place, "issuer", entry.issuer, &names.issuers)?.map(EntryIndex),
+        clients: entry.clients.map_or_else(Vec::new, NonEmpty::into_values),
+        scopes: entry.scopes.map_or_else(Vec::new, NonEmpty::into_values),
+        roles: entry.roles.map_or_else(Vec::new, NonEmpty::into_values),
+        claims: entry.claims.map_or(Ok(Vec::new()), |claims| wanted_claims(place, claims))?,
+        deployments: entry.deployments.map_or_else(Vec::new, NonEmpty::into_values),
+    })
 }
 
 /// A deployment in the path and another one in the body would leave open which of them counts.
@@ -198,17 +140,18 @@ fn bare(place: &str, extra: [(&str, bool); 6], found_on: &str) -> Result<(), Err
 
 fn wanted_claims(
     place: &str,
-    entries: BTreeMap<String, NonEmpty<ClaimValue>>,
+    entries: BTreeMap<String, NonEmpty<ClaimValueEntry>>,
 ) -> Result<Vec<(ClaimName, Vec<ClaimValue>)>, Error> {
     if entries.is_empty() {
         let problem = "found an empty object, wanted at least one claim";
         return Err(Error::at(format!("{place}.claims"), problem));
     }
-    let claim = |(name, NonEmpty(values)): (String, NonEmpty<ClaimValue>)| {
+    let claim = |(name, NonEmpty(values)): (String, NonEmpty<ClaimValueEntry>)| {
         let wrong = || {
             let problem = format!("found {name:?}, wanted {}", Claim::WANTED);
             Error::at(format!("{place}.claims.{name}"), problem)
         };
+        let values = values.into_iter().map(|value| value.0).collect();
         Ok((Claim::read(&name).ok_or_else(wrong)?, values))
     };
     entries.into_iter().map(claim).collect()

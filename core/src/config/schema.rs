@@ -7,12 +7,12 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, schema_for};
 use serde_json::{Value, json};
 
-use super::claims::{Claim, ClaimValue};
+use super::claims::ClaimValueEntry;
 use super::document::{Document, Object};
 use super::text::{
-    CloudName, Count, Host, KeySetUri, Label, Leeway, MetadataPath, Method, NonEmpty, Path, Place,
-    Plain, Resource, Scope, SignatureAlgorithm, TenantId, Text, TokenUri, Type, Variable, Wait,
-    Word,
+    Claim, CloudName, Count, Host, KeySetUri, Label, Leeway, MetadataPath, Method, NonEmpty, Path,
+    Place, Plain, Resource, Scope, SignatureAlgorithm, TenantId, Text, TokenUri, Type, Variable,
+    Wait, Word,
 };
 use crate::signature::Algorithm;
 
@@ -124,7 +124,7 @@ in_place!([] Variable, _generator => json_schema!({
     "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$",
     "description": "the name of an environment variable",
 }));
-in_place!([] ClaimValue, _generator => json_schema!({
+in_place!([] ClaimValueEntry, _generator => json_schema!({
     "type": ["boolean", "number", "string"], "pattern": PLAIN,
     "minimum": -9_007_199_254_740_991_i64, "maximum": 9_007_199_254_740_991_i64,
 }));

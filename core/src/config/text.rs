@@ -1,15 +1,13 @@
 //! What a single value of the configuration may look like.
 
-use std::fmt;
 use std::marker::PhantomData;
-use std::net::IpAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
-use matchit::Router;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
-use super::resource::Identifier;
+use crate::http::{HeaderName, Uri};
+use crate::jwt::{ClaimName, TokenType};
+use crate::policy::{DeploymentPlace, HostPattern, PathPattern};
 use crate::signature::Algorithm;
 
 /// A kind of text: what is wanted of it, in words, and what it becomes.
@@ -91,33 +89,10 @@ impl<'de> Deserialize<'de> for Variable {
     }
 }
 
-/// Names a header, in lower case.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct HeaderName(Rc<str>);
-
-/// Says which hosts a route is for: one, or every host below a suffix.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum HostPattern {
-    /// `api.example.com`
-    Exact(String),
-    /// `*.example.com`, kept as `.example.com`
-    Below(String),
-}
-
-/// Says what the path of a route looks like, in the syntax of the `matchit` crate.
-#[derive(Clone)]
-pub struct PathPattern {
-    text: String,
-    router: Router<()>,
-}
-
-/// Holds the two parts of a URI that a dispatched call needs; the cluster knows the rest.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Uri {
-    /// The host, and the port if there is one.
-    pub authority: String,
-    /// The path, with the query.
-    pub path: String,
+/// A resource identifier: an `https` URL, and its parts.
+pub(super) struct Identifier {
+    pub(super) text: String,
+    pub(super) uri: Uri,
 }
 
 /// Names one of Microsoft's clouds.
@@ -126,93 +101,6 @@ pub(super) enum Cloud {
     China,
     Public,
     UsGovernment,
-}
-
-/// Says where the deployment's name is read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DeploymentPlace {
-    /// In the request's body: the member or field `model`.
-    Body,
-    /// In the path: the segment `{deployment}`.
-    Path,
-}
-
-/// Names an accepted `typ`, in lower case and without `application/` (RFC 7515 §4.1.9).
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TokenType(String);
-
-/// Names the path segment in which a deployment stands.
-const DEPLOYMENT: &str = "deployment";
-
-impl HeaderName {
-    /// Names the header that carries the credential.
-    pub fn authorization() -> Self {
-        Self::known("authorization")
-    }
-
-    /// Names a header that the house knows; the text must be in lower case.
-    pub(super) fn known(name: &'static str) -> Self {
-        Self(name.into())
-    }
-
-    /// Returns the name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl HostPattern {
-    /// Returns true if `host`, without a port, is one of the hosts; case does not matter.
-    pub fn matches(&self, host: &str) -> bool {
-        match self {
-            Self::Exact(name) => name.eq_ignore_ascii_case(host),
-            Self::Below(suffix) => {
-                let at = host.len().checked_sub(suffix.len()).filter(|at| *at > 0);
-                at.and_then(|at| host.get(at..)).is_some_and(|end| suffix.eq_ignore_ascii_case(end))
-            }
-        }
-    }
-}
-
-impl PathPattern {
-    /// Returns the pattern as it was written.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Returns true if the pattern has a segment `{deployment}`.
-    pub fn names_deployment(&self) -> bool {
-        self.text.split('/').any(|segment| segment == "{deployment}")
-    }
-
-    /// Matches a path without its query; gives the deployment if the pattern names one.
-    pub fn matches<'a>(&self, path: &'a str) -> Option<Option<&'a str>> {
-        let found = self.router.at(path).ok()?;
-        Some(found.params.get(DEPLOYMENT).filter(|_| self.names_deployment()))
-    }
-}
-
-impl fmt::Debug for PathPattern {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "PathPattern({:?})", self.text)
-    }
-}
-
-impl TokenType {
-    /// The types of access tokens: RFC 7519's general one and RFC 9068's.
-    pub(super) fn defaults() -> Vec<Self> {
-        vec![Self("jwt".to_owned()), Self("at+jwt".to_owned())]
-    }
-
-    /// Returns the type, in lower case and without `application/`.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Returns true if a header's `typ` means this type; an absent one means `JWT`.
-    pub fn accepts(&self, token_type: Option<&str>) -> bool {
-        self.0.eq_ignore_ascii_case(short_type(token_type.unwrap_or("JWT")))
-    }
 }
 
 /// Declares a kind of [`Word`]: its name, what it becomes, what is wanted, and how it is read.
@@ -236,6 +124,7 @@ macro_rules! word {
 pub(super) const LABEL: &str = "1 to 64 of A-Z a-z 0-9 . _ -";
 
 word!(Label -> String, LABEL, |text| is_label(text).then(|| text.to_owned()));
+word!(Claim -> ClaimName, "the name of a claim, or a JSON pointer such as \"/realm_access/roles\" (RFC 6901)", ClaimName::parse);
 word!(Plain -> String, "a text that is not empty and has no control characters", plain);
 word!(Scope -> String, "one scope, without spaces, quotes or backslashes (RFC 6749 §3.3)", |text| {
     let allowed = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
@@ -253,14 +142,11 @@ word!(Leeway -> Duration, "a duration up to 5m, such as \"60s\"", |text| {
     span(text).filter(|span| *span <= Duration::from_mins(5))
 });
 word!(SignatureAlgorithm -> Algorithm, "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, Ed25519", Algorithm::named);
-word!(Type -> TokenType, "a token type such as \"at+jwt\"", |text| {
-    plain(short_type(text)).map(|text| TokenType(text.to_ascii_lowercase()))
-});
-word!(Host -> HostPattern, "a host such as \"api.example.com\" or \"*.example.com\", without a port", host);
-word!(Path -> PathPattern, "a pattern such as \"/openai/deployments/{deployment}/{*rest}\"", pattern);
+word!(Type -> TokenType, "a token type such as \"at+jwt\"", TokenType::parse);
+word!(Host -> HostPattern, "a host such as \"api.example.com\" or \"*.example.com\", without a port", HostPattern::parse);
+word!(Path -> PathPattern, "a pattern such as \"/openai/deployments/{deployment}/{*rest}\"", PathPattern::parse);
 word!(Header -> HeaderName, "a header name that is not one of HTTP's own or a credential", |text| {
-    let name = ::http::HeaderName::try_from(text).ok()?;
-    (!RESERVED.contains(&name.as_str())).then(|| HeaderName(name.as_str().into()))
+    HeaderName::parse(text).filter(|name| !RESERVED.contains(&name.as_str()))
 });
 word!(KeySetUri -> Uri, "a URI such as \"https://idp.example.com/jwks.json\", without user information and not link-local", Uri::parse);
 word!(TokenUri -> Uri, "a URI such as \"https://idp.example.com/token\", without user information and not link-local", Uri::parse);
@@ -324,38 +210,8 @@ pub(super) fn plain(text: &str) -> Option<String> {
     (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 
-/// A media type without its `application/`, which may be left out (RFC 7515 §4.1.9).
-fn short_type(text: &str) -> &str {
-    match text.split_once('/') {
-        Some((class, rest)) if class.eq_ignore_ascii_case("application") => rest,
-        Some(_) | None => text,
-    }
-}
-
 fn span(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
-}
-
-fn host(text: &str) -> Option<HostPattern> {
-    let (name, below) = match text.strip_prefix('*') {
-        Some(suffix) => (suffix.strip_prefix('.')?, true),
-        None => (text, false),
-    };
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
-    let is_name = name.bytes().all(allowed) && name.split('.').all(|label| !label.is_empty());
-    let has_port = name.contains(':') && !name.ends_with(']');
-    let pattern = if below {
-        HostPattern::Below(format!(".{name}"))
-    } else {
-        HostPattern::Exact(name.to_owned())
-    };
-    (is_name && !has_port).then_some(pattern)
-}
-
-fn pattern(text: &str) -> Option<PathPattern> {
-    let mut router = Router::new();
-    router.insert(text, ()).ok()?;
-    text.starts_with('/').then(|| PathPattern { text: text.to_owned(), router })
 }
 
 /// Eight, four, four, four and twelve hexadecimal digits (RFC 9562 §4).
@@ -363,41 +219,4 @@ fn is_guid(text: &str) -> bool {
     let groups: Vec<&str> = text.split('-').collect();
     let is_hex = |group: &&str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
     groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(is_hex)
-}
-
-impl Uri {
-    /// Parses an absolute URI with the scheme `https` or `http`, without user information.
-    ///
-    /// Returns `None` for anything else, and for a link-local address: that is where clouds keep
-    /// their metadata and the credentials in it.
-    pub fn parse(text: &str) -> Option<Self> {
-        let uri: ::http::Uri = text.parse().ok()?;
-        uri.host().filter(|host| !is_link_local(host)).and_then(|_| Self::parse_anywhere(text))
-    }
-
-    /// Parses an absolute URI like [`Uri::parse`], and takes a link-local address, too: where the
-    /// platform says so, that is the right one.
-    pub fn parse_anywhere(text: &str) -> Option<Self> {
-        let uri: ::http::Uri = text.parse().ok()?;
-        let scheme = uri.scheme_str()?;
-        let authority = uri.authority()?;
-        let sound = (scheme == "https" || scheme == "http")
-            && !authority.as_str().contains('@')
-            && text.is_ascii();
-        // `path_and_query` lacks the `/` where the path is empty (RFC 9112 §3.2.1).
-        let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
-        let path = format!("{}{query}", uri.path());
-        sound.then(|| Self { authority: authority.as_str().to_owned(), path })
-    }
-}
-
-fn is_link_local(host: &str) -> bool {
-    match host.trim_matches(['[', ']']).parse() {
-        Ok(IpAddr::V4(address)) => address.is_link_local(),
-        Ok(IpAddr::V6(address)) => {
-            let mapped = address.to_ipv4_mapped();
-            address.is_unicast_link_local() || mapped.is_some_and(|address| address.is_link_local())
-        }
-        Err(_) => false,
-    }
 }

@@ -9,11 +9,11 @@ use super::trace::{Step, Trace};
 use super::waiting::Request;
 use super::{Decided, Decision, Forward, Record, forward, health};
 use crate::bearer;
-use crate::config::{Access, DeploymentPlace, HeaderName, ProtectedResource};
 use crate::denial::Denial;
-use crate::http::Reply;
+use crate::http::{HeaderName, Reply};
 use crate::jwt::Token;
-use crate::policy::{self, Deployment, Match, RouteIndex, Routes};
+use crate::metadata::ProtectedResource;
+use crate::policy::{self, Access, Deployment, DeploymentPlace, Match, RouteIndex, Routes};
 use crate::request::Head;
 
 /// Decides requests by the rules of the configuration and by what was fetched.

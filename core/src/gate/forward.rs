@@ -1,8 +1,8 @@
 //! How an admitted request differs from what the caller sent.
 
-use crate::config::{ClaimName, HeaderName};
+use crate::http::HeaderName;
 use crate::identity::{AccessToken, IdentityIndex};
-use crate::jwt::Claims;
+use crate::jwt::{ClaimName, Claims};
 use crate::request::Head;
 use crate::secret::Secret;
 

@@ -6,10 +6,9 @@ use std::time::{Duration, SystemTime};
 use super::decision::Stop;
 use super::supply::{Fetched, Supply};
 use super::{ALREADY_TRYING, Fetch, Report, lost_at, stop_for};
-use crate::config::Identity;
 use crate::denial::Denial;
 use crate::http::{Answer, Call};
-use crate::identity::{AccessToken, Endpoint, Environment, IdentityIndex};
+use crate::identity::{AccessToken, Endpoint, Environment, Identity, IdentityIndex};
 use crate::lease::SharedData;
 use crate::refresh::after;
 

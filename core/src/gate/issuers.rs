@@ -11,13 +11,12 @@ use super::{
     lost_at, stop_for,
 };
 use crate::bearer;
-use crate::config::{Issuer, JwksLocation, JwksSource, RemoteJwks, Uri};
 use crate::denial::Denial;
-use crate::http::{Answer, Call, FetchError};
-use crate::jwks::{self, KeySet};
-use crate::jwt::{Claims, IssuerIndex, Token, Verified, Wanted};
+use crate::http::{Answer, Call, FetchError, Uri};
+use crate::jwks::{self, JwksLocation, JwksSource, KeySet, RemoteJwks};
+use crate::jwt::EntryIndex;
+use crate::jwt::{Claims, Issuer, IssuerIndex, Token, Verified, Wanted};
 use crate::lease::SharedData;
-use crate::policy::EntryIndex;
 use crate::refresh::{after, spread};
 use crate::signature::Crypto;
 use crate::token_cache::{CachedToken, Limits, TokenCache};

@@ -1,8 +1,9 @@
 //! The steps of a decision, for whoever asks why a request was refused.
 
 use crate::denial::Denial;
+use crate::jwt::EntryIndex;
 use crate::jwt::{Claims, IssuerIndex};
-use crate::policy::{EntryIndex, RouteIndex};
+use crate::policy::RouteIndex;
 
 /// Hears of the steps of a decision in the order in which they are made.
 ///

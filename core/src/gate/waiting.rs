@@ -7,9 +7,8 @@ use super::decision::{Awaited, Stop};
 use super::trace::NoTrace;
 use super::{ALREADY_TRYING, Decided, Decision, Fetch, Progress, Record, StreamId, Wait};
 use crate::body::{self, Format};
-use crate::config::DeploymentPlace;
 use crate::denial::Denial;
-use crate::policy::{Deployment, RouteIndex};
+use crate::policy::{Deployment, DeploymentPlace, RouteIndex};
 use crate::refresh::after;
 use crate::request::Head;
 

@@ -1,8 +1,8 @@
 //! The endpoint of App Service and Container Apps, which the platform names in the environment.
 
+use super::source::{Identity, Selector};
 use super::{Environment, TIMEOUT, encode, selected, variable};
-use crate::config::{Identity, Selector, Uri};
-use crate::http::{Call, FetchError};
+use crate::http::{Call, FetchError, Uri};
 use crate::secret::Secret;
 
 /// Where the platform says its endpoint is.

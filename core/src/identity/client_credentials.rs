@@ -1,7 +1,7 @@
 //! An application with a secret of its own, for gateways that run outside Azure.
 
+use super::source::{ClientCredentials, Identity};
 use super::{Environment, TIMEOUT, encode, variable};
-use crate::config::{ClientCredentials, Identity};
 use crate::http::{Call, FetchError};
 use crate::secret::Secret;
 

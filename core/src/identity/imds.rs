@@ -1,8 +1,8 @@
 //! Azure's instance metadata service: virtual machines, scale sets, the nodes of AKS, and whatever
 //! speaks its protocol.
 
+use super::source::{Identity, Selector};
 use super::{TIMEOUT, encode, selected};
-use crate::config::{Identity, Selector};
 use crate::http::Call;
 use crate::secret::Secret;
 

@@ -3,8 +3,7 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::ClientCredentials;
-use crate::config::Uri;
+use crate::http::Uri;
 
 const RESOURCE: &str = "https://cognitiveservices.azure.com";
 const MAX_TOKEN: usize = 16 * 1024;

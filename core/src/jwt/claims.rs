@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Times;
-use crate::config::{ClaimName, ClaimValue};
+use super::claim::{ClaimName, ClaimValue, is_printable};
 use crate::denial::Denial;
 use crate::json;
 
@@ -109,7 +109,7 @@ impl Claims {
             Value::Number(value) => value.to_string(),
             Value::Array(_) | Value::Null | Value::Object(_) => return None,
         };
-        (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
+        is_printable(&text).then_some(text)
     }
 
     /// Checks `aud`: one string or a list of strings (RFC 7519 §4.1.3), compared exactly.

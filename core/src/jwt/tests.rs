@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::{ClaimName, ClaimValue, Config};
+use crate::config::Config;
 use crate::signature::PublicKey;
 
 /// A maker that finds every signature valid, or none.

@@ -8,8 +8,8 @@ use std::str::Split;
 
 use hashbrown::HashMap;
 
+use super::route::{HostPattern, Route};
 use super::{Match, RouteIndex, is_for};
-use crate::config::{HostPattern, Route};
 
 /// Holds the routes in their order.
 pub struct Routes {

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{Access, Config};
+use crate::config::Config;
 
 pub(super) fn list(routes: &Value) -> Vec<Route> {
     let issuer = |name: &str| {

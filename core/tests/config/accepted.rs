@@ -1,11 +1,10 @@
 use std::time::Duration;
 
-use keyless_core::config::{
-    Access, ClaimValue, Config, DeploymentPlace, Grant, HeaderName, HostPattern, Selector, Source,
-    TokenType,
-};
-use keyless_core::identity::IdentityIndex;
-use keyless_core::policy::EntryIndex;
+use keyless_core::config::Config;
+use keyless_core::http::HeaderName;
+use keyless_core::identity::{IdentityIndex, Selector, Source};
+use keyless_core::jwt::{ClaimValue, EntryIndex, TokenType};
+use keyless_core::policy::{Access, DeploymentPlace, Grant, HostPattern};
 use keyless_core::signature::Algorithm;
 use keyless_core::token_cache::Limits;
 use serde_json::{Value, json};

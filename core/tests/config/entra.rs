@@ -1,7 +1,8 @@
 //! The preset for Entra: tenants, clouds, clients, and what follows from them.
 
-use keyless_core::config::{Config, Issuer};
-use keyless_core::policy::EntryIndex;
+use keyless_core::config::Config;
+use keyless_core::jwt::EntryIndex;
+use keyless_core::jwt::Issuer;
 use serde_json::{Value, json};
 
 use super::{

@@ -1,6 +1,6 @@
 //! Where an issuer's keys are: at a place that is named, to be discovered, or in the document.
 
-use keyless_core::config::{JwksLocation, JwksSource};
+use keyless_core::jwks::{JwksLocation, JwksSource};
 use serde_json::{Value, json};
 
 use super::{

@@ -15,7 +15,10 @@ mod sense;
 mod shape;
 mod token_cache;
 
-use keyless_core::config::{Access, Config, Grant, Issuer, JwksLocation, JwksSource, RemoteJwks};
+use keyless_core::config::Config;
+use keyless_core::jwks::{JwksLocation, JwksSource, RemoteJwks};
+use keyless_core::jwt::Issuer;
+use keyless_core::policy::{Access, Grant};
 use serde_json::{Value, json};
 
 const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";

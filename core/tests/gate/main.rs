@@ -315,7 +315,7 @@ fn what_the_caller_may_not_set_is_removed_on_every_route() {
     let decided = script.ask(hostile(script.chat().to("POST", target))).unwrap();
     let Decision::Forward(forward) = &decided.decision else { panic!("refused") };
     let removed: Vec<_> =
-        forward.remove.iter().map(keyless_core::config::HeaderName::as_str).collect();
+        forward.remove.iter().map(keyless_core::http::HeaderName::as_str).collect();
     assert_eq!(removed, ["api-key", "ocp-apim-subscription-key"]);
     assert_eq!(header(&decided, "x-caller-id"), Some("alice-id"), "set in place of the caller's");
     let target = forward.target.as_deref();
@@ -325,7 +325,7 @@ fn what_the_caller_may_not_set_is_removed_on_every_route() {
         let decided = script.ask(hostile(script.chat().to("GET", path))).unwrap();
         let Decision::Forward(forward) = &decided.decision else { panic!("refused") };
         let removed: Vec<_> =
-            forward.remove.iter().map(keyless_core::config::HeaderName::as_str).collect();
+            forward.remove.iter().map(keyless_core::http::HeaderName::as_str).collect();
         let all = ["api-key", "authorization", "ocp-apim-subscription-key", "x-caller-id"];
         assert_eq!(removed, all, "{path}");
         assert!(forward.set.is_empty(), "{path}: no identity");

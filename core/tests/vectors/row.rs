@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keyless_core::config::{Config, Issuer};
+use keyless_core::config::Config;
 use keyless_core::denial::Denial;
 use keyless_core::jwks::KeySet;
-use keyless_core::jwt::Token;
+use keyless_core::jwt::{Issuer, Token};
 use keyless_core::signature::{Algorithm, Crypto, Sandbox};
 use serde::Deserialize;
 use serde_json::{Value, json};

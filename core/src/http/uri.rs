@@ -1,0 +1,49 @@
+//! Addresses that the gate may call.
+
+use std::net::IpAddr;
+
+/// Holds the two parts of a URI that a dispatched call needs; the cluster knows the rest.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Uri {
+    /// The host, and the port if there is one.
+    pub authority: String,
+    /// The path, with the query.
+    pub path: String,
+}
+
+impl Uri {
+    /// Parses an absolute URI with the scheme `https` or `http`, without user information.
+    ///
+    /// Returns `None` for anything else, and for a link-local address: that is where clouds keep
+    /// their metadata and the credentials in it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let uri: ::http::Uri = text.parse().ok()?;
+        uri.host().filter(|host| !is_link_local(host)).and_then(|_| Self::parse_anywhere(text))
+    }
+
+    /// Parses an absolute URI like [`Uri::parse`], and takes a link-local address, too: where the
+    /// platform says so, that is the right one.
+    pub fn parse_anywhere(text: &str) -> Option<Self> {
+        let uri: ::http::Uri = text.parse().ok()?;
+        let scheme = uri.scheme_str()?;
+        let authority = uri.authority()?;
+        let sound = (scheme == "https" || scheme == "http")
+            && !authority.as_str().contains('@')
+            && text.is_ascii();
+        // `path_and_query` lacks the `/` where the path is empty (RFC 9112 §3.2.1).
+        let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
+        let path = format!("{}{query}", uri.path());
+        sound.then(|| Self { authority: authority.as_str().to_owned(), path })
+    }
+}
+
+fn is_link_local(host: &str) -> bool {
+    match host.trim_matches(['[', ']']).parse() {
+        Ok(IpAddr::V4(address)) => address.is_link_local(),
+        Ok(IpAddr::V6(address)) => {
+            let mapped = address.to_ipv4_mapped();
+            address.is_unicast_link_local() || mapped.is_some_and(|address| address.is_link_local())
+        }
+        Err(_) => false,
+    }
+}
