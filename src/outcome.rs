@@ -86,7 +86,7 @@ fn edit(forward: &Forward) -> Result<(), Status> {
         hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value))
     };
     for name in &forward.remove {
-        remove(name.as_str())?;
+        remove(name)?;
     }
     if let Some(target) = &forward.target {
         set(":path", target)?;

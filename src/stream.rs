@@ -62,8 +62,12 @@ impl HttpContext for Stream {
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
         if let Some(plugin) = &self.plugin {
-            for name in plugin.gate.borrow().stripped() {
-                if hostcalls::remove_map_value(MapType::HttpRequestTrailers, name.as_str()).is_err()
+            let Ok(trailers) = hostcalls::get_map_bytes(MapType::HttpRequestTrailers) else {
+                return plugin.fail();
+            };
+            for (name, _) in trailers {
+                if plugin.gate.borrow().strips_trailer(&name)
+                    && hostcalls::remove_map_value(MapType::HttpRequestTrailers, &name).is_err()
                 {
                     return plugin.fail();
                 }

@@ -7,7 +7,7 @@
 use percent_encoding::percent_decode;
 
 /// Headers of this very name, in order, with who sends them.
-const HEADERS: [&str; 42] = [
+pub const HEADERS: [&str; 42] = [
     "api-key",                        // Azure OpenAI
     "apikey",                         // Kong's key-auth
     "authorization",                  // RFC 9110 §11.6.2
@@ -53,7 +53,7 @@ const HEADERS: [&str; 42] = [
 ];
 
 /// Headers whose names begin and end like this.
-const HEADER_PATTERNS: [(&str, &str); 5] = [
+pub const HEADER_PATTERNS: [(&str, &str); 5] = [
     ("x-amzn-oidc-", ""),          // AWS Application Load Balancer
     ("x-auth-request-", "token"),  // OAuth2 Proxy
     ("x-ms-client-principal", ""), // Azure App Service authentication
@@ -63,7 +63,7 @@ const HEADER_PATTERNS: [(&str, &str); 5] = [
 
 /// Query parameters of this name, without `-` and `_`, in lower case and in order: servers spell them
 /// in many ways.
-const PARAMETERS: [&str; 21] = [
+pub const PARAMETERS: [&str; 21] = [
     "accesskey",
     "accesstoken", // RFC 6750 §2.3
     "apikey",
@@ -88,7 +88,7 @@ const PARAMETERS: [&str; 21] = [
 ];
 
 /// How WebSocket subprotocols begin that carry a credential, in lower case.
-const SUBPROTOCOLS: [&str; 8] = [
+pub const SUBPROTOCOLS: [&str; 8] = [
     "access_token",
     "api-key",
     "authorization",
@@ -110,7 +110,14 @@ pub fn is_credential_header(name: &str) -> bool {
 /// Returns true if a parameter of a query, `name` or `name=value`, may be a credential. Its name is
 /// compared as a server would read it: decoded, in any case.
 pub fn is_credential_parameter(parameter: &[u8]) -> bool {
-    let name = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
+    // Some servers separate parameters by `;`, too (HTML 4.01, appendix B.2.2).
+    parameter.split(|byte| *byte == b';').any(|one| {
+        let name = one.split(|byte| *byte == b'=').next().unwrap_or_default();
+        is_credential_name(name)
+    })
+}
+
+fn is_credential_name(name: &[u8]) -> bool {
     let decoded = percent_decode(name).filter(|byte| !b"-_".contains(byte));
     let decoded: Vec<u8> = decoded.map(|byte| byte.to_ascii_lowercase()).collect();
     let name = decoded.trim_ascii();
@@ -159,7 +166,7 @@ mod tests {
         {
             assert!(is_credential_parameter(text.as_bytes()), "{text}");
         }
-        for text in ["api-version=2024-10-21", "keyboard=1", "", "=key", "model=token"] {
+        for text in ["api-version=2024-10-21", "keyboard=1", "", "=key", "model=token", "a;b=key"] {
             assert!(!is_credential_parameter(text.as_bytes()), "{text}");
         }
     }

@@ -21,13 +21,13 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::Config;
 use crate::denial::Denial;
-use crate::http::{Answer, Call, FetchError, HeaderName};
+use crate::http::{Answer, Call, FetchError};
 use crate::identity::{self, IdentityIndex};
 use crate::jwt::IssuerIndex;
 use crate::lease::SharedData;
 use crate::policy::Routes;
 use crate::refresh::{Prospect, Refresh, after};
-use crate::request::Head;
+use crate::request::{Head, is_stripped};
 use crate::signature::Crypto;
 use admission::{Admission, Rules};
 use decision::Stop;
@@ -268,9 +268,9 @@ impl Gate {
         self.admission.identities.retire();
     }
 
-    /// Returns the headers that no caller may set, so that trailers can be rid of them too.
-    pub fn stripped(&self) -> &[HeaderName] {
-        &self.admission.rules.stripped
+    /// Returns true if no caller may send a trailer of this name, in lower case.
+    pub fn strips_trailer(&self, name: &str) -> bool {
+        is_stripped(name, &self.admission.rules.stripped)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use percent_encoding::percent_decode;
 
+use crate::credentials::{is_credential_header, is_credential_parameter, without_credentials};
 use crate::denial::Denial;
 use crate::http::HeaderName;
 
@@ -17,8 +18,13 @@ pub struct Head {
 /// Limits the path without its query, in bytes.
 const MAX_PATH: usize = 2048;
 
-/// Query parameters that carry credentials, compared without regard to case.
-const QUERY_CREDENTIALS: [&str; 3] = ["access_token", "api-key", "subscription-key"];
+/// The header in which a WebSocket client offers subprotocols, in lower case (RFC 6455 §11.3.4).
+pub const PROTOCOLS: &str = "sec-websocket-protocol";
+
+/// Returns true if a header or trailer of this name, in lower case, may not go on.
+pub fn is_stripped(name: &str, ours: &[HeaderName]) -> bool {
+    is_credential_header(name) || ours.iter().any(|other| other.as_str() == name)
+}
 
 impl Head {
     /// Wraps the pairs of Envoy's header map, pseudo-headers included.
@@ -89,17 +95,32 @@ impl Head {
         let (path, query) = split_query(self.first(":path"));
         let query = query?;
         let parameters = || query.split(|byte| *byte == b'&');
-        if !parameters().any(is_credential) {
+        if !parameters().any(is_credential_parameter) {
             return None;
         }
-        let kept: Vec<&[u8]> = parameters().filter(|pair| !is_credential(pair)).collect();
+        let kept: Vec<&[u8]> = parameters().filter(|pair| !is_credential_parameter(pair)).collect();
         let mark: &[u8] = if kept.is_empty() { b"" } else { b"?" };
         Some([path, mark, &kept.join(&b'&')].concat())
     }
 
-    /// Returns the names among `names` that the caller sent.
-    pub fn sent<'a>(&'a self, names: &'a [HeaderName]) -> impl Iterator<Item = &'a HeaderName> {
-        names.iter().filter(|name| self.values(name.as_str()).next().is_some())
+    /// Returns the names of the headers that may not go on: those that may be a credential, and those
+    /// among `ours`, which the gateway sets.
+    pub fn stripped<'a>(&'a self, ours: &'a [HeaderName]) -> impl Iterator<Item = &'a str> {
+        let names = self.pairs.iter().map(|(name, _)| name.as_str());
+        names.filter(|name| is_stripped(name, ours))
+    }
+
+    /// Returns `Sec-WebSocket-Protocol` without the items that carry a credential, if there are any;
+    /// it is empty if nothing else is left.
+    pub fn cleaned_protocols(&self) -> Option<String> {
+        let items = || self.values(PROTOCOLS).flat_map(|value| value.split(|byte| *byte == b','));
+        let kept: Vec<_> = self
+            .values(PROTOCOLS)
+            .flat_map(without_credentials)
+            .filter_map(|item| str::from_utf8(item).ok())
+            .collect();
+        let sent = items().filter(|item| !item.trim_ascii().is_empty()).count();
+        (sent > kept.len()).then(|| kept.join(", "))
     }
 
     fn first(&self, name: &str) -> &[u8] {
@@ -121,13 +142,6 @@ impl fmt::Debug for Head {
 fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
     let mut parts = target.splitn(2, |byte| *byte == b'?');
     (parts.next().unwrap_or_default(), parts.next())
-}
-
-/// The name of a parameter is compared as a server would read it: decoded, in any case.
-fn is_credential(parameter: &[u8]) -> bool {
-    let name = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
-    let decoded = || percent_decode(name).map(|byte| byte.to_ascii_lowercase());
-    QUERY_CREDENTIALS.iter().any(|known| decoded().eq(known.bytes()))
 }
 
 /// Is this `path-absolute` (RFC 3986 §3.3) in the one form that every reader reads alike?

@@ -13,12 +13,12 @@ use std::path::Path;
 
 /// Every room, from the bottom to the top: each imports only from those above its own line.
 const ROOMS: [&str; 19] = [
-    "credentials", // what may be a credential of the caller
     "secret",      // tokens that are never shown
     "json",        // JSON without repeated members
     "signature",   // algorithms and keys
     "http",        // calls, answers, replies, addresses, header names
     "denial",      // why a request is refused, and the reply
+    "credentials", // what may be a credential of the caller
     "request",     // what the caller sent
     "bearer",      // the one credential in it
     "body",        // the model that its body names

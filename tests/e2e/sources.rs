@@ -257,7 +257,10 @@ async fn no_secret_of_the_environment_is_seen_in_any_log_statistic_or_reply() {
     for (text, secret) in shown.iter().flat_map(|text| secrets.iter().map(move |one| (text, one))) {
         assert!(!text.contains(secret), "{secret} is in {text}");
     }
-    assert!(shown.iter().any(|text| text.contains("identity secret: ")), "nothing is shown");
+    assert!(
+        shown.iter().any(|text| text.contains("kind=identity name=secret ")),
+        "nothing is shown"
+    );
 }
 
 /// The client's secret as a form has it.

@@ -1,5 +1,6 @@
 //! What callers send in the hope that the backend believes it.
 
+use keyless_core::credentials::HEADERS;
 use reqwest::Method;
 
 use testkit::reply::Reply;
@@ -15,6 +16,21 @@ async fn keys_of_the_caller_do_not_reach_the_backend() {
         .header("Ocp-Apim-Subscription-Key", "spoofed-3");
     let (_, seen) = world.admits(&world.token(), request).await;
     assert_absent(&seen, "spoofed");
+}
+
+#[tokio::test]
+async fn what_other_proxies_and_sdks_call_a_credential_does_not_reach_the_backend() {
+    let world = World::start().await;
+    let names = HEADERS.into_iter().filter(|name| *name != "authorization");
+    let of_patterns = ["x-ms-token-aad-access-token", "x-ms-client-principal", "x-amzn-oidc-data"];
+    let more = ["x-auth-request-access-token", "x-vouch-idp-accesstoken"];
+    let names = names.chain(of_patterns).chain(more);
+    let request = names.fold(world.chat(), |request, name| request.header(name, "spoofed"));
+    let protocols = "realtime, openai-insecure-api-key.spoofed, openai-beta.realtime-v1";
+    let request = request.header("Sec-WebSocket-Protocol", protocols);
+    let (_, seen) = world.admits(&world.token(), request).await;
+    assert_absent(&seen, "spoofed");
+    assert_eq!(values(&seen, "sec-websocket-protocol"), ["realtime, openai-beta.realtime-v1"]);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ async fn credentials_in_the_trailers_do_not_reach_the_backend() {
         content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n\
         {:x}\r\n{body}\r\n0\r\nAuthorization: Bearer spoofed\r\nauthorization: spoofed\r\n\
         api-key: spoofed\r\nOcp-Apim-Subscription-Key: spoofed\r\nx-caller-id: spoofed\r\n\
-        x-checksum: 1\r\n\r\n",
+        x-ms-token-aad-id-token: spoofed\r\nCookie: spoofed\r\nx-checksum: 1\r\n\r\n",
         body.len()
     );
     for mut line in world.lines().await {

@@ -1,9 +1,11 @@
 //! How an admitted request differs from what the caller sent.
 
+use std::collections::BTreeSet;
+
 use crate::http::HeaderName;
 use crate::identity::{AccessToken, IdentityIndex};
 use crate::jwt::{ClaimName, Claims};
-use crate::request::Head;
+use crate::request::{Head, PROTOCOLS};
 use crate::secret::Secret;
 
 /// Lists the changes to an admitted request, to be made in the order of the fields.
@@ -12,7 +14,7 @@ pub struct Forward {
     /// The new `:path`, if the query held credentials.
     pub target: Option<Vec<u8>>,
     /// The headers to remove: those that the caller may not set, where it did.
-    pub remove: Vec<HeaderName>,
+    pub remove: Vec<String>,
     /// The headers to set, in place of all of that name.
     pub set: Vec<(HeaderName, Secret)>,
     /// The identity whose token it carries.
@@ -31,8 +33,12 @@ impl Forward {
         let mut set = claims;
         let authorization = |(_, token): (_, &AccessToken)| token.authorization().clone();
         set.extend(token.map(|token| (HeaderName::authorization(), authorization(token))));
-        let is_set = |name: &HeaderName| set.iter().any(|(other, _)| other == name);
-        let remove = head.sent(stripped).filter(|name| !is_set(name)).cloned().collect();
+        let mut protocols = head.cleaned_protocols();
+        let without = protocols.take_if(|kept| kept.is_empty()).map(|_| PROTOCOLS);
+        set.extend(protocols.map(|kept| (HeaderName::known(PROTOCOLS), Secret::new(kept))));
+        let is_set = |name: &&str| set.iter().any(|(other, _)| other.as_str() == *name);
+        let remove = head.stripped(stripped).filter(|name| !is_set(name)).chain(without);
+        let remove = remove.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect();
         let identity = token.map(|(index, _)| index);
         Self { target: head.cleaned_target(), remove, set, identity }
     }

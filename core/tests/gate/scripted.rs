@@ -237,6 +237,11 @@ impl Request {
             .with("authorization", &format!("Bearer {token}"))
     }
 
+    /// Its headers, pseudo-headers included.
+    pub(crate) fn pairs(&self) -> &[(String, Vec<u8>)] {
+        &self.0
+    }
+
     pub(crate) fn empty() -> Self {
         Self(Vec::new())
     }

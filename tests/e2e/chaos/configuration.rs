@@ -88,7 +88,7 @@ async fn fifty(pace: Pace) -> Outcome {
     outcome.all_served(&samples, Duration::ZERO, outcome.lasted);
     outcome.expect(memory < warm + GROWTH, || format!("from {warm} KiB to {memory} KiB"));
     outcome.expect(vms == vms_after, || format!("from {vms} VMs to {vms_after}"));
-    let begins = concat!("keyless ", env!("CARGO_PKG_VERSION"), ": issuers 1");
+    let begins = concat!("keyless version=", env!("CARGO_PKG_VERSION"), " issuers=1");
     let taken = world.gateway.log().matches(begins).count() as u64;
     // By each worker, the main thread and the canary.
     let threads = 2 + 2;
