@@ -27,7 +27,8 @@ fn parameter() -> impl Strategy<Value = String> {
             0 => format!("{start}-{end}={SECRET}"),
             1 => format!("{start}_{end}={SECRET}"),
             2 => {
-                let escaped: String = end.bytes().map(|byte| format!("%{byte:02x}")).collect();
+                let escape = |text: String, byte: u8| text + &format!("%{byte:02x}");
+                let escaped = end.bytes().fold(String::new(), escape);
                 format!("{start}{escaped}={SECRET}")
             }
             _ => format!("x;{name}={SECRET}"),
