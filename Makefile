@@ -14,7 +14,7 @@ QUICK := noop,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint unit e2e matrix interop fuzz wasm wasm-chaos chaos size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: help demo test lint unit e2e matrix interop docker fuzz wasm wasm-chaos chaos size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
 .PHONY: anew # the folder of the Node.js packages was removed
 .PRECIOUS: .envoy/%/bin/envoy
 
@@ -50,6 +50,9 @@ chaos: wasm wasm-chaos .envoy/$(ENVOY_VERSION)/bin/envoy ## plays the table of f
 
 interop: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .interop/installed ## programs of others in front of keyless: OIDC servers, OpenAI's and Azure's SDKs
 	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy INTEROP=$(CURDIR)/.interop cargo test --locked -p interop $(CASE)
+
+docker: ## builds and runs the images as README says, in a real engine; ENGINE=podman for podman
+	@ENGINE=$(or $(ENGINE),docker) CASE=$(CASE) tests/docker/run
 
 fuzz: ## random bytes against each parser, two at a time, for FUZZ_SECONDS each
 	@rustup run nightly rustc --version >/dev/null 2>&1 || { \
@@ -103,7 +106,7 @@ fmt: toolchain ## formats all crates
 
 clean: ## removes what was built, and what was installed into this folder
 	cargo clean
-	rm -rf .envoy .interop tests/interop/node/node_modules
+	rm -rf .docker .envoy .interop tests/interop/node/node_modules
 
 toolchain:
 	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip1 || { \

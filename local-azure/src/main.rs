@@ -1,9 +1,10 @@
-//! Runs the stand-in for a demo: prints where everything listens, and serves until Ctrl-C.
+//! Runs the stand-in for a demo: prints where everything listens, and serves until Ctrl-C or SIGTERM.
 
 use std::error::Error;
 
 use lexopt::prelude::*;
 use local_azure::{LocalAzure, Options};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -11,6 +12,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("{USAGE}");
         return Ok(());
     };
+    // Before anything is printed: whoever has read that may stop this. In a container, where this is the
+    // first process, a signal that nobody waits for does nothing.
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
     let azure = LocalAzure::start(options).await?;
     println!("issuer  http://{}", azure.issuer.address());
     println!("imds    http://{}", azure.imds.address());
@@ -18,7 +23,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("oauth   http://{}", azure.oauth.address());
     println!("openai  http://{}", azure.openai.address());
     println!("control {}", azure.control_url());
-    tokio::signal::ctrl_c().await?;
+    tokio::select! {
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
+    }
     Ok(())
 }
 
@@ -93,8 +101,9 @@ mod tests {
     #[test]
     fn the_command_of_the_compose_file_is_understood() {
         let compose = include_str!("../../compose.yaml");
+        let (_, service) = compose.split_once("\n  local-azure:\n").unwrap();
         let command =
-            compose.lines().find_map(|line| line.trim().strip_prefix("command: ")).unwrap();
+            service.lines().find_map(|line| line.trim().strip_prefix("command: ")).unwrap();
         let command: Vec<String> = serde_json::from_str(command).unwrap();
         let Options { listen, ports, .. } = read(&command.join(" ")).unwrap().unwrap();
         assert!(listen.is_unspecified(), "its neighbours reach it");

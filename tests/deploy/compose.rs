@@ -10,6 +10,8 @@ use crate::schema::misfit;
 use crate::{documents, items};
 
 const COMPOSE: &str = include_str!("../../compose.yaml");
+const DOCKERIGNORE: &str = include_str!("../../.dockerignore");
+const MANIFEST: &str = include_str!("../../Cargo.toml");
 const MAKEFILE: &str = include_str!("../../Makefile");
 const README: &str = include_str!("../../README.md");
 const SCHEMA: &str = include_str!("data/compose-spec.json");
@@ -60,10 +62,21 @@ fn each_service_is_built_by_a_stage_of_the_dockerfile() {
 #[test]
 fn the_versions_are_those_that_are_tested() {
     let images: BTreeSet<_> = stages().into_iter().map(|stage| stage.from).collect();
-    let rust = format!("rust:{}-bookworm", after(TOOLCHAIN, "channel = "));
-    let envoy = format!("envoyproxy/envoy:v{}", after(MAKEFILE, "ENVOY_VERSION ?= "));
-    let used: BTreeSet<_> = ["debian:bookworm-slim", "scratch", "source", &rust, &envoy].into();
+    let rust = format!("docker.io/library/rust:{}-bookworm", after(TOOLCHAIN, "channel = "));
+    let envoy = format!("docker.io/envoyproxy/envoy:v{}", after(MAKEFILE, "ENVOY_VERSION ?= "));
+    let debian = "docker.io/library/debian:bookworm-slim";
+    let used: BTreeSet<_> = [debian, "scratch", &rust, &envoy].into();
     assert_eq!(images.iter().map(String::as_str).collect::<BTreeSet<_>>(), used);
+}
+
+#[test]
+fn the_dockerfile_gets_every_manifest_of_the_workspace() {
+    let allowed: Vec<_> = DOCKERIGNORE.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let (_, members) = MANIFEST.split_once("\nmembers = [").unwrap();
+    for member in members.split(']').next().unwrap().split('"').skip(1).step_by(2) {
+        let manifest = format!("{member}/Cargo.toml");
+        assert!(allowed.contains(&member) || allowed.contains(&manifest.as_str()), "{manifest}");
+    }
 }
 
 #[test]
