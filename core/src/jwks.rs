@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
 use crate::http::{Call, FetchError, Uri};
@@ -82,7 +83,10 @@ pub fn call(source: &RemoteJwks, uri: &Uri) -> Call {
         method: "GET",
         authority: uri.authority.clone(),
         path: uri.path.clone(),
-        headers: vec![("accept", Secret::new("application/json"))],
+        headers: vec![
+            ("accept", Secret::new("application/json")),
+            ("user-agent", Secret::new(concat!("keyless/", env!("CARGO_PKG_VERSION")))),
+        ],
         body: None,
         timeout: source.timeout,
     }
@@ -109,14 +113,14 @@ impl KeySet {
     /// Fails if the bytes are not a JSON object with a list `keys`, if the list is too long, or if
     /// no key is left.
     pub fn parse(bytes: &[u8], tenant: Option<&Tenant>) -> Result<Self, FetchError> {
-        let document = json::object(bytes)?;
-        let Some(Value::Array(keys)) = document.get("keys") else {
+        let mut document = json::object(without_bom(bytes))?;
+        let Some(Value::Array(keys)) = document.get_mut("keys") else {
             return Err(FetchError::Malformed("no list of keys"));
         };
         if keys.len() > MAX_KEYS {
             return Err(FetchError::Malformed("too many keys"));
         }
-        let jwks = keys.iter().filter_map(Value::as_object);
+        let jwks = keys.iter_mut().filter_map(Value::as_object_mut).map(without_empty);
         let own = jwks.filter(|jwk| tenant.is_none_or(|tenant| is_of(jwk, tenant)));
         let usable: Vec<Key> = own.filter_map(key).collect();
         if usable.is_empty() {
@@ -139,10 +143,17 @@ impl KeySet {
     ) -> impl Iterator<Item = &Rc<PublicKey>> {
         self.0
             .iter()
-            .filter(move |key| kid.is_none() || key.kid.as_deref() == kid)
+            .filter(move |key| {
+                kid.is_none() || key.kid.as_deref() == kid || self.is_one_without_kid()
+            })
             .filter(move |key| key.signs(algorithm))
             .take(MAX_TRIES)
             .map(|key| &key.public)
+    }
+
+    /// Returns true if there is only one key and it has no `kid`: then it is the key of every `kid`.
+    pub fn is_one_without_kid(&self) -> bool {
+        matches!(self.0.as_slice(), [Key { kid: None, .. }])
     }
 
     /// Returns how many keys are in the set; at least one.
@@ -156,6 +167,23 @@ impl Key {
     fn signs(&self, algorithm: Algorithm) -> bool {
         self.algorithm.is_none_or(|pinned| pinned == algorithm) && self.public.fits(algorithm)
     }
+}
+
+/// A byte order mark says nothing in UTF-8, and parsers may ignore it (RFC 8259 §8.1).
+fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// Leaves out what some serializers write for a member that is absent: null, and no operations. Whose
+/// a key is, is never guessed.
+fn without_empty(jwk: &mut Map<String, Value>) -> &Map<String, Value> {
+    let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+    jwk.retain(|name, value| match name.as_str() {
+        "issuer" => true,
+        "key_ops" => !value.is_null() && !is_empty(value),
+        _ => !value.is_null(),
+    });
+    jwk
 }
 
 /// Makes a key of a JWK, or nothing if it must not be used to verify signatures.
@@ -196,10 +224,16 @@ fn is_for_signatures(jwk: &Map<String, Value>) -> bool {
     by_use && by_operations
 }
 
-/// A `Base64urlUInt` (RFC 7518 §2).
+/// A `Base64urlUInt` (RFC 7518 §2). Some issuers pad it, which leaves its meaning the same.
 fn number(jwk: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(jwk.get(name)?.as_str()?).ok()
+    NUMBER.decode(jwk.get(name)?.as_str()?).ok()
 }
+
+/// Base64url with padding or without.
+const NUMBER: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Reads a discovery document and says where the keys are (OpenID Connect Discovery 1.0 §3, §4.3).
 ///
@@ -208,7 +242,7 @@ fn number(jwk: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
 /// Fails if the document is not of exactly this issuer, or if its `jwks_uri` leads to another host
 /// than the issuer's own, which the cluster would not reach and an attacker might.
 pub fn discovered(bytes: &[u8], issuer: &str) -> Result<Uri, FetchError> {
-    let document = json::object(bytes)?;
+    let document = json::object(without_bom(bytes))?;
     let text = |name| document.get(name).and_then(Value::as_str);
     if text("issuer") != Some(issuer) {
         return Err(FetchError::Malformed("the document of another issuer"));

@@ -291,11 +291,11 @@ impl Entry {
                 now,
             ));
         };
-        let names_key = token.kid().is_some();
+        let names_key = token.kid().is_some() && !held.is_one_without_kid();
         match token.verify(held, crypto) {
             Ok(verified) => Signature::Good(Rc::new(verified)),
             Err(denial @ Denial::KeyUnknown) => Signature::KeyUnknown(denial),
-            // Without a `kid`, a new key shows only in that no other one fits.
+            // Where no `kid` tells keys apart, a new key shows only in that no other one fits.
             Err(denial @ Denial::SignatureInvalid) if !names_key => Signature::KeyUnknown(denial),
             Err(denial) => Signature::Bad(denial),
         }

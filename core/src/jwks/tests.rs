@@ -27,6 +27,31 @@ fn a_key_is_found_by_its_exact_name() {
 }
 
 #[test]
+fn what_serializers_write_for_nothing_and_padding_do_not_make_a_key_unusable() {
+    let harmless = [
+        json!({"alg": null, "use": null, "x5t": null, "d": null, "crv": null}),
+        json!({"key_ops": [], "x5c": []}),
+        json!({"kid": null}),
+        json!({"n": format!("{N}==")}),
+    ];
+    for changes in harmless {
+        assert_eq!(parse(&[jwk(changes.clone())]).unwrap().len(), 1, "{changes}");
+    }
+    let document = json!({"keys": [jwk(json!({}))]}).to_string();
+    let marked = [b"\xef\xbb\xbf", document.as_bytes()].concat();
+    assert_eq!(KeySet::parse(&marked, None).unwrap().len(), 1, "a byte order mark");
+}
+
+#[test]
+fn a_key_without_a_name_is_that_of_every_name_if_it_is_the_only_one() {
+    let count = |set: &KeySet| set.candidates(Some("a"), Algorithm::Rs256).count();
+    assert_eq!(count(&parse(&[jwk(json!({"kid": null}))]).unwrap()), 1);
+    assert_eq!(count(&parse(&[jwk(json!({"kid": "b"}))]).unwrap()), 0);
+    let two = [jwk(json!({"kid": null})), jwk(json!({"kid": "b"}))];
+    assert_eq!(count(&parse(&two).unwrap()), 0, "another one may be meant");
+}
+
+#[test]
 fn unusable_keys_are_left_out_and_spoil_nothing() {
     let unusable = [
         json!({"kty": "oct", "k": "c2VjcmV0"}),
@@ -42,7 +67,7 @@ fn unusable_keys_are_left_out_and_spoil_nothing() {
         json!({"kid": 7}),
         json!({"n": null}),
         json!({"n": "AQAB"}),
-        json!({"n": format!("{N}=")}),
+        json!({"n": format!("{N}!")}),
         json!({"n": N.replace('_', "/")}),
         json!({"e": "Ag"}),
         json!({"e": "AQ"}),
