@@ -125,8 +125,8 @@ fn keys_of(path: &str) -> Vec<String> {
         None => json!({ step: inner }),
     });
     let message = parse(&document).expect_err("an unknown key");
-    let wanted = message.split_once("unknown field `?`, expected ").map_or("", |(_, keys)| keys);
-    codes(wanted).map(str::to_owned).collect()
+    let keys = message.lines().find_map(|line| Some(line.split_once("?: expected one of ")?.1));
+    codes(keys.unwrap_or_default()).map(str::to_owned).collect()
 }
 
 /// Every key that the parser knows, by its path.
@@ -215,7 +215,7 @@ fn what_the_readme_calls_required_is_required() {
         let (object, key) = path.rsplit_once('.').unwrap_or(("", path));
         let removed = at(&mut document, object).as_object_mut().unwrap().remove(key);
         assert!(removed.is_some(), "the example has no {path}");
-        let missing = format!("missing field `{key}`");
+        let missing = format!("expected the key `{key}`, found none");
         assert!(parse(&document).is_err_and(|error| error.contains(&missing)), "{path}");
     }
 }

@@ -38,7 +38,10 @@ fn judged(found: &Found) -> (String, bool) {
     };
     let config = match Config::parse(bytes) {
         Ok(config) => config,
-        Err(problem) => return (format!("wrong\n  {problem}\n"), false),
+        Err(errors) => {
+            let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            return (format!("wrong\n  {}\n", lines.join("\n  ")), false);
+        }
     };
     let meaning = words::meaning(&config, &found.clusters);
     let missing = words::missing(&config, &found.clusters);

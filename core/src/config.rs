@@ -1,22 +1,25 @@
-//! The plugin's configuration: bytes become a [`Config`], or an [`Error`] that names the place.
+//! The plugin's configuration: bytes become a [`Config`], or [`Errors`] that name
+//! each mistake and its place.
 //!
 //! It stands on top of the rooms whose types it makes, and none of them knows it. The shape of the
-//! document is in [`document`], what one value may look like in [`text`]; here are the rules that
+//! document is in [`document`], what one value may look like in [`scalars`]; here are the rules that
 //! span several entries. The answer depends on the bytes alone, because every thread of a proxy
 //! parses them for itself and must come to the same.
 
-mod claims;
+mod claim_value;
 mod document;
+mod entry;
+mod error;
 mod identities;
 mod issuers;
+mod node;
 mod resource;
 mod routes;
+mod scalars;
 #[cfg(feature = "schema")]
 mod schema;
-mod text;
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use crate::http::HeaderName;
 use crate::identity::Identity;
@@ -24,10 +27,12 @@ use crate::jwt::{Issuer, Wanted};
 use crate::metadata::ProtectedResource;
 use crate::policy::{Access, Route};
 use crate::token_cache::Limits;
-use document::{Document, Object, TokenCacheEntry};
+use document::{Document, TokenCacheEntry};
+use entry::Entry;
+pub use error::{Error, Errors};
+use scalars::Count;
 #[cfg(feature = "schema")]
 pub use schema::schema;
-use text::Count;
 
 /// Holds a configuration that is sound as a whole.
 #[derive(Clone, Debug)]
@@ -50,13 +55,6 @@ pub struct Config {
     pub protected_resource: Option<ProtectedResource>,
 }
 
-/// Says what is wrong with a configuration, and where.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Error {
-    place: String,
-    problem: String,
-}
-
 /// What a caller may never send on: its credentials for the backend.
 const CREDENTIAL_HEADERS: [&str; 3] = ["authorization", "api-key", "ocp-apim-subscription-key"];
 
@@ -66,75 +64,79 @@ const TOKEN_CACHE: Limits = Limits { max_entries: 4096, max_bytes: 32 << 20 };
 impl Config {
     /// Parses the JSON document of the plugin's configuration.
     ///
+    /// ```
+    /// # use keyless_core::config::Config;
+    /// let errors = Config::parse(br#"{ "issuers": [], "routes": {} }"#).unwrap_err();
+    /// assert_eq!(
+    ///     errors.to_string(),
+    ///     "issuers: expected at least one item, found an empty list\n\
+    ///      routes: expected a list, found an object"
+    /// );
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Returns the first [`Error`], be it in the document's shape or in its sense.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        Self::try_from(Document::parse(bytes)?)
+    /// Returns every mistake in the document's shape and in its sense. What can be said only of an
+    /// entry without mistakes is not said of one with mistakes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Errors> {
+        let mut errors = Errors::default();
+        let document = Document::parse(bytes, &mut errors);
+        let config = document.map(|(document, wrong)| convert(document, &wrong, &mut errors));
+        config.filter(|_| errors.is_empty()).ok_or(errors)
     }
 }
 
-impl Error {
-    fn at(place: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { place: place.into(), problem: problem.into() }
+/// Converts the document, which lacks the keys that are wrong; the configuration is whole only if no
+/// mistake was found.
+fn convert(document: Document, wrong: &[String], errors: &mut Errors) -> Config {
+    let is_wrong = |key| wrong.iter().any(|wrong| wrong == key);
+    let entries = document.issuers.map_or_else(Vec::new, |entries| entries.0);
+    let entries = numbered("issuers", entries, errors, issuers::issuers);
+    let of_entry = |entry: &Option<Vec<Issuer>>| Some(entry.as_ref()?.first()?.name.to_string());
+    let mut issuer_names: Vec<_> = entries.iter().map(of_entry).collect();
+    check_unique("issuers", &mut issuer_names, errors);
+    let issuers: Vec<_> = entries.into_iter().flatten().flatten().collect();
+    check_accepted(&issuers, errors);
+    if issuer_names.is_empty() {
+        issuer_names.push(None);
+    }
+    let mut identity_names: Vec<_> = document.identities.keys().cloned().map(Some).collect();
+    if is_wrong("identities") {
+        identity_names.push(None);
+    }
+    let entries = document.identities.into_iter();
+    let identities = entries.filter_map(|entry| identities::identity(entry, errors)).collect();
+    let names = Names { issuers: issuer_names, identities: identity_names };
+    let entries = document.routes.map_or_else(Vec::new, |entries| entries.0);
+    let routes = numbered("routes", entries, errors, |path, _, entry, errors| {
+        routes::route(path, entry, &names, errors)
+    });
+    let name = |route: &Option<Route>| Some(route.as_ref()?.name.to_string());
+    check_unique("routes", &mut routes.iter().map(name).collect::<Vec<_>>(), errors);
+    let routes: Vec<_> = routes.into_iter().flatten().collect();
+    let resource = document.protected_resource;
+    let resource = resource.and_then(|entry| entry.read("protected_resource", errors));
+    Config {
+        stripped: stripped(&routes),
+        claims: claims(&routes),
+        token_cache: limits(document.token_cache, errors),
+        report_only: document.report_only,
+        protected_resource: resource
+            .map(|entry| resource::protected_resource(entry, &issuers, &routes)),
+        issuers,
+        identities,
+        routes,
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.place, self.problem)
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl TryFrom<Document> for Config {
-    type Error = Error;
-
-    fn try_from(document: Document) -> Result<Self, Error> {
-        let entries = numbered("issuers", document.issuers.0, issuers::issuers)?;
-        let of_entries = entries.iter().filter_map(|issuers| issuers.first());
-        let issuer_names: Vec<_> = of_entries.map(|issuer| issuer.name.to_string()).collect();
-        unique("issuers", "name", issuer_names.iter().map(String::as_str))?;
-        let issuers = entries.concat();
-        check_accepted(&issuers)?;
-        let entries = document.identities.into_iter();
-        let identities: Vec<_> = entries.map(identities::identity).collect::<Result<_, _>>()?;
-        let names = Names {
-            issuers: issuer_names,
-            identities: identities.iter().map(|identity| identity.name.clone()).collect(),
-        };
-        let routes = numbered("routes", document.routes.0, |place, _, entry| {
-            routes::route(place, entry, &names)
-        })?;
-        unique("routes", "name", routes.iter().map(|route| &*route.name))?;
-        let stripped = stripped(&routes);
-        let claims = claims(&routes);
-        let token_cache = limits(document.token_cache);
-        let protected_resource = document
-            .protected_resource
-            .map(|entry| resource::protected_resource(entry, &issuers, &routes));
-        Ok(Self {
-            issuers,
-            identities,
-            routes,
-            stripped,
-            claims,
-            token_cache,
-            report_only: document.report_only,
-            protected_resource,
-        })
-    }
-}
-
-/// What routes and grants may name.
+/// What routes and grants may name, by its place; the name of a wrong entry may not be known.
 struct Names {
-    issuers: Vec<String>,
-    identities: Vec<String>,
+    issuers: Vec<Option<String>>,
+    identities: Vec<Option<String>>,
 }
 
 /// Two issuers that accept the same `iss` would leave open whose keys count.
-fn check_accepted(issuers: &[Issuer]) -> Result<(), Error> {
+fn check_accepted(issuers: &[Issuer], errors: &mut Errors) {
     for (at, issuer) in issuers.iter().enumerate() {
         let clash = issuers.iter().take(at).find_map(|earlier| {
             let iss = issuer.accepted.iter().find(|iss| earlier.accepted.contains(iss));
@@ -142,17 +144,33 @@ fn check_accepted(issuers: &[Issuer]) -> Result<(), Error> {
         });
         if let Some((iss, earlier)) = clash {
             let key = if issuer.tenant.is_some() { "entra.tenants" } else { "issuer" };
-            let place = format!("issuers[{}].{key}", issuer.entry.0);
-            let problem =
-                format!("found {iss:?}, which issuers[{earlier}] has already, wanted another");
-            return Err(Error::at(place, problem));
+            let path = format!("issuers[{}].{key}", issuer.entry.0);
+            errors.add(repeated(path, iss, &format!("issuers[{earlier}]")));
         }
     }
-    Ok(())
 }
 
-fn limits(entry: Option<Object<TokenCacheEntry>>) -> Limits {
-    let Some(Object(entry)) = entry else { return TOKEN_CACHE };
+/// Reports each name that an earlier entry has, and takes it out: what it should be is not known.
+fn check_unique(list: &str, names: &mut [Option<String>], errors: &mut Errors) {
+    let mut seen: Vec<(usize, String)> = Vec::new();
+    for (at, slot) in names.iter_mut().enumerate() {
+        let Some(name) = slot.take() else { continue };
+        if let Some((first, _)) = seen.iter().find(|(_, earlier)| *earlier == name) {
+            errors.add(repeated(format!("{list}[{at}].name"), &name, &format!("{list}[{first}]")));
+        } else {
+            seen.push((at, name.clone()));
+            *slot = Some(name);
+        }
+    }
+}
+
+fn repeated(path: String, value: &str, earlier: &str) -> Error {
+    Error::new(path, "a value of its own", format_args!("{value:?}, which {earlier} has already"))
+}
+
+fn limits(entry: Option<Entry<TokenCacheEntry>>, errors: &mut Errors) -> Limits {
+    let entry = entry.and_then(|entry| entry.read("token_cache", errors));
+    let Some(entry) = entry else { return TOKEN_CACHE };
     let or = |given: Option<Count>, default| given.map_or(default, |count| count.0);
     Limits {
         max_entries: or(entry.max_entries, TOKEN_CACHE.max_entries),
@@ -176,51 +194,54 @@ fn claims(routes: &[Route]) -> Wanted {
     let mut names = Vec::new();
     for route in routes {
         if let Access::Granted { grants, forward_claims, .. } = &route.access {
-            let asked_for = grants.iter().flat_map(|grant| &grant.claims);
-            names.extend(asked_for.map(|(name, _)| name.member()));
+            let conditions = grants.iter().flat_map(|grant| &grant.claims);
+            names.extend(conditions.map(|(name, _)| name.member()));
             names.extend(forward_claims.iter().map(|(_, name)| name.member()));
         }
     }
     Wanted::new(names)
 }
 
-/// Converts each entry of a list, telling it its place, in words and as a number.
+/// Converts each entry of a list, telling it its path and its number.
 fn numbered<E, T>(
     list: &str,
     entries: Vec<E>,
-    convert: impl Fn(&str, usize, E) -> Result<T, Error>,
-) -> Result<Vec<T>, Error> {
+    errors: &mut Errors,
+    mut convert: impl FnMut(&str, usize, E, &mut Errors) -> Option<T>,
+) -> Vec<Option<T>> {
     let entries = entries.into_iter().enumerate();
-    entries.map(|(at, entry)| convert(&format!("{list}[{at}]"), at, entry)).collect()
+    entries.map(|(at, entry)| convert(&format!("{list}[{at}]"), at, entry, errors)).collect()
 }
 
-/// The place in `names` of a name that must be there, if one is given.
+/// The place in `names` of a name that must be there, if one is given. If some names are unknown,
+/// because their entries are wrong, it may be one of those.
 fn known(
-    place: &str,
+    path: &str,
     key: &str,
     name: Option<String>,
-    names: &[String],
+    names: &[Option<String>],
 ) -> Result<Option<usize>, Error> {
     let Some(name) = name else { return Ok(None) };
-    let at = names.iter().position(|known| *known == name);
-    at.map(Some).ok_or_else(|| {
-        let wanted = match names {
-            [] => "none, since there are none to name".to_owned(),
-            names => format!("one of: {}", names.join(", ")),
-        };
-        Error::at(format!("{place}.{key}"), format!("found {name:?}, wanted {wanted}"))
-    })
+    let at = names.iter().position(|known| known.as_deref() == Some(&*name));
+    if at.is_some() || names.contains(&None) {
+        return Ok(at);
+    }
+    let quoted: Vec<_> = names.iter().flatten().map(|name| format!("{name:?}")).collect();
+    let expected = match quoted.as_slice() {
+        [] => "no such key, since there is nothing to name".to_owned(),
+        names => format!("one of {}", names.join(", ")),
+    };
+    Err(Error::new(format!("{path}.{key}"), expected, format_args!("{name:?}")))
 }
 
-fn unique<'a>(list: &str, key: &str, values: impl Iterator<Item = &'a str>) -> Result<(), Error> {
-    let mut seen: Vec<&str> = Vec::new();
-    for (at, value) in values.enumerate() {
-        if let Some(first) = seen.iter().position(|earlier| *earlier == value) {
-            let problem =
-                format!("found {value:?}, which {list}[{first}] has already, wanted another");
-            return Err(Error::at(format!("{list}[{at}].{key}"), problem));
-        }
-        seen.push(value);
+/// A mistake for each key that must not be there, for the reason that `expected` gives.
+fn unexpected<const N: usize>(
+    path: &str,
+    keys: [(&str, bool); N],
+    expected: &str,
+    errors: &mut Errors,
+) {
+    for (key, _) in keys.into_iter().filter(|(_, present)| *present) {
+        errors.add(Error::new(format!("{path}.{key}"), expected, "one"));
     }
-    Ok(())
 }

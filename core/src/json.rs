@@ -66,7 +66,7 @@ impl<'de> DeserializeSeed<'de> for Member<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         let Entry::Vacant(place) = self.0 else {
-            return Err(D::Error::custom("wanted the key once, found it again"));
+            return Err(D::Error::custom("a repeated key"));
         };
         place.insert(deserializer.deserialize_any(StrictVisitor)?);
         Ok(())
@@ -139,7 +139,7 @@ impl<'de, N: PartialEq, K: Fn(&str) -> Option<N>> Visitor<'de> for SomeVisitor<K
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut kept: Self::Value = Vec::new();
         let mut others = Vec::new();
-        let repeated = || A::Error::custom("wanted each key once, found one again");
+        let repeated = || A::Error::custom("a repeated key");
         while let Some(Name(name)) = members.next_key()? {
             if let Some(name) = self.0(&name) {
                 if kept.iter().any(|(known, _)| *known == name) {

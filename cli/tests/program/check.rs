@@ -87,11 +87,14 @@ fn a_mistake_is_told_with_its_place() {
     let mut wrong = configuration();
     wrong["routes"][0]["identity"] = "nobody".into();
     for (text, message) in [
-        (wrong.to_string(), "routes[0].identity: found \"nobody\", wanted one of: openai"),
-        ("{".to_owned(), "$: found no JSON, wanted one JSON object"),
-        (String::new(), "$: found an empty document"),
-        (r#"{"issuers": [], "issuers": []}"#.to_owned(), "issuers: wanted the key once"),
-        ("issuers: []\nroutes: []".to_owned(), "issuers: found an empty list"),
+        (wrong.to_string(), "routes[0].identity: expected one of \"openai\", found \"nobody\""),
+        ("{".to_owned(), "$: expected a JSON object, found invalid JSON"),
+        (String::new(), "found an empty document"),
+        (r#"{"issuers": [], "issuers": []}"#.to_owned(), "issuers: expected each key once"),
+        (
+            "issuers: []\nroutes: []".to_owned(),
+            "issuers: expected at least one item, found an empty list\n  routes: expected",
+        ),
     ] {
         let said = check(&text);
         assert_eq!(said.status, 1, "{text}");

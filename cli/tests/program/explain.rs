@@ -289,7 +289,7 @@ fn the_configuration_must_be_one_and_sound() {
     let broken = Scratch::new("broken-configuration.json", "{}");
     for (file, message) in [
         (both.path(), "found 2 configurations, wanted one: document 1, WasmPlugin"),
-        (broken.path(), "missing field `issuers`"),
+        (broken.path(), "expected the key `issuers`, found none"),
         ("nothing.json", "No such file"),
     ] {
         let said = explain(file);

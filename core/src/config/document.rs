@@ -1,35 +1,32 @@
 //! The shape of the configuration document: which keys there are, and which must be there.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::Error;
-use super::claims::ClaimValueEntry;
-use super::text::{
-    Claim, CloudName, Count, Host, KeySetUri, Label, Leeway, MetadataPath, Method, NonEmpty, Path,
-    Place, Plain, Resource, Scope, SignatureAlgorithm, TenantId, Text, TokenUri, Type, Variable,
-    Wait,
+use super::claim_value::ClaimValueEntry;
+use super::entry::{Entry, NonEmpty, Object};
+use super::scalars::{
+    Claim, CloudName, Count, Host, KeySetUri, Label, Leeway, MetadataPath, Method, Path, Place,
+    Plain, Resource, Scope, SignatureAlgorithm, TenantId, Text, TokenUri, Type, Variable, Wait,
 };
+use super::{Error, Errors};
 use crate::json::Strict;
 
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Document {
-    pub(super) issuers: NonEmpty<Object<IssuerEntry>>,
+    /// Required, as `routes` is; but if one is missing, the other is read all the same.
+    pub(super) issuers: Option<NonEmpty<Entry<IssuerEntry>>>,
     #[serde(default)]
-    pub(super) identities: BTreeMap<String, Object<IdentityEntry>>,
-    pub(super) routes: NonEmpty<Object<RouteEntry>>,
-    pub(super) token_cache: Option<Object<TokenCacheEntry>>,
+    pub(super) identities: BTreeMap<String, Entry<IdentityEntry>>,
+    pub(super) routes: Option<NonEmpty<Entry<RouteEntry>>>,
+    pub(super) token_cache: Option<Entry<TokenCacheEntry>>,
     #[serde(default)]
     pub(super) report_only: bool,
-    pub(super) protected_resource: Option<Object<ProtectedResourceEntry>>,
+    pub(super) protected_resource: Option<Entry<ProtectedResourceEntry>>,
 }
 
 #[derive(Deserialize)]
@@ -137,7 +134,7 @@ pub(super) struct RouteEntry {
     pub(super) name: Text<Label>,
     #[serde(rename = "match")]
     pub(super) matching: Object<MatchEntry>,
-    pub(super) allow: Option<NonEmpty<Object<GrantEntry>>>,
+    pub(super) allow: Option<NonEmpty<Entry<GrantEntry>>>,
     pub(super) identity: Option<String>,
     #[serde(default)]
     pub(super) public: bool,
@@ -171,61 +168,34 @@ pub(super) struct GrantEntry {
     pub(super) deployments: Option<NonEmpty<Text<Plain>>>,
 }
 
-/// A JSON object, and never a list of an entry's values, which serde would take as well.
-pub(super) struct Object<T>(pub(super) T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
-    }
-}
-
-struct ObjectVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-    type Value = T;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(members))
-    }
-}
-
 impl Document {
-    /// Reads the bytes strictly and then as this shape; every step says where it failed.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        if bytes.trim_ascii().is_empty() {
-            let problem = "found an empty document, wanted an object with `issuers` and `routes`";
-            return Err(Error::at("$", problem));
+    /// Reads the bytes strictly and then as this shape, but not yet its entries. Also tells which
+    /// keys have wrong values, and are left out.
+    pub(super) fn parse(bytes: &[u8], errors: &mut Errors) -> Option<(Self, Vec<String>)> {
+        let value = errors.check(value(bytes))?;
+        let (document, wrong) = Entry::<Self>::new(value).read_rest("", errors);
+        let (document, wrong) = (document?, wrong.concat());
+        let required =
+            [("issuers", document.issuers.is_none()), ("routes", document.routes.is_none())];
+        for (key, _) in required.into_iter().filter(|(_, is_missing)| *is_missing) {
+            if !wrong.iter().any(|wrong| wrong == key) {
+                errors.add(Error::new("$", format_args!("the key `{key}`"), "none"));
+            }
         }
-        let mut reader = serde_json::Deserializer::from_slice(bytes);
-        let Strict(value) = serde_path_to_error::deserialize(&mut reader).map_err(located)?;
-        reader.end().map_err(|error| malformed(&error))?;
-        let Object(document) = serde_path_to_error::deserialize(&value).map_err(located)?;
-        match null("", &value) {
-            Some(place) => Err(Error::at(place, "found null, wanted a value or no such key")),
-            None => Ok(document),
-        }
+        Some((document, wrong))
     }
 }
 
-/// The place of the first `null`: it was read as absent, and an absent condition admits everybody.
-fn null(place: &str, value: &Value) -> Option<String> {
-    match value {
-        Value::Null => Some(place.to_owned()),
-        Value::Array(items) => {
-            let mut items = items.iter().enumerate();
-            items.find_map(|(at, item)| null(&format!("{place}[{at}]"), item))
-        }
-        Value::Object(members) => members.iter().find_map(|(name, member)| {
-            let dot = if place.is_empty() { "" } else { "." };
-            null(&format!("{place}{dot}{name}"), member)
-        }),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+/// Reads a JSON value in which no object repeats a key.
+fn value(bytes: &[u8]) -> Result<Value, Error> {
+    if bytes.trim_ascii().is_empty() {
+        let expected = "an object with `issuers` and `routes`";
+        return Err(Error::new("$", expected, "an empty document"));
     }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let Strict(value) = serde_path_to_error::deserialize(&mut reader).map_err(located)?;
+    reader.end().map_err(|error| malformed(&error))?;
+    Ok(value)
 }
 
 fn located(error: serde_path_to_error::Error<serde_json::Error>) -> Error {
@@ -233,10 +203,10 @@ fn located(error: serde_path_to_error::Error<serde_json::Error>) -> Error {
         return malformed(error.inner());
     }
     let path = error.path().to_string();
-    let place = if path == "." { "$".to_owned() } else { path };
-    Error::at(place, error.into_inner().to_string())
+    let path = if path == "." { "$".to_owned() } else { path };
+    Error::new(path, "each key once", error.into_inner())
 }
 
 fn malformed(error: &serde_json::Error) -> Error {
-    Error::at("$", format!("found no JSON, wanted one JSON object: {error}"))
+    Error::new("$", "a JSON object", format_args!("invalid JSON: {error}"))
 }

@@ -1,52 +1,51 @@
 //! Identities: whose tokens the backend gets to see, and where they come from.
 
-use super::Error;
-use super::document::{AppServiceEntry, ClientCredentialsEntry, IdentityEntry, ImdsEntry, Object};
-use super::text::{self, Plain, Text};
+use super::document::{AppServiceEntry, ClientCredentialsEntry, IdentityEntry, ImdsEntry};
+use super::entry::{Entry, Object};
+use super::scalars::{self, Label, Plain, Scalar as _, Text};
+use super::{Error, Errors};
 use crate::identity::{ClientCredentials, Identity, Selector, Source};
 
 /// Converts an entry of `identities`.
 pub(super) fn identity(
-    (name, Object(entry)): (String, Object<IdentityEntry>),
-) -> Result<Identity, Error> {
-    let place = format!("identities.{name}");
-    if !text::is_label(&name) {
-        let problem = format!("found the name {name:?}, wanted {}", text::LABEL);
-        return Err(Error::at(place, problem));
+    (name, entry): (String, Entry<IdentityEntry>),
+    errors: &mut Errors,
+) -> Option<Identity> {
+    let path = format!("identities.{name}");
+    if !scalars::is_label(&name) {
+        errors.add(Error::new(&path, Label::EXPECTED, format_args!("the name {name:?}")));
     }
+    let entry = entry.read(&path, errors)?;
     let resource = entry.resource.0;
-    let (cluster, source) = match (entry.imds, entry.app_service, entry.client_credentials) {
-        (Some(Object(imds)), None, None) => imds.source(&place)?,
-        (None, Some(Object(app_service)), None) => app_service.source(&place)?,
-        (None, None, Some(Object(credentials))) => credentials.source(&resource),
-        (None, None, None) => {
-            let problem = "missing field `imds`, or `app_service` or \
-                               `client_credentials` in its place";
-            return Err(Error::at(place, problem));
-        }
-        _ => {
-            let problem = "found several of imds, app_service, client_credentials, \
-                               wanted one of them";
-            return Err(Error::at(place, problem));
-        }
+    let wrong = |found| {
+        let expected = "one of `imds`, `app_service`, `client_credentials`";
+        Err(Error::new(&path, expected, found))
     };
-    Ok(Identity { name, resource, cluster, source })
+    let source = match (entry.imds, entry.app_service, entry.client_credentials) {
+        (Some(Object(imds)), None, None) => imds.source(&path),
+        (None, Some(Object(app_service)), None) => app_service.source(&path),
+        (None, None, Some(Object(credentials))) => Ok(credentials.source(&resource)),
+        (None, None, None) => wrong("none of them"),
+        _ => wrong("several"),
+    };
+    let (cluster, source) = errors.check(source)?;
+    Some(Identity { name, resource, cluster, source })
 }
 
 impl ImdsEntry {
-    fn source(self, place: &str) -> Result<(String, Source), Error> {
-        let place = format!("{place}.imds");
+    fn source(self, path: &str) -> Result<(String, Source), Error> {
         let ids = [self.client_id, self.object_id, self.msi_res_id];
-        let selector = selector(&place, ids, "client_id, object_id, msi_res_id")?;
+        let names = "`client_id`, `object_id`, `msi_res_id`";
+        let selector = selector(&format!("{path}.imds"), ids, names)?;
         Ok((self.cluster.0, Source::Imds(selector)))
     }
 }
 
 impl AppServiceEntry {
-    fn source(self, place: &str) -> Result<(String, Source), Error> {
-        let place = format!("{place}.app_service");
+    fn source(self, path: &str) -> Result<(String, Source), Error> {
         let ids = [self.client_id, self.principal_id, self.mi_res_id];
-        let selector = selector(&place, ids, "client_id, principal_id, mi_res_id")?;
+        let names = "`client_id`, `principal_id`, `mi_res_id`";
+        let selector = selector(&format!("{path}.app_service"), ids, names)?;
         Ok((self.cluster.0, Source::AppService(selector)))
     }
 }
@@ -65,7 +64,7 @@ impl ClientCredentialsEntry {
 
 /// The identity that is selected by its client id, its object id or its resource id, if by any.
 fn selector(
-    place: &str,
+    path: &str,
     [client, object, resource]: [Option<Text<Plain>>; 3],
     names: &str,
 ) -> Result<Selector, Error> {
@@ -77,8 +76,7 @@ fn selector(
     let mut chosen = selectors.into_iter().flatten();
     let selector = chosen.next().unwrap_or(Selector::System);
     if chosen.next().is_some() {
-        let problem = format!("found several of {names}, wanted at most one");
-        return Err(Error::at(place, problem));
+        return Err(Error::new(path, format_args!("at most one of {names}"), "several"));
     }
     Ok(selector)
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use humantime::format_duration;
 use serde_json::Value;
 
-use super::Error;
-use super::document::{EntraEntry, IssuerEntry, JwksEntry, Object};
-use super::text::{self, Cloud, NonEmpty, Plain, Text, Wait};
+use super::document::{EntraEntry, IssuerEntry, JwksEntry};
+use super::entry::{Entry, NonEmpty, Object};
+use super::scalars::{self, Cloud, Plain, Text, Wait};
+use super::{Error, Errors, unexpected};
 use crate::http::{FetchError, Uri};
 use crate::jwks::{JwksLocation, JwksSource, KeySet, RemoteJwks, Tenant};
-use crate::jwt::EntryIndex;
-use crate::jwt::{Issuer, TokenType};
+use crate::jwt::{EntryIndex, Issuer, TokenType};
 use crate::signature::Algorithm;
 
 // One fetch: Envoy gives up, counts a failure and keeps the connection pool healthy.
@@ -37,24 +37,27 @@ struct Trusted {
 
 /// Makes the issuers of one entry: one, or each tenant's.
 pub(super) fn issuers(
-    place: &str,
+    path: &str,
     at: usize,
-    Object(entry): Object<IssuerEntry>,
-) -> Result<Vec<Issuer>, Error> {
-    let name: Rc<str> = name(place, &entry)?.into();
-    let (trusted, clients) = trusted(place, entry.issuer, entry.entra)?;
+    entry: Entry<IssuerEntry>,
+    errors: &mut Errors,
+) -> Option<Vec<Issuer>> {
+    let entry = entry.read(path, errors)?;
+    let name = errors.check(name(path, &entry));
+    let (trusted, clients) = errors.check(trusted(path, entry.issuer, entry.entra))?;
+    let name: Rc<str> = name?.into();
     let Object(jwks) = entry.jwks;
-    let place = format!("{place}.jwks");
+    let path = format!("{path}.jwks");
     let audiences = entry.audiences.into_values();
     let algorithms = entry.algorithms.map_or(vec![Algorithm::Rs256], NonEmpty::into_values);
     let token_types = entry.token_types.map_or_else(TokenType::defaults, NonEmpty::into_values);
     let leeway = entry.leeway.map_or(LEEWAY, |leeway| leeway.0);
     let max_lifetime = entry.max_lifetime.map(|lifetime| lifetime.0);
     let issuer = |trusted: Trusted| {
-        Ok(Issuer {
+        Some(Issuer {
             entry: EntryIndex(at),
             name: name.clone(),
-            jwks: jwks_source(&place, &jwks, &trusted)?,
+            jwks: jwks_source(&path, &jwks, &trusted, errors)?,
             accepted: trusted.accepted,
             tenant: trusted.tenant,
             audiences: audiences.clone(),
@@ -68,23 +71,24 @@ pub(super) fn issuers(
     trusted.into_iter().map(issuer).collect()
 }
 
-fn name(place: &str, entry: &IssuerEntry) -> Result<String, Error> {
+fn name(path: &str, entry: &IssuerEntry) -> Result<String, Error> {
     match (&entry.name, &entry.issuer) {
         (Some(name), _) => Ok(name.0.clone()),
         (None, None) => Ok("entra".to_owned()),
-        (None, Some(issuer)) => text::host_label(&issuer.0).ok_or_else(|| {
-            let found = format!("missing field `name`: found the issuer {:?}", issuer.0);
-            Error::at(place, format!("{found}, wanted a URL whose host can be the name"))
+        (None, Some(issuer)) => scalars::host_label(&issuer.0).ok_or_else(|| {
+            let expected = "the key `name`, or an issuer whose host can be the name";
+            Error::new(path, expected, format_args!("the issuer {:?}", issuer.0))
         }),
     }
 }
 
 /// Who an entry trusts, and which applications.
 fn trusted(
-    place: &str,
+    path: &str,
     issuer: Option<Text<Plain>>,
     entra: Option<Object<EntraEntry>>,
 ) -> Result<(Vec<Trusted>, Vec<String>), Error> {
+    let wrong = |found| Err(Error::new(path, "`issuer` or `entra`", found));
     match (issuer, entra) {
         (Some(issuer), None) => {
             let trusted = Trusted { accepted: vec![issuer.0], tenant: None, keys: None };
@@ -96,10 +100,8 @@ fn trusted(
             let clients = entra.clients.into_iter().map(|client| client.0).collect();
             Ok((tenants.map(|tenant| Trusted::tenant(tenant, cloud)).collect(), clients))
         }
-        (Some(_), Some(_)) => {
-            Err(Error::at(place, "found both `issuer` and `entra`, wanted one of them"))
-        }
-        (None, None) => Err(Error::at(place, "missing field `issuer`, or `entra` in its place")),
+        (Some(_), Some(_)) => wrong("both"),
+        (None, None) => wrong("neither"),
     }
 }
 
@@ -121,24 +123,33 @@ impl Trusted {
     }
 }
 
-fn jwks_source(place: &str, entry: &JwksEntry, trusted: &Trusted) -> Result<JwksSource, Error> {
+fn jwks_source(
+    path: &str,
+    entry: &JwksEntry,
+    trusted: &Trusted,
+    errors: &mut Errors,
+) -> Option<JwksSource> {
     if let Some(inline) = &entry.inline {
-        return inline_keys(place, entry, inline, trusted);
+        let keys = errors.check(inline_keys(path, inline, trusted));
+        check_inline(path, entry, errors);
+        return keys.map(JwksSource::Inline);
     }
     let Some(cluster) = &entry.cluster else {
-        return Err(Error::at(place, "missing field `cluster`, or `inline` in its place"));
+        errors.add(Error::new(path, "`cluster` or `inline`", "neither"));
+        return None;
     };
     let span = |given: &Option<Text<Wait>>, default| given.as_ref().map_or(default, |text| text.0);
     let refresh = span(&entry.refresh, JWKS_REFRESH);
     let max_age = span(&entry.max_age, JWKS_MAX_AGE.max(refresh));
     if max_age < refresh {
-        let (found, wanted) = (format_duration(max_age), format_duration(refresh));
-        let problem = format!("found {found}, wanted at least `refresh`, which is {wanted}");
-        return Err(Error::at(format!("{place}.max_age"), problem));
+        let least = format_duration(refresh);
+        let expected = format!("at least `refresh`, which is {least}");
+        let path = format!("{path}.max_age");
+        errors.add(Error::new(path, expected, format_duration(max_age)));
     }
-    Ok(JwksSource::Remote(RemoteJwks {
+    Some(JwksSource::Remote(RemoteJwks {
         cluster: cluster.0.clone(),
-        location: jwks_location(place, entry, trusted)?,
+        location: errors.check(jwks_location(path, entry, trusted))?,
         timeout: span(&entry.timeout, JWKS_TIMEOUT),
         refresh,
         max_age,
@@ -146,13 +157,18 @@ fn jwks_source(place: &str, entry: &JwksEntry, trusted: &Trusted) -> Result<Jwks
     }))
 }
 
-fn inline_keys(
-    place: &str,
-    entry: &JwksEntry,
-    inline: &Value,
-    trusted: &Trusted,
-) -> Result<JwksSource, Error> {
-    let extra = [
+fn inline_keys(path: &str, inline: &Value, trusted: &Trusted) -> Result<KeySet, Error> {
+    let keys = KeySet::parse(inline.to_string().as_bytes(), trusted.tenant.as_ref());
+    keys.map_err(|error| {
+        let found =
+            if let FetchError::Malformed(what) = error { what.into() } else { error.to_string() };
+        Error::new(format!("{path}.inline"), "a JWKS with at least one usable key", found)
+    })
+}
+
+/// Nothing is fetched where the keys are in the configuration.
+fn check_inline(path: &str, entry: &JwksEntry, errors: &mut Errors) {
+    let keys = [
         ("cluster", entry.cluster.is_some()),
         ("uri", entry.uri.is_some()),
         ("discovery", entry.discovery),
@@ -161,40 +177,31 @@ fn inline_keys(
         ("max_age", entry.max_age.is_some()),
         ("unknown_kid_interval", entry.unknown_kid_interval.is_some()),
     ];
-    if let Some((key, _)) = extra.into_iter().find(|(_, present)| *present) {
-        let problem = "found beside `inline`, wanted none: nothing is fetched";
-        return Err(Error::at(format!("{place}.{key}"), problem));
-    }
-    let keys = KeySet::parse(inline.to_string().as_bytes(), trusted.tenant.as_ref());
-    keys.map(JwksSource::Inline).map_err(|error| {
-        let found =
-            if let FetchError::Malformed(what) = error { what.into() } else { error.to_string() };
-        let problem = format!("found {found}, wanted a JWKS with at least one usable key");
-        Error::at(format!("{place}.inline"), problem)
-    })
+    unexpected(path, keys, "no such key beside `inline`, since nothing is fetched", errors);
 }
 
-fn jwks_location(place: &str, entry: &JwksEntry, trusted: &Trusted) -> Result<JwksLocation, Error> {
-    let at = |key, problem| Err(Error::at(format!("{place}.{key}"), problem));
+fn jwks_location(path: &str, entry: &JwksEntry, trusted: &Trusted) -> Result<JwksLocation, Error> {
+    let of_tenant = |key| {
+        let expected = "no such key beside `entra`, since the keys are the tenant's";
+        Err(Error::new(format!("{path}.{key}"), expected, "one"))
+    };
     match (&trusted.keys, &entry.uri, entry.discovery) {
         (Some(keys), None, false) => Ok(JwksLocation::Known(keys.clone())),
-        (Some(_), Some(_), _) => at("uri", "found with `entra`, wanted none: it is the tenant's"),
-        (Some(_), None, true) => {
-            at("discovery", "found with `entra`, wanted none: the keys are the tenant's")
-        }
+        (Some(_), Some(_), _) => of_tenant("uri"),
+        (Some(_), None, true) => of_tenant("discovery"),
         (None, Some(uri), false) => Ok(JwksLocation::Known(uri.0.clone())),
-        (None, Some(_), true) => at("discovery", "found beside `uri`, wanted one of them"),
+        (None, Some(_), true) => Err(Error::new(path, "`uri` or `discovery`", "both")),
         (None, None, false) => {
-            Err(Error::at(place, "missing field `uri`, or `discovery` or `inline` in its place"))
+            Err(Error::new(path, "one of `uri`, `discovery`, `inline`", "none of them"))
         }
         (None, None, true) => {
             let issuer = trusted.accepted.first().map_or("", String::as_str);
             let document = format!("{}{DISCOVERY}", issuer.trim_end_matches('/'));
             let below = Uri::parse(&document).filter(|_| !issuer.contains(['?', '#']));
             below.map(JwksLocation::Discovery).ok_or_else(|| {
-                let wanted = "one that is a URL without query or fragment";
-                let problem = format!("found the issuer {issuer:?}, wanted {wanted}");
-                Error::at(format!("{place}.discovery"), problem)
+                let expected = "an issuer that is a URL without query or fragment";
+                let found = format!("the issuer {issuer:?}");
+                Error::new(format!("{path}.discovery"), expected, found)
             })
         }
     }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::document::{Object, ProtectedResourceEntry};
-use super::text::{Identifier, NonEmpty};
+use super::document::ProtectedResourceEntry;
+use super::entry::NonEmpty;
+use super::scalars::Identifier;
 use crate::jwt::Issuer;
 use crate::metadata::ProtectedResource;
 use crate::policy::{Access, Route};
 
 /// Converts the entry; what it leaves out follows from the issuers and the routes.
 pub(super) fn protected_resource(
-    Object(entry): Object<ProtectedResourceEntry>,
+    entry: ProtectedResourceEntry,
     issuers: &[Issuer],
     routes: &[Route],
 ) -> ProtectedResource {

@@ -2,113 +2,123 @@
 
 use std::collections::BTreeMap;
 
-use super::claims::ClaimValueEntry;
-use super::document::{GrantEntry, Object, RouteEntry};
-use super::text::{Claim, Header, NonEmpty, Path, Place, Text, Word as _};
-use super::{Error, Names, known, numbered};
+use super::claim_value::ClaimValueEntry;
+use super::document::{GrantEntry, RouteEntry};
+use super::entry::{Entry, NonEmpty, Object};
+use super::scalars::{self, Claim, HEADER, Scalar as _, Text};
+use super::{Error, Errors, Names, known, numbered, unexpected};
 use crate::http::HeaderName;
 use crate::identity::IdentityIndex;
-use crate::jwt::EntryIndex;
-use crate::jwt::{ClaimName, ClaimValue};
+use crate::jwt::{ClaimName, ClaimValue, EntryIndex};
 use crate::policy::{Access, DeploymentPlace, Grant, PathPattern, Route};
 
 /// Converts an entry of `routes`, given what it may name.
 pub(super) fn route(
-    place: &str,
-    Object(mut entry): Object<RouteEntry>,
+    path: &str,
+    entry: Entry<RouteEntry>,
     names: &Names,
-) -> Result<Route, Error> {
+    errors: &mut Errors,
+) -> Option<Route> {
+    // Before the route itself, so that a mistake in it hides none in its grants.
+    let grants = entry.items("allow");
+    let grants = numbered(&format!("{path}.allow"), grants, errors, |path, _, entry, errors| {
+        Some((path.to_owned(), entry.read(path, errors)?))
+    });
+    let entry = entry.read(path, errors)?;
     let Object(matching) = entry.matching;
-    let path = matching.path.0;
-    let deployment = deployment_place(place, entry.deployment, &path)?;
-    let allow = entry.allow.take();
+    let pattern = matching.path.0;
+    let deployment = entry.deployment.map_or(DeploymentPlace::Path, |Text(place)| place);
+    errors.check(check_deployment(path, deployment, &pattern));
     let extra = [
-        ("allow", allow.is_some()),
+        ("allow", entry.allow.is_some()),
         ("identity", entry.identity.is_some()),
         ("forward_claims", !entry.forward_claims.is_empty()),
         ("deployment", deployment == DeploymentPlace::Body),
         ("public", entry.health && entry.public),
         ("cors", entry.health && entry.cors),
     ];
-    let access = match (entry.health, entry.public, allow) {
-        (true, _, _) => {
-            bare(place, extra, "a health route, wanted none: the gateway itself answers")?;
-            Access::Health
+    // Only a token could satisfy these, and such a route asks for none.
+    let access = if entry.health {
+        let expected = "no such key on a health route, which the gateway itself answers";
+        unexpected(path, extra, expected, errors);
+        Access::Health
+    } else if entry.public {
+        unexpected(path, extra, "no such key on a public route, which needs no token", errors);
+        Access::Public
+    } else {
+        if entry.allow.is_none() {
+            errors.add(Error::new(path, "one of `allow`, `public`, `health`", "none of them"));
         }
-        (false, true, _) => {
-            bare(place, extra, "a public route, wanted none: it asks for no token")?;
-            Access::Public
-        }
-        (false, false, None) => {
-            return Err(Error::at(place, "missing field `allow`: the route is not public"));
-        }
-        (false, false, Some(allow)) => Access::Granted {
-            grants: numbered(&format!("{place}.allow"), allow.0, |place, _, grant| {
-                self::grant(place, grant, names, deployment, &path)
-            })?,
-            identity: known(place, "identity", entry.identity, &names.identities)?
+        let is_named = pattern.names_deployment() || deployment == DeploymentPlace::Body;
+        let grants = grants.into_iter().flatten();
+        let grant = |(path, entry): (String, _)| grant(&path, entry, names, is_named, errors);
+        Access::Granted {
+            grants: grants.map(grant).collect(),
+            identity: errors
+                .check(known(path, "identity", entry.identity, &names.identities))
+                .flatten()
                 .map(IdentityIndex),
-            forward_claims: forwarded(place, entry.forward_claims)?,
-        },
+            forward_claims: forwarded(path, entry.forward_claims, errors),
+        }
     };
-    let hosts = matching.hosts.map_or_else(Vec::new, NonEmpty::into_values);
-    Ok(Route {
+    Some(Route {
         name: entry.name.0.into(),
-        hosts,
+        hosts: matching.hosts.map_or_else(Vec::new, NonEmpty::into_values),
         methods: matching.methods.into_values(),
-        path,
+        path: pattern,
         deployment,
         cors: entry.cors,
         access,
     })
 }
 
+/// Converts a grant; `is_named` says that requests of its route name a deployment.
 fn grant(
-    place: &str,
-    Object(entry): Object<GrantEntry>,
+    path: &str,
+    entry: GrantEntry,
     names: &Names,
-    deployment: DeploymentPlace,
-    path: &PathPattern,
-) -> Result<Grant, Error> {
-    let is_named = path.names_deployment() || deployment == DeploymentPlace::Body;
+    is_named: bool,
+    errors: &mut Errors,
+) -> Grant {
     if entry.deployments.is_some() && !is_named {
-        let problem = "found on a route whose `match.path` names none, wanted a segment \
-                       {deployment} there, or \"body.model\" as the route's `deployment`";
-        return Err(Error::at(format!("{place}.deployments"), problem));
+        let expected = "a segment {deployment} in `match.path`, or \"body.model\" as the route's \
+                        `deployment`";
+        errors.add(Error::new(format!("{path}.deployments"), expected, "neither"));
     }
-    Ok(Grant {
-        issuer: known(place, "issuer", entry.issuer, &names.issuers)?.map(EntryIndex),
+    Grant {
+        issuer: errors
+            .check(known(path, "issuer", entry.issuer, &names.issuers))
+            .flatten()
+            .map(EntryIndex),
         clients: entry.clients.map_or_else(Vec::new, NonEmpty::into_values),
         scopes: entry.scopes.map_or_else(Vec::new, NonEmpty::into_values),
         roles: entry.roles.map_or_else(Vec::new, NonEmpty::into_values),
-        claims: entry.claims.map_or(Ok(Vec::new()), |claims| wanted_claims(place, claims))?,
+        claims: entry.claims.map_or_else(Vec::new, |claims| conditions(path, claims, errors)),
         deployments: entry.deployments.map_or_else(Vec::new, NonEmpty::into_values),
-    })
+    }
 }
 
 /// A deployment in the path and another one in the body would leave open which of them counts.
-fn deployment_place(
-    place: &str,
-    entry: Option<Text<Place>>,
-    path: &PathPattern,
-) -> Result<DeploymentPlace, Error> {
-    let deployment = entry.map_or(DeploymentPlace::Path, |Text(place)| place);
-    let problem = match deployment {
-        DeploymentPlace::Path => return Ok(deployment),
-        DeploymentPlace::Body if path.names_deployment() => {
-            "found \"body.model\" on a route whose `match.path` names the deployment, wanted one of \
-             the two"
-                .to_owned()
+fn check_deployment(
+    path: &str,
+    deployment: DeploymentPlace,
+    pattern: &PathPattern,
+) -> Result<(), Error> {
+    let path = format!("{path}.deployment");
+    match deployment {
+        DeploymentPlace::Path => Ok(()),
+        DeploymentPlace::Body if pattern.names_deployment() => {
+            let expected = "the deployment in `match.path` or in the body";
+            Err(Error::new(path, expected, "it in both"))
         }
-        DeploymentPlace::Body => match naming_a_deployment(path) {
-            None => return Ok(deployment),
-            Some(covered) => format!(
-                "found \"body.model\" on a route whose `match.path` covers {covered}, where Azure \
-                 goes by the path, wanted a narrower one, such as \"/openai/v1/{{*rest}}\""
-            ),
-        },
-    };
-    Err(Error::at(format!("{place}.deployment"), problem))
+        DeploymentPlace::Body => naming_a_deployment(pattern).map_or(Ok(()), |covered| {
+            let expected = "a narrower `match.path` beside \"body.model\", such as \
+                            \"/openai/v1/{*rest}\"";
+            let found =
+                format!("one that covers {covered}, where Azure reads the deployment in the path");
+            Err(Error::new(path, expected, found))
+        }),
+    }
 }
 
 /// Returns what the pattern covers of the paths where Azure reads the deployment's name itself, in
@@ -116,7 +126,8 @@ fn deployment_place(
 fn naming_a_deployment(path: &PathPattern) -> Option<&str> {
     let lower = path.as_str().to_ascii_lowercase();
     let is_literal = lower.split('/').any(|segment| segment == "deployments");
-    let covers = |one: &&str| Path::read(&lower).is_some_and(|path| path.matches(one).is_some());
+    let covers =
+        |one: &&str| PathPattern::parse(&lower).is_some_and(|path| path.matches(one).is_some());
     let covered = || NAMING_DEPLOYMENTS.into_iter().find(covers);
     if is_literal { Some(path.as_str()) } else { covered() }
 }
@@ -129,48 +140,44 @@ const NAMING_DEPLOYMENTS: [&str; 4] = [
     "/openai/deployments/gpt/extensions/chat/completions",
 ];
 
-/// A route with anything that only a token could satisfy, and that asks for none, is a mistake, not a
-/// wish.
-fn bare(place: &str, extra: [(&str, bool); 6], found_on: &str) -> Result<(), Error> {
-    match extra.into_iter().find(|(_, present)| *present) {
-        None => Ok(()),
-        Some((key, _)) => Err(Error::at(format!("{place}.{key}"), format!("found on {found_on}"))),
-    }
-}
-
-fn wanted_claims(
-    place: &str,
+/// The conditions of a grant on claims.
+fn conditions(
+    path: &str,
     entries: BTreeMap<String, NonEmpty<ClaimValueEntry>>,
-) -> Result<Vec<(ClaimName, Vec<ClaimValue>)>, Error> {
+    errors: &mut Errors,
+) -> Vec<(ClaimName, Vec<ClaimValue>)> {
     if entries.is_empty() {
-        let problem = "found an empty object, wanted at least one claim";
-        return Err(Error::at(format!("{place}.claims"), problem));
+        let path = format!("{path}.claims");
+        errors.add(Error::new(path, "at least one claim", "an empty object"));
     }
-    let claim = |(name, NonEmpty(values)): (String, NonEmpty<ClaimValueEntry>)| {
-        let wrong = || {
-            let problem = format!("found {name:?}, wanted {}", Claim::WANTED);
-            Error::at(format!("{place}.claims.{name}"), problem)
+    let mut conditions = Vec::new();
+    for (name, NonEmpty(values)) in entries {
+        let Some(claim) = Claim::parse(&name) else {
+            let path = format!("{path}.claims.{name}");
+            errors.add(Error::new(path, Claim::EXPECTED, format_args!("{name:?}")));
+            continue;
         };
-        let values = values.into_iter().map(|value| value.0).collect();
-        Ok((Claim::read(&name).ok_or_else(wrong)?, values))
-    };
-    entries.into_iter().map(claim).collect()
+        conditions.push((claim, values.into_iter().map(|value| value.0).collect()));
+    }
+    conditions
 }
 
 /// The headers that claims are forwarded in; names that differ in case only are one.
 fn forwarded(
-    place: &str,
+    path: &str,
     entries: BTreeMap<String, Text<Claim>>,
-) -> Result<Vec<(HeaderName, ClaimName)>, Error> {
+    errors: &mut Errors,
+) -> Vec<(HeaderName, ClaimName)> {
     let mut headers: Vec<(HeaderName, ClaimName)> = Vec::new();
     for (name, claim) in entries {
-        let wrong = |problem| Error::at(format!("{place}.forward_claims.{name}"), problem);
-        let header = Header::read(&name)
-            .ok_or_else(|| wrong(format!("found {name:?}, wanted {}", Header::WANTED)))?;
-        if headers.iter().any(|(earlier, _)| *earlier == header) {
-            return Err(wrong("found the same header in another case, wanted it once".to_owned()));
+        let path = format!("{path}.forward_claims.{name}");
+        match scalars::header(&name) {
+            None => errors.add(Error::new(path, HEADER, format_args!("{name:?}"))),
+            Some(header) if headers.iter().any(|(earlier, _)| *earlier == header) => {
+                errors.add(Error::new(path, "each header once", "it again in another case"));
+            }
+            Some(header) => headers.push((header, claim.0)),
         }
-        headers.push((header, claim.0));
     }
-    Ok(headers)
+    headers
 }

@@ -7,21 +7,18 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, schema_for};
 use serde_json::{Value, json};
 
-use super::claims::ClaimValueEntry;
-use super::document::{Document, Object};
-use super::text::{
-    Claim, CloudName, Count, Host, KeySetUri, Label, Leeway, MetadataPath, Method, NonEmpty, Path,
-    Place, Plain, Resource, Scope, SignatureAlgorithm, TenantId, Text, TokenUri, Type, Variable,
-    Wait, Word,
-};
-use crate::signature::Algorithm;
+use super::claim_value::ClaimValueEntry;
+use super::document::Document;
+use super::entry::{Entry, NonEmpty, Object};
+use super::scalars::{Count, Label, Plain, Scalar, Shape, Text, Variable};
 
 /// Returns the schema of the plugin's configuration.
 #[expect(clippy::indexing_slicing, reason = "a member that is missing is made")]
 pub fn schema() -> Value {
     let mut schema = schema_for!(Document).to_value();
     schema["title"] = "The configuration of keyless".into();
-    schema["properties"]["identities"]["propertyNames"] = pattern(LABEL);
+    schema["required"] = json!(["issuers", "routes"]);
+    schema["properties"]["identities"]["propertyNames"] = shape::<Label>();
     for (entry, rule, choices) in ALTERNATIVES {
         let choices = choices.iter().map(|name| json!({ "required": [name] }));
         schema["$defs"][entry][rule] = choices.collect();
@@ -38,53 +35,15 @@ const ALTERNATIVES: [(&str, &str, &[&str]); 4] = [
     ("RouteEntry", "anyOf", &["allow", "health", "public"]),
 ];
 
-const LABEL: &str = "^[A-Za-z0-9._-]{1,64}$";
-const PLAIN: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$";
-const SPAN: &str = "^(0|[0-9][0-9A-Za-z .]*[A-Za-z] *)$";
-const URI: &str = "^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+([/?#].*)?$";
-
-/// A kind of text, in the schema's terms.
-trait Shape: Word {
-    fn shape() -> Value;
-}
-
-macro_rules! shapes {
-    ($($word:ty => $shape:expr;)*) => { $(
-        impl Shape for $word {
-            fn shape() -> Value {
-                $shape
-            }
+/// The members of a schema that say what a kind of text looks like.
+fn shape<S: Scalar>() -> Value {
+    match S::SHAPE {
+        Shape::OneOf(texts) => json!({ "enum": texts }),
+        Shape::Pattern(pattern) => json!({ "pattern": pattern }),
+        Shape::PatternExcept(pattern, text) => {
+            json!({ "pattern": pattern, "not": { "const": text } })
         }
-    )* };
-}
-
-shapes! {
-    Claim => pattern(PLAIN);
-    CloudName => one_of(&["china", "public", "us-government"]);
-    Host => pattern("^(\\*\\.)?[A-Za-z0-9_:\\[\\]-]+(\\.[A-Za-z0-9_:\\[\\]-]+)*$");
-    KeySetUri => pattern(URI);
-    Label => pattern(LABEL);
-    Leeway => pattern(SPAN);
-    MetadataPath => pattern("^/[A-Za-z0-9._~/-]*$");
-    Method => json!({ "pattern": "^[A-Z]+$", "not": { "const": "CONNECT" } });
-    Path => pattern("^/");
-    Place => one_of(&["body.model", "path"]);
-    Plain => pattern(PLAIN);
-    Resource => pattern("^https://[^\\s/@?#\"\\\\]+(/[^\\s?#\"\\\\]*)?$");
-    Scope => pattern("^[!#-\\[\\]-~]+$");
-    SignatureAlgorithm => one_of(&Algorithm::ALL.map(|(name, _)| name));
-    TenantId => pattern("^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$");
-    TokenUri => pattern(URI);
-    Type => pattern(PLAIN);
-    Wait => pattern(SPAN);
-}
-
-fn pattern(text: &str) -> Value {
-    json!({ "pattern": text })
-}
-
-fn one_of(texts: &[&str]) -> Value {
-    json!({ "enum": texts })
+    }
 }
 
 /// Gives a type a schema that stands where the type is used.
@@ -106,9 +65,9 @@ macro_rules! in_place {
     };
 }
 
-in_place!([W: Shape] Text<W>, _generator => {
-    let mut schema = json_schema!({ "type": "string", "description": W::WANTED });
-    if let Value::Object(shape) = W::shape() {
+in_place!([S: Scalar] Text<S>, _generator => {
+    let mut schema = json_schema!({ "type": "string", "description": S::EXPECTED });
+    if let Value::Object(shape) = shape::<S>() {
         schema.ensure_object().extend(shape);
     }
     schema
@@ -116,6 +75,7 @@ in_place!([W: Shape] Text<W>, _generator => {
 in_place!([T: JsonSchema] NonEmpty<T>, generator => json_schema!({
     "type": "array", "minItems": 1, "items": generator.subschema_for::<T>(),
 }));
+in_place!([T: JsonSchema] Entry<T>, generator => generator.subschema_for::<T>());
 in_place!([T: JsonSchema] Object<T>, generator => generator.subschema_for::<T>());
 in_place!([] Count, _generator => json_schema!({
     "type": "integer", "minimum": 1, "maximum": u32::MAX,
@@ -125,7 +85,7 @@ in_place!([] Variable, _generator => json_schema!({
     "description": "the name of an environment variable",
 }));
 in_place!([] ClaimValueEntry, _generator => json_schema!({
-    "type": ["boolean", "number", "string"], "pattern": PLAIN,
+    "type": ["boolean", "number", "string"], "pattern": shape::<Plain>().get("pattern"),
     "minimum": -9_007_199_254_740_991_i64, "maximum": 9_007_199_254_740_991_i64,
 }));
 
@@ -161,19 +121,16 @@ fn without_null(schema: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::scalars::{CloudName, Place, SignatureAlgorithm};
+    use crate::signature::Algorithm;
 
-    fn texts<W: Shape>() -> Vec<String> {
-        let shape = W::shape();
-        let texts = shape["enum"].as_array().unwrap().iter();
-        texts.map(|text| text.as_str().unwrap().to_owned()).collect()
-    }
-
-    fn assert_read<W: Shape>() {
-        for text in texts::<W>() {
-            assert!(W::read(&text).is_some(), "{text}");
-            assert!(W::WANTED.contains(&text), "{text}");
+    fn assert_read<S: Scalar>() {
+        let Shape::OneOf(texts) = S::SHAPE else { panic!("not a choice: {}", S::EXPECTED) };
+        for text in texts {
+            assert!(S::parse(text).is_some(), "{text}");
+            assert!(S::EXPECTED.contains(text), "{text}");
         }
-        assert_eq!(W::WANTED.matches(',').count(), texts::<W>().len() - 1, "{}", W::WANTED);
+        assert_eq!(S::EXPECTED.matches(',').count(), texts.len() - 1, "{}", S::EXPECTED);
     }
 
     #[test]
@@ -181,6 +138,8 @@ mod tests {
         assert_read::<CloudName>();
         assert_read::<Place>();
         assert_read::<SignatureAlgorithm>();
+        let Shape::OneOf(names) = SignatureAlgorithm::SHAPE else { panic!("not a choice") };
+        assert_eq!(names, Algorithm::ALL.map(|(name, _)| name));
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn a_grant_that_names_the_entry_holds_for_each_of_its_tenants() {
 
 #[test]
 fn what_is_no_tenant_is_told_what_to_write_instead() {
-    let wanted = "a tenant's id such as \"72f988bf-86f1-41af-91ab-2d7cd011db47\"; in place of \
+    let expected = "a tenant's id such as \"72f988bf-86f1-41af-91ab-2d7cd011db47\"; in place of \
                   `common` or `organizations` list every tenant whose tokens you accept";
     let names = ["", "common", "organizations", "consumers", "contoso.onmicrosoft.com"];
     let nearly = [
@@ -91,31 +91,32 @@ fn what_is_no_tenant_is_told_what_to_write_instead() {
         "72f988bf-86f141af-91ab-2d7cd011db47-",
         " 72f988bf-86f1-41af-91ab-2d7cd011db47",
     ];
-    assert_texts_refused("/issuers/2/entra/tenants/1", wanted, &names);
-    assert_texts_refused("/issuers/2/entra/tenants/1", wanted, &nearly);
+    assert_texts_refused("/issuers/2/entra/tenants/1", expected, &names);
+    assert_texts_refused("/issuers/2/entra/tenants/1", expected, &nearly);
 }
 
 #[test]
 fn a_cloud_is_one_of_three() {
-    let wanted = "one of \"public\", \"us-government\", \"china\"";
+    let expected = "one of \"public\", \"us-government\", \"china\"";
     let names = ["", "Public", "azure", "usgovernment", "germany"];
-    assert_texts_refused("/issuers/2/entra/cloud", wanted, &names);
+    assert_texts_refused("/issuers/2/entra/cloud", expected, &names);
 }
 
 #[test]
 fn an_entry_trusts_either_an_issuer_or_entra() {
     let both = message("/issuers/2/issuer", Some(json!("https://idp.example.org/")));
-    assert_eq!(both, "issuers[2]: found both `issuer` and `entra`, wanted one of them");
+    assert_eq!(both, "issuers[2]: expected `issuer` or `entra`, found both");
     for (pointer, at) in [("/issuers/1/issuer", 1), ("/issuers/2/entra", 2)] {
-        let wanted = format!("issuers[{at}]: missing field `issuer`, or `entra` in its place");
-        assert_eq!(message(pointer, None), wanted);
+        let expected = format!("issuers[{at}]: expected `issuer` or `entra`, found neither");
+        assert_eq!(message(pointer, None), expected);
     }
 }
 
 #[test]
 fn a_tenant_is_listed_once_in_whatever_cloud() {
     let version_2 = format!("https://login.microsoftonline.com/{TENANT}/v2.0");
-    let problem = format!("found {version_2:?}, which issuers[2] has already, wanted another");
+    let problem =
+        format!("expected a value of its own, found {version_2:?}, which issuers[2] has already");
     let twice = [TENANT, OTHER_TENANT, &TENANT.to_uppercase()];
     assert_refused("/issuers/2/entra/tenants", json!(twice), &problem);
 
@@ -128,7 +129,8 @@ fn a_tenant_is_listed_once_in_whatever_cloud() {
     assert_eq!(found, format!("issuers[3].entra.tenants: {problem}"));
     let abroad = json!({ "tenants": [TENANT], "cloud": "us-government" });
     let version_1 = format!("https://sts.windows.net/{TENANT}/");
-    let clash = format!("found {version_1:?}, which issuers[2] has already, wanted another");
+    let clash =
+        format!("expected a value of its own, found {version_1:?}, which issuers[2] has already");
     let found = message("/issuers/3", Some(second(abroad)));
     assert_eq!(found, format!("issuers[3].entra.tenants: {clash}"));
     assert_eq!(
@@ -140,8 +142,8 @@ fn a_tenant_is_listed_once_in_whatever_cloud() {
 
 #[test]
 fn where_a_tenants_keys_are_is_not_for_the_configuration_to_say() {
-    let problem = "found with `entra`, wanted none: it is the tenant's";
+    let problem = "expected no such key beside `entra`, since the keys are the tenant's, found one";
     assert_refused("/issuers/2/jwks/uri", json!("https://login.example.com/keys"), problem);
-    let problem = "found with `entra`, wanted none: the keys are the tenant's";
+    let problem = "expected no such key beside `entra`, since the keys are the tenant's, found one";
     assert_refused("/issuers/2/jwks/discovery", json!(true), problem);
 }

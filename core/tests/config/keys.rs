@@ -15,7 +15,7 @@ fn jwk(changes: &Value) -> Value {
 
 #[test]
 fn a_key_set_has_an_absolute_uri() {
-    let wanted = "a URI such as \"https://idp.example.com/jwks.json\", without user \
+    let expected = "a URI such as \"https://idp.example.com/jwks.json\", without user \
                   information and not link-local";
     let relative = ["", "/jwks.json", "idp.example.com", "idp.example.com/jwks.json", "https:///k"];
     let others = ["ftp://idp.example.com/k", "file:///k", "https://a b/"];
@@ -29,7 +29,7 @@ fn a_key_set_has_an_absolute_uri() {
         "http://[::ffff:a9fe:a9fe]/k",
     ];
     for texts in [&relative[..], &others[..], &link_local[..]] {
-        assert_texts_refused("/issuers/0/jwks/uri", wanted, texts);
+        assert_texts_refused("/issuers/0/jwks/uri", expected, texts);
     }
     for uri in ["http://169.253.169.254/k", "http://127.0.0.1:8080/k", "http://[::1]/k"] {
         accepted("/issuers/0/jwks/uri", json!(uri));
@@ -45,9 +45,9 @@ fn discovery_asks_below_the_issuer() {
         assert_eq!(remote(issuer).cluster, "accounts");
         format!("{} {}", uri.authority, uri.path)
     };
-    let wanted = "accounts.example.com /.well-known/openid-configuration";
-    assert_eq!(document("https://accounts.example.com"), wanted);
-    assert_eq!(document("https://accounts.example.com/"), wanted);
+    let expected = "accounts.example.com /.well-known/openid-configuration";
+    assert_eq!(document("https://accounts.example.com"), expected);
+    assert_eq!(document("https://accounts.example.com/"), expected);
     let below = "accounts.example.com:8443 /realm/.well-known/openid-configuration";
     assert_eq!(document("http://accounts.example.com:8443/realm/"), below);
 }
@@ -66,8 +66,8 @@ fn discovery_needs_an_issuer_that_is_a_url() {
         "https://accounts.example.com/#a",
     ] {
         document["issuers"][3]["issuer"] = json!(issuer);
-        let wanted = "one that is a URL without query or fragment";
-        let problem = format!("found the issuer {issuer:?}, wanted {wanted}");
+        let expected = "an issuer that is a URL without query or fragment";
+        let problem = format!("expected {expected}, found the issuer {issuer:?}");
         assert_eq!(parse(&document).unwrap_err(), format!("issuers[3].jwks.discovery: {problem}"));
     }
 }
@@ -76,22 +76,21 @@ fn discovery_needs_an_issuer_that_is_a_url() {
 fn discovery_that_is_not_wanted_is_no_discovery() {
     assert_eq!(
         message("/issuers/3/jwks/discovery", Some(json!(false))),
-        "issuers[3].jwks: missing field `uri`, or `discovery` or `inline` in its place"
+        "issuers[3].jwks: expected one of `uri`, `discovery`, `inline`, found none of them"
     );
     accepted("/issuers/0/jwks/discovery", json!(false));
 }
 
 #[test]
 fn keys_have_one_place() {
-    let jwks = "missing field `uri`, or `discovery` or `inline` in its place";
+    let jwks = "expected one of `uri`, `discovery`, `inline`, found none of them";
     assert_eq!(message("/issuers/0/jwks/uri", None), format!("issuers[0].jwks: {jwks}"));
-    let cluster = "missing field `cluster`, or `inline` in its place";
+    let cluster = "expected `cluster` or `inline`, found neither";
     assert_eq!(message("/issuers/0/jwks/cluster", None), format!("issuers[0].jwks: {cluster}"));
     assert_eq!(message("/issuers/4/jwks/inline", None), format!("issuers[4].jwks: {cluster}"));
-    assert_refused(
-        "/issuers/0/jwks/discovery",
-        json!(true),
-        "found beside `uri`, wanted one of them",
+    assert_eq!(
+        message("/issuers/0/jwks/discovery", Some(json!(true))),
+        "issuers[0].jwks: expected `uri` or `discovery`, found both"
     );
 }
 
@@ -107,7 +106,7 @@ fn nothing_stands_beside_inline_keys() {
         ("unknown_kid_interval", json!("30s")),
     ];
     for (key, value) in extra {
-        let problem = "found beside `inline`, wanted none: nothing is fetched";
+        let problem = "expected no such key beside `inline`, since nothing is fetched, found one";
         assert_refused(&format!("/issuers/4/jwks/{key}"), value, problem);
     }
 }
@@ -124,8 +123,8 @@ fn inline_keys_are_a_key_set_with_a_usable_key() {
         (json!({ "keys": [{ "kty": "oct", "k": "c2VjcmV0" }] }), "no usable key"),
     ];
     for (inline, found) in rows {
-        let wanted = "wanted a JWKS with at least one usable key";
-        let problem = format!("found {found}, {wanted}");
+        let expected = "a JWKS with at least one usable key";
+        let problem = format!("expected {expected}, found {found}");
         assert_refused("/issuers/4/jwks/inline", inline, &problem);
     }
     let keys = json!({ "keys": [jwk(&json!({ "kty": "oct" })), jwk(&json!({ "kid": "good" }))] });
@@ -143,5 +142,5 @@ fn a_tenants_inline_keys_are_its_own() {
     };
     assert!(with("https://login.microsoftonline.com/{tenantid}/v2.0").is_ok());
     let other = with("https://login.microsoftonline.com/other/v2.0").unwrap_err();
-    assert!(other.starts_with("issuers[2].jwks.inline: found no usable key"));
+    assert!(other.starts_with("issuers[2].jwks.inline: expected a JWKS"));
 }

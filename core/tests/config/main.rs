@@ -11,6 +11,7 @@ mod accepted;
 mod arbitrary;
 mod entra;
 mod keys;
+mod mistakes;
 mod sense;
 mod shape;
 mod token_cache;
@@ -27,7 +28,7 @@ const OTHER_TENANT: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 /// The RSA modulus of RFC 7515, appendix A.2.
 const MODULUS: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
 
-/// A sound document: an issuer of each kind, one identity, a route with two grants, one with none,
+/// A valid document: an issuer of each kind, one identity, a route with two grants, one with none,
 /// a public one.
 fn base() -> Value {
     json!({
@@ -189,10 +190,10 @@ fn assert_refused(pointer: &str, value: Value, problem: &str) {
     assert_eq!(message(pointer, Some(value)), format!("{}: {problem}", place(pointer)));
 }
 
-/// Each of the texts is refused there for being something else than what is wanted.
-fn assert_texts_refused(pointer: &str, wanted: &str, texts: &[&str]) {
+/// Each of the texts is refused there for being something else than what is expected.
+fn assert_texts_refused(pointer: &str, expected: &str, texts: &[&str]) {
     for text in texts {
-        let problem = format!("invalid value: string {text:?}, expected {wanted}");
+        let problem = format!("expected {expected}, found {text:?}");
         assert_refused(pointer, json!(text), &problem);
     }
 }

@@ -21,7 +21,7 @@ const ROUTE_KEYS: &str = "expected one of `name`, `match`, `allow`, `identity`, 
                           `health`, `cors`, `forward_claims`, `deployment`";
 const DOCUMENT_KEYS: &str = "expected one of `issuers`, `identities`, `routes`, `token_cache`, `report_only`, `protected_resource`";
 const RESOURCE_KEYS: &str = "expected one of `resource`, `path`, `scopes_supported`";
-const TOKEN_CACHE_KEYS: &str = "expected `max_entries` or `max_bytes`";
+const TOKEN_CACHE_KEYS: &str = "expected one of `max_entries`, `max_bytes`";
 const IDENTITY_KEYS: &str =
     "expected one of `resource`, `imds`, `app_service`, `client_credentials`";
 const APP_SERVICE_KEYS: &str =
@@ -35,14 +35,17 @@ const GRANT_KEYS: &str =
 
 #[test]
 fn what_is_no_document_is_refused() {
-    let empty = "$: found an empty document, wanted an object with `issuers` and `routes`";
+    let empty = "$: expected an object with `issuers` and `routes`, found an empty document";
     assert_eq!(raw(""), empty);
     assert_eq!(raw(" \t\r\n"), empty);
-    assert_eq!(raw("{}"), "$: missing field `issuers`");
-    assert_eq!(raw("[]"), "$: invalid type: sequence, expected an object");
-    assert_eq!(raw("null"), "$: invalid type: null, expected an object");
-    assert_eq!(raw("7"), "$: invalid type: integer `7`, expected an object");
-    assert_eq!(raw("\"issuers\""), "$: invalid type: string \"issuers\", expected an object");
+    assert_eq!(
+        raw("{}"),
+        "$: expected the key `issuers`, found none\n$: expected the key `routes`, found none"
+    );
+    assert_eq!(raw("[]"), "$: expected an object, found a list");
+    assert_eq!(raw("null"), "$: expected an object, found null");
+    assert_eq!(raw("7"), "$: expected an object, found 7");
+    assert_eq!(raw("\"issuers\""), "$: expected an object, found \"issuers\"");
 }
 
 #[test]
@@ -58,13 +61,14 @@ fn what_is_not_json_is_refused() {
         (&[b'['; 200], "recursion limit exceeded at line 1 column 128"),
     ];
     for (bytes, problem) in rows {
-        assert_eq!(raw(bytes), format!("$: found no JSON, wanted one JSON object: {problem}"));
+        assert_eq!(raw(bytes), format!("$: expected a JSON object, found invalid JSON: {problem}"));
     }
 }
 
 #[test]
 fn what_follows_the_document_is_refused() {
-    let problem = "$: found no JSON, wanted one JSON object: trailing characters at line 1 column";
+    let problem =
+        "$: expected a JSON object, found invalid JSON: trailing characters at line 1 column";
     assert_eq!(raw("{} {}"), format!("{problem} 4"));
     assert_eq!(raw("{},"), format!("{problem} 3"));
     assert_eq!(raw("{}\0"), format!("{problem} 3"));
@@ -73,7 +77,7 @@ fn what_follows_the_document_is_refused() {
 
 #[test]
 fn a_key_that_appears_twice_is_refused_at_its_place() {
-    let problem = "wanted the key once, found it again at line";
+    let problem = "expected each key once, found a repeated key at line";
     let rows = [
         (r#"{"routes":[],"issuers":[],"routes":[]}"#, "routes", "1 column 35"),
         (
@@ -107,8 +111,8 @@ fn an_unknown_key_is_refused_at_every_level() {
         ("/token_cache", TOKEN_CACHE_KEYS),
         ("/protected_resource", RESOURCE_KEYS),
     ];
-    for (parent, wanted) in parents {
-        let problem = format!("unknown field `surprise`, {wanted}");
+    for (parent, expected) in parents {
+        let problem = format!("{expected}, found an unknown key");
         assert_refused(&format!("{parent}/surprise"), json!(1), &problem);
     }
 }
@@ -132,7 +136,7 @@ fn an_empty_list_is_refused_wherever_a_list_may_stand() {
         "/routes/0/allow/1/deployments",
     ];
     for list in lists {
-        assert_refused(list, json!([]), "found an empty list, wanted at least one item");
+        assert_refused(list, json!([]), "expected at least one item, found an empty list");
     }
 }
 
@@ -159,82 +163,85 @@ fn a_required_key_that_is_missing_is_named() {
     for (parent, key) in required {
         let place = if parent.is_empty() { "$".to_owned() } else { place(parent) };
         let found = message(&format!("{parent}/{key}"), None);
-        assert_eq!(found, format!("{place}: missing field `{key}`"));
+        assert_eq!(found, format!("{place}: expected the key `{key}`, found none"));
     }
 }
 
 #[test]
 fn a_null_is_not_an_absent_key() {
-    let optional = [
-        "/issuers/0/name",
-        "/issuers/0/algorithms",
-        "/issuers/0/token_types",
-        "/issuers/0/leeway",
-        "/issuers/0/max_lifetime",
-        "/issuers/0/jwks/max_age",
-        "/issuers/1/jwks/uri",
-        "/issuers/2/entra/cloud",
-        "/issuers/4/jwks/inline",
-        "/identities/openai/imds/client_id",
-        "/routes/0/match/hosts",
-        "/routes/0/allow/1/issuer",
-        "/routes/0/allow/1/clients",
-        "/routes/0/allow/0/scopes",
-        "/routes/0/allow/1/roles",
-        "/routes/0/allow/1/deployments",
-        "/routes/0/identity",
-        "/token_cache",
-        "/token_cache/max_entries",
+    let rows = [
+        ("/issuers/0/name", "a text"),
+        ("/issuers/0/algorithms", "a list"),
+        ("/issuers/0/token_types", "a list"),
+        ("/issuers/0/leeway", "a text"),
+        ("/issuers/0/max_lifetime", "a text"),
+        ("/issuers/0/jwks/max_age", "a text"),
+        ("/issuers/1/jwks/uri", "a text"),
+        ("/issuers/2/entra/cloud", "a text"),
+        ("/identities/openai/imds/client_id", "a text"),
+        ("/routes/0/match/hosts", "a list"),
+        ("/routes/0/allow/0", "an object"),
+        ("/routes/0/allow/1/issuer", "a text"),
+        ("/routes/0/allow/1/clients", "a list"),
+        ("/routes/0/allow/0/scopes", "a list"),
+        ("/routes/0/allow/1/roles", "a list"),
+        ("/routes/0/allow/1/claims", "an object"),
+        ("/routes/0/allow/1/deployments", "a list"),
+        ("/routes/0/identity", "a text"),
+        ("/routes/2/public", "a boolean"),
+        ("/identities", "an object"),
+        ("/token_cache", "an object"),
+        ("/token_cache/max_entries", "a number"),
     ];
-    for pointer in optional {
-        assert_refused(pointer, Value::Null, "found null, wanted a value or no such key");
+    for (pointer, expected) in rows {
+        assert_refused(pointer, Value::Null, &format!("expected {expected}, found null"));
     }
-    assert_refused("/identities", Value::Null, "invalid type: null, expected a map");
-    assert_refused("/routes/2/public", Value::Null, "invalid type: null, expected a boolean");
+    let expected = "expected a JWKS with at least one usable key, found not a JSON object";
+    assert_refused("/issuers/4/jwks/inline", Value::Null, expected);
 }
 
 #[test]
 fn a_value_of_the_wrong_type_is_refused() {
     let list_for_object = json!([["api"], "https://idp.example.com/"]);
     let rows = [
-        ("/issuers", json!({}), "map, expected a sequence"),
-        ("/issuers/1", json!("entra"), "string \"entra\", expected an object"),
-        ("/issuers/1", list_for_object, "sequence, expected an object"),
-        ("/issuers/0/issuer", json!(7), "integer `7`, expected a string"),
-        ("/issuers/0/audiences", json!("api"), "string \"api\", expected a sequence"),
-        ("/issuers/0/audiences/0", json!([]), "sequence, expected a string"),
-        ("/issuers/0/jwks", json!("https://x"), "string \"https://x\", expected an object"),
-        ("/issuers/0/jwks/timeout", json!(5), "integer `5`, expected a string"),
-        ("/issuers/2/entra", json!([[TENANT]]), "sequence, expected an object"),
-        ("/issuers/2/entra/tenants", json!("t"), "string \"t\", expected a sequence"),
-        ("/issuers/2/entra/clients", json!("c"), "string \"c\", expected a sequence"),
-        ("/issuers/3/jwks/discovery", json!("true"), "string \"true\", expected a boolean"),
-        ("/issuers/0/leeway", json!(1e6), "floating point `1000000.0`, expected a string"),
-        ("/identities", json!([]), "sequence, expected a map"),
-        ("/identities/openai/imds", json!(true), "boolean `true`, expected an object"),
-        ("/routes/0/match", json!([["POST"], "/"]), "sequence, expected an object"),
-        ("/routes/0/match/methods", json!("POST"), "string \"POST\", expected a sequence"),
-        ("/routes/0/allow", json!({}), "map, expected a sequence"),
-        ("/routes/0/allow/0", json!([]), "sequence, expected an object"),
-        ("/routes/0/allow/0/scopes", json!("a"), "string \"a\", expected a sequence"),
-        ("/routes/0/allow/1/claims", json!(["a"]), "sequence, expected a map"),
-        ("/routes/0/allow/1/claims/a", json!("b"), "string \"b\", expected a sequence"),
-        ("/routes/0/identity", json!({}), "map, expected a string"),
-        ("/routes/0/forward_claims", json!([]), "sequence, expected a map"),
-        ("/routes/0/forward_claims/x-id", json!(1), "integer `1`, expected a string"),
-        ("/routes/2/public", json!("true"), "string \"true\", expected a boolean"),
-        ("/routes/0/cors", json!(["*"]), "sequence, expected a boolean"),
-        ("/routes/2/health", json!(1), "integer `1`, expected a boolean"),
-        ("/protected_resource", json!("https://x"), "string \"https://x\", expected an object"),
-        ("/report_only", json!("true"), "string \"true\", expected a boolean"),
-        ("/token_cache", json!([1000, 1000]), "sequence, expected an object"),
+        ("/issuers", json!({}), "a list", "an object"),
+        ("/issuers/1", json!("entra"), "an object", "\"entra\""),
+        ("/issuers/1", list_for_object, "an object", "a list"),
+        ("/issuers/0/issuer", json!(7), "a text", "7"),
+        ("/issuers/0/audiences", json!("api"), "a list", "\"api\""),
+        ("/issuers/0/audiences/0", json!([]), "a text", "a list"),
+        ("/issuers/0/jwks", json!("https://x"), "an object", "\"https://x\""),
+        ("/issuers/0/jwks/timeout", json!(5), "a text", "5"),
+        ("/issuers/2/entra", json!([[TENANT]]), "an object", "a list"),
+        ("/issuers/2/entra/tenants", json!("t"), "a list", "\"t\""),
+        ("/issuers/2/entra/clients", json!("c"), "a list", "\"c\""),
+        ("/issuers/3/jwks/discovery", json!("true"), "a boolean", "\"true\""),
+        ("/issuers/0/leeway", json!(1e6), "a text", "1000000"),
+        ("/identities", json!([]), "an object", "a list"),
+        ("/identities/openai/imds", json!(true), "an object", "true"),
+        ("/routes/0/match", json!([["POST"], "/"]), "an object", "a list"),
+        ("/routes/0/match/methods", json!("POST"), "a list", "\"POST\""),
+        ("/routes/0/allow", json!({}), "a list", "an object"),
+        ("/routes/0/allow/0", json!([]), "an object", "a list"),
+        ("/routes/0/allow/0/scopes", json!("a"), "a list", "\"a\""),
+        ("/routes/0/allow/1/claims", json!(["a"]), "an object", "a list"),
+        ("/routes/0/allow/1/claims/a", json!("b"), "a list", "\"b\""),
+        ("/routes/0/identity", json!({}), "a text", "an object"),
+        ("/routes/0/forward_claims", json!([]), "an object", "a list"),
+        ("/routes/0/forward_claims/x-id", json!(1), "a text", "1"),
+        ("/routes/2/public", json!("true"), "a boolean", "\"true\""),
+        ("/routes/0/cors", json!(["*"]), "a boolean", "a list"),
+        ("/routes/2/health", json!(1), "a boolean", "1"),
+        ("/protected_resource", json!("https://x"), "an object", "\"https://x\""),
+        ("/report_only", json!("true"), "a boolean", "\"true\""),
+        ("/token_cache", json!([1000, 1000]), "an object", "a list"),
     ];
-    for (pointer, value, problem) in rows {
-        assert_refused(pointer, value, &format!("invalid type: {problem}"));
+    for (pointer, value, expected, found) in rows {
+        assert_refused(pointer, value, &format!("expected {expected}, found {found}"));
     }
     let rows = [(json!([]), "a list"), (json!({}), "an object"), (json!(null), "null")];
     for (value, found) in rows {
-        let problem = format!("found {found}, wanted a text, a number or a boolean");
+        let problem = format!("expected a text, a number or a boolean, found {found}");
         assert_refused("/routes/0/allow/1/claims/department/0", value, &problem);
     }
 }

@@ -1,0 +1,145 @@
+//! Entries of the document are read one by one, so that a mistake in one hides none in another.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, de};
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
+
+use super::node::{Mistake, Node};
+use super::{Error, Errors};
+
+/// An entry that was not read yet.
+pub(super) struct Entry<T> {
+    value: Value,
+    kind: PhantomData<T>,
+}
+
+/// A JSON object, and never a list of an entry's values, which serde would take as well.
+pub(super) struct Object<T>(pub(super) T);
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+/// Limits the mistakes that are reported of one entry: each costs another reading.
+const MAX_MISTAKES: usize = 32;
+
+impl<'de, T> Deserialize<'de> for Entry<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::new)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members))
+    }
+}
+
+impl<T> Entry<T> {
+    pub(super) fn new(value: Value) -> Self {
+        Self { value, kind: PhantomData }
+    }
+
+    /// Returns the items of a list in the entry, to be read by themselves.
+    pub(super) fn items<I>(&self, key: &str) -> Vec<Entry<I>> {
+        let items = self.value.get(key).and_then(Value::as_array);
+        items.into_iter().flatten().cloned().map(Entry::new).collect()
+    }
+}
+
+impl<T: DeserializeOwned> Entry<T> {
+    /// Reads the entry at this path; if there is a mistake in it, it is `None`.
+    pub(super) fn read(self, path: &str, errors: &mut Errors) -> Option<T> {
+        let (entry, removed) = self.read_rest(path, errors);
+        entry.filter(|_| removed.is_empty())
+    }
+
+    /// Reads what is right of the entry at this path, and tells the keys to what is wrong.
+    ///
+    /// serde stops at the first mistake. So the member with the mistake is removed and the rest is
+    /// read again, until nothing is wrong or a member is missing that must be there. So of several
+    /// that are missing in one object, only the first is reported.
+    pub(super) fn read_rest(
+        mut self,
+        path: &str,
+        errors: &mut Errors,
+    ) -> (Option<T>, Vec<Vec<String>>) {
+        let mut removed: Vec<Vec<String>> = Vec::new();
+        while removed.len() < MAX_MISTAKES {
+            let read: Result<Object<T>, _> = serde_path_to_error::deserialize(Node(&self.value));
+            let error = match read {
+                Ok(Object(entry)) => return (Some(entry), removed),
+                Err(error) => error,
+            };
+            let place = joined(path, error.path());
+            let keys = keys(error.path());
+            let Mistake { expected, found, missing } = error.into_inner();
+            // What is missing since its value was wrong has been reported.
+            let member = missing.map(|key| [keys.as_slice(), &[key.to_owned()]].concat());
+            if member.is_none_or(|member| !removed.contains(&member)) {
+                errors.add(Error::new(place, expected, found));
+            }
+            if remove(&mut self.value, &keys).is_none() {
+                break;
+            }
+            removed.push(keys);
+        }
+        (None, removed)
+    }
+}
+
+/// The members that lead to a mistake, without the items of a list at their end.
+fn keys(path: &Path) -> Vec<String> {
+    let key = |segment: &Segment| match segment {
+        Segment::Map { key } => Some(key.clone()),
+        Segment::Enum { .. } | Segment::Seq { .. } | Segment::Unknown => None,
+    };
+    path.iter().map_while(key).collect()
+}
+
+fn remove(value: &mut Value, keys: &[String]) -> Option<Value> {
+    let (last, parents) = keys.split_last()?;
+    let parent = parents.iter().try_fold(value, |value, key| value.get_mut(key))?;
+    parent.as_object_mut()?.remove(last)
+}
+
+/// The path of a mistake, from the root of the document; `$` for the document itself.
+fn joined(parent: &str, path: &Path) -> String {
+    let path = path.to_string();
+    match (parent, path.as_str()) {
+        ("", ".") => "$".to_owned(),
+        (_, ".") => parent.to_owned(),
+        ("", path) => path.to_owned(),
+        (_, path) if path.starts_with('[') => format!("{parent}{path}"),
+        (_, path) => format!("{parent}.{path}"),
+    }
+}
+
+/// A JSON list with at least one item.
+pub(super) struct NonEmpty<T>(pub(super) Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for NonEmpty<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let items = Vec::deserialize(deserializer)?;
+        if items.is_empty() {
+            let found = de::Unexpected::Other("an empty list");
+            return Err(de::Error::invalid_value(found, &"at least one item"));
+        }
+        Ok(Self(items))
+    }
+}
