@@ -57,8 +57,10 @@ impl RootContext for Root {
                 self.plugin = Some(Plugin::new(config));
                 true
             }
-            Err(error) => {
-                error!("invalid configuration: {error}");
+            Err(errors) => {
+                for error in errors.iter() {
+                    error!("invalid configuration: {error}");
+                }
                 false
             }
         }
