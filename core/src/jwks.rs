@@ -14,6 +14,18 @@ use crate::secret::Secret;
 use crate::signature::{Algorithm, PublicKey};
 
 /// Holds the usable keys of one issuer.
+///
+/// ```
+/// # use keyless_core::{jwks::KeySet, signature::Algorithm};
+/// let document = br#"{ "keys": [
+///     { "kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" },
+///     { "kty": "oct", "kid": "b", "k": "c2VjcmV0" }
+/// ] }"#;
+/// let keys = KeySet::parse(document, None).unwrap();
+/// assert_eq!(keys.len(), 1, "a symmetric key is not usable");
+/// assert_eq!(keys.candidates(Some("a"), Algorithm::EdDsa).count(), 1);
+/// assert_eq!(keys.candidates(Some("a"), Algorithm::Rs256).count(), 0, "the key is of another type");
+/// ```
 #[derive(Clone, Debug)]
 pub struct KeySet(Vec<Key>);
 

@@ -23,6 +23,24 @@ pub use claims::{Claims, Wanted};
 pub use issuer::{EntryIndex, Issuer, IssuerIndex, TokenType};
 
 /// Holds a token that has the form of a signed JWT and that nobody has vouched for.
+///
+/// ```
+/// # use keyless_core::{jwks::KeySet, jwt::Token, signature::Sandbox};
+/// let token = Token::parse(concat!(
+///     "eyJhbGciOiJFZERTQSIsImtpZCI6ImEifQ.",
+///     "eyJpc3MiOiJodHRwczovL2lkcC5leGFtcGxlLmNvbS8iLCJhdWQiOiJhcGki",
+///     "LCJleHAiOjE3MDAwMDAwNjAsInNjcCI6ImNoYXQifQ.",
+///     "XVn9ExYwlEQI7UU1-dbJti_oTpVAWMYrPcPdm-rw1VIUACOXXlsxctxb_pcCyXIein5hsMvHm7aaitK03jKvDQ",
+/// ))
+/// .unwrap();
+/// assert_eq!((token.issuer(), token.kid()), ("https://idp.example.com/", Some("a")));
+///
+/// let keys = br#"{ "keys": [
+///     { "kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }
+/// ] }"#;
+/// let verified = token.verify(&KeySet::parse(keys, None).unwrap(), &Sandbox).unwrap();
+/// assert!(verified.claims().has_scope("chat"));
+/// ```
 pub struct Token<'a> {
     claims: Claims,
     header: Header,

@@ -59,6 +59,21 @@ impl<'r> From<Option<&'r str>> for Deployment<'r> {
 
 /// Admits a caller if any grant holds.
 ///
+/// ```
+/// # use keyless_core::{denial::Denial, jwt::{EntryIndex, Token}, policy::{Deployment, Grant, admit}};
+/// let grant = Grant { deployments: vec!["gpt-4o".to_owned()], ..Grant::default() };
+/// # let text = concat!(
+/// #     "eyJhbGciOiJFZERTQSIsImtpZCI6ImEifQ.",
+/// #     "eyJpc3MiOiJodHRwczovL2lkcC5leGFtcGxlLmNvbS8iLCJhdWQiOiJhcGki",
+/// #     "LCJleHAiOjE3MDAwMDAwNjAsInNjcCI6ImNoYXQifQ.",
+/// # );
+/// let token = Token::parse(text).unwrap();
+/// let claims = token.unverified();
+/// let ask = |name| admit(&[grant.clone()], EntryIndex(0), Deployment::Named(name), claims);
+/// assert_eq!(ask("gpt-4o"), Ok(()));
+/// assert_eq!(ask("o3"), Err(Denial::DeploymentForbidden { deployment: "o3".to_owned() }));
+/// ```
+///
 /// # Errors
 ///
 /// Returns what is missing for the grant that came closest to matching: its hardest unmet condition
