@@ -8,7 +8,7 @@ use keyless_core::config::Config;
 use keyless_core::gate::{Decided, Fetch, Gate, Record, StreamId, UpstreamRejection};
 use keyless_core::http::Answer;
 use keyless_core::identity::IdentityIndex;
-use keyless_core::lease::SharedData;
+use keyless_core::fetch::SharedData;
 use keyless_core::signature::{Crypto, Sandbox};
 use log::{info, warn};
 use proxy_wasm::hostcalls;

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use proxy_wasm::hostcalls;
 
-use keyless_core::lease::SharedData;
+use keyless_core::fetch::SharedData;
 
 /// Reads and writes for one gate.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use keyless_core::denial::Denial;
 use keyless_core::gate::{Decided, Gate, Step};
 use keyless_core::jwks::{JwksSource, KeySet};
 use keyless_core::jwt::IssuerIndex;
-use keyless_core::lease::{InMemorySharedData, SharedData};
+use keyless_core::fetch::{InMemorySharedData, SharedData};
 use keyless_core::policy::{Access, Deployment, DeploymentPlace, Route};
 use keyless_core::request::Head;
 use keyless_core::signature::Sandbox;

@@ -11,7 +11,6 @@ mod forward;
 mod health;
 mod identities;
 mod issuers;
-mod supply;
 mod trace;
 mod waiting;
 
@@ -21,12 +20,11 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::Config;
 use crate::denial::Denial;
+use crate::fetch::{Cached, FetchOutcome, NextFetch, SharedData, after};
 use crate::http::{Answer, Call, FetchError};
 use crate::identity::{self, IdentityIndex};
 use crate::jwt::IssuerIndex;
-use crate::lease::SharedData;
 use crate::policy::Routes;
-use crate::refresh::{Prospect, Refresh, after};
 use crate::request::{Head, is_stripped};
 use crate::signature::Crypto;
 use admission::{Admission, Rules};
@@ -35,7 +33,6 @@ pub use decision::{Decided, Decision, Record, Wait};
 pub use forward::Forward;
 use identities::Identities;
 use issuers::Issuers;
-use supply::{Settled, Supply};
 use trace::NoTrace;
 pub use trace::{Step, Trace};
 use waiting::{Body, Request, WaitingList};
@@ -49,7 +46,7 @@ use waiting::{Body, Request, WaitingList};
 /// # use std::rc::Rc;
 /// # use std::time::{Duration, SystemTime};
 /// # use keyless_core::{config::Config, gate::{Decision, Gate}, http::Answer, request::Head};
-/// # use keyless_core::{lease::InMemorySharedData, signature::Sandbox};
+/// # use keyless_core::{fetch::InMemorySharedData, signature::Sandbox};
 /// let config = Config::parse(br#"{
 ///     "issuers": [{
 ///         "issuer": "https://idp.example.com/", "audiences": ["api"],
@@ -57,7 +54,7 @@ use waiting::{Body, Request, WaitingList};
 ///     }],
 ///     "routes": [{ "name": "all", "match": { "methods": ["GET"], "path": "/{*rest}" }, "allow": [{}] }]
 /// }"#).unwrap();
-/// let shared: Rc<dyn keyless_core::lease::SharedData> = Rc::new(InMemorySharedData::default());
+/// let shared: Rc<dyn keyless_core::fetch::SharedData> = Rc::new(InMemorySharedData::default());
 /// let mut gate = Gate::new(config, Box::new(Sandbox), |_| None, &shared);
 ///
 /// let pairs = [(":method", "GET"), (":path", "/models"), (":authority", "api.example.com")];
@@ -281,9 +278,9 @@ impl fmt::Debug for Gate {
 }
 
 impl Report {
-    fn of<T>(kind: &'static str, name: &str, settled: Settled, supply: &Supply<T>) -> Self {
-        let (result, is_news) = settled;
-        Self { kind, name: name.to_owned(), result, held: supply.refresh.held(), is_news }
+    fn of<T>(kind: &'static str, name: &str, outcome: FetchOutcome, cached: &Cached<T>) -> Self {
+        let FetchOutcome { result, is_news } = outcome;
+        Self { kind, name: name.to_owned(), result, held: cached.held(), is_news }
     }
 }
 
@@ -291,14 +288,14 @@ impl Report {
 /// refused.
 fn stop_for<T>(
     fetch: Fetch,
-    refresh: &Refresh<T>,
+    cached: &Cached<T>,
     unavailable: impl Fn(Duration) -> Denial,
     now: SystemTime,
 ) -> Stop {
-    match refresh.prospect(now) {
-        Prospect::Later(wait) => Stop::Deny(unavailable(wait)),
-        Prospect::Soon => {
-            Stop::Wait(Wait::for_fetch(fetch, refresh.count(), unavailable(ALREADY_TRYING)))
+    match cached.next_fetch(now) {
+        NextFetch::Later(wait) => Stop::Deny(unavailable(wait)),
+        NextFetch::Soon => {
+            Stop::Wait(Wait::for_fetch(fetch, cached.ended(), unavailable(ALREADY_TRYING)))
         }
     }
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 
+use crate::fetch::after;
 use crate::http::{Answer, Call, FetchError};
-use crate::refresh::{after, spread};
 use crate::secret::Secret;
 pub use answer::{explanation, parse};
 pub use source::{ClientCredentials, Identity, Selector, Source};
@@ -61,14 +61,14 @@ impl AccessToken {
 
     /// Returns when the next token should be asked for, if this one came `now`: when Azure says, or
     /// half-way through a long life, or a margin before the end of a short one; never later than
-    /// that margin, and less up to a tenth of the wait by chance.
+    /// that margin.
     pub fn refresh_at(&self, now: SystemTime) -> SystemTime {
         let life = self.expires.duration_since(now).unwrap_or_default();
         let half = life.mul_f64(0.5);
         let latest = half.max(life.saturating_sub(REFRESH_MARGIN));
         let by_life = if life >= LONG_LIFE { half } else { latest };
         let wait = self.refresh_in.map_or(by_life, |wait| wait.min(latest));
-        after(spread(wait, now), now)
+        after(wait, now)
     }
 
     /// Returns when the token must no longer be sent, if it came `now`: a margin before its end,

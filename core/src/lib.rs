@@ -12,8 +12,8 @@
 //! 6. [`identity`] asks Azure for the token that takes the place of the caller's.
 //!
 //! [`gate`] joins them: events go in with the time, decisions and calls to make come out.
-//! [`refresh`] decides when keys and identity tokens are fetched, [`lease`] by which thread of the
-//! proxy, [`denial`] turns each reason into a reply, [`metadata`] describes the gateway to clients,
+//! [`fetch`] decides when keys and identity tokens are fetched, and by which thread of the proxy,
+//! [`denial`] turns each reason into a reply, [`metadata`] describes the gateway to clients,
 //! [`config`] makes the whole from the plugin's configuration. None of them knows a proxy, a clock
 //! or a socket; on wasm32 the `host` module translates between them and Envoy. Imports run one way:
 //! `tests/layers.rs` states the order.
@@ -32,16 +32,15 @@ pub mod body;
 pub mod config;
 pub mod credentials;
 pub mod denial;
+pub mod fetch;
 pub mod gate;
 pub mod http;
 pub mod identity;
 mod json;
 pub mod jwks;
 pub mod jwt;
-pub mod lease;
 pub mod metadata;
 pub mod policy;
-pub mod refresh;
 pub mod request;
 pub mod secret;
 pub mod signature;

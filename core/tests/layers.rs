@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 /// Every room, from the bottom to the top: each imports only from those above its own line.
-const ROOMS: [&str; 19] = [
+const ROOMS: [&str; 18] = [
     "secret",      // tokens that are never shown
     "json",        // JSON without repeated members
     "signature",   // algorithms and keys
@@ -23,8 +23,7 @@ const ROOMS: [&str; 19] = [
     "bearer",      // the one credential in it
     "body",        // the model that its body names
     "metadata",    // the gateway as a protected resource
-    "refresh",     // when a value is fetched
-    "lease",       // by which thread
+    "fetch",       // when a value is fetched, and by which thread
     "jwks",        // keys, and where they are
     "identity",    // the gateway's own tokens, and where they come from
     "jwt",         // tokens, claims, issuers

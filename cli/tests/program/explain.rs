@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use keyless_core::config::Config;
 use keyless_core::gate::{Decision, Gate};
-use keyless_core::lease::{InMemorySharedData, SharedData};
+use keyless_core::fetch::{InMemorySharedData, SharedData};
 use keyless_core::request::Head;
 use keyless_core::signature::Sandbox;
 use serde_json::{Value, json};

@@ -4,13 +4,11 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use super::decision::Stop;
-use super::supply::{Fetched, Supply};
 use super::{ALREADY_TRYING, Fetch, Report, lost_at, stop_for};
 use crate::denial::Denial;
+use crate::fetch::{Cached, FetchedValue, SharedData, after};
 use crate::http::{Answer, Call};
 use crate::identity::{AccessToken, Endpoint, Environment, Identity, IdentityIndex};
-use crate::lease::SharedData;
-use crate::refresh::after;
 
 /// Answers for the tokens that take the place of the callers'.
 pub(super) struct Identities(Vec<Entry>);
@@ -18,7 +16,7 @@ pub(super) struct Identities(Vec<Entry>);
 /// One identity and its token.
 struct Entry {
     endpoint: Endpoint,
-    token: Supply<AccessToken>,
+    token: Cached<AccessToken>,
     /// When a backend's rejection was last reported.
     reported: Option<SystemTime>,
 }
@@ -47,14 +45,14 @@ impl Identities {
         let Some(entry) = self.0.get(index.0) else {
             return Err(Stop::Deny(unavailable(ALREADY_TRYING)));
         };
-        let refresh = &entry.token.refresh;
-        let missing = || stop_for(Fetch::Identity(index), refresh, unavailable, now);
-        refresh.value(now).map(|token| (index, token)).ok_or_else(missing)
+        let token = &entry.token;
+        let missing = || stop_for(Fetch::Identity(index), token, unavailable, now);
+        token.value(now).map(|token| (index, token)).ok_or_else(missing)
     }
 
     /// Returns the name of each identity, and whether its token is held.
     pub(super) fn readiness(&self, now: SystemTime) -> impl Iterator<Item = (&str, bool)> {
-        let is_ready = move |entry: &Entry| entry.token.refresh.value(now).is_some();
+        let is_ready = move |entry: &Entry| entry.token.value(now).is_some();
         self.0.iter().map(move |entry| (entry.endpoint.name(), is_ready(entry)))
     }
 
@@ -68,7 +66,7 @@ impl Identities {
 
     pub(super) fn lost(&self, now: SystemTime) -> impl Iterator<Item = Fetch> {
         let entries = self.0.iter().enumerate();
-        let lost = entries.filter(move |(_, entry)| entry.token.refresh.is_lost(now));
+        let lost = entries.filter(move |(_, entry)| entry.token.is_lost(now));
         lost.map(|(at, _)| Fetch::Identity(IdentityIndex(at)))
     }
 
@@ -94,8 +92,8 @@ impl Identities {
     ) -> Option<(&str, bool)> {
         let entry = self.0.get_mut(index.0)?;
         // While fetches fail, the back-off alone says when to try again.
-        if !entry.token.refresh.is_failing() {
-            entry.token.refresh.hasten(REJECTED_INTERVAL, Duration::ZERO, now);
+        if !entry.token.is_failing() {
+            entry.token.refresh_early(REJECTED_INTERVAL, Duration::ZERO, now);
         }
         let is_recent = |at: SystemTime| at <= now && now < after(REJECTED_INTERVAL, at);
         let is_news = !entry.reported.is_some_and(is_recent);
@@ -106,12 +104,12 @@ impl Identities {
     }
 
     pub(super) fn wake_at(&self) -> impl Iterator<Item = SystemTime> {
-        self.0.iter().map(|entry| entry.token.refresh.wake_at())
+        self.0.iter().filter_map(|entry| entry.token.wake_at())
     }
 
     /// Returns how many fetches of an identity's token have ended.
     pub(super) fn count(&self, index: IdentityIndex) -> u64 {
-        self.0.get(index.0).map_or(0, |entry| entry.token.refresh.count())
+        self.0.get(index.0).map_or(0, |entry| entry.token.ended())
     }
 
     /// Lets other threads take over what is being fetched.
@@ -122,8 +120,8 @@ impl Identities {
 
 impl Entry {
     fn new(endpoint: Endpoint, shared: &Rc<dyn SharedData>) -> Self {
-        let leased = |call| Supply::leased(shared, "identity", call);
-        let token = endpoint.call().map_or_else(Supply::own, leased);
+        let leased = |call| Cached::leased(shared, "identity", call);
+        let token = endpoint.call().map_or_else(|| Cached::unshared(shared), leased);
         Self { endpoint, token, reported: None }
     }
 
@@ -141,7 +139,7 @@ impl Entry {
 }
 
 /// Gives a token that arrived then the times that it is good for.
-fn fetched(token: AccessToken, arrived: SystemTime) -> Fetched<AccessToken> {
+fn fetched(token: AccessToken, arrived: SystemTime) -> FetchedValue<AccessToken> {
     let (refresh_at, expires) = (token.refresh_at(arrived), token.unusable_at(arrived));
-    Fetched { value: token, refresh_at, expires }
+    FetchedValue { value: token, refresh_at, expires }
 }

@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::decision::Stop;
-use super::supply::{Fetched, Supply};
 use super::trace::{Step, Trace};
 use super::{
     ALREADY_TRYING, Fetch, MAX_WAIT_FOR_FETCH_START, Record, Report, Wait, keys_unavailable,
@@ -12,12 +11,11 @@ use super::{
 };
 use crate::bearer;
 use crate::denial::Denial;
+use crate::fetch::{Cached, FetchedValue, SharedData, after};
 use crate::http::{Answer, Call, FetchError, Uri};
 use crate::jwks::{self, JwksLocation, JwksSource, KeySet, RemoteJwks};
 use crate::jwt::EntryIndex;
 use crate::jwt::{Claims, Issuer, IssuerIndex, Token, Verified, Wanted};
-use crate::lease::SharedData;
-use crate::refresh::{after, spread};
 use crate::signature::Crypto;
 use crate::token_cache::{CachedToken, Limits, TokenCache};
 
@@ -32,7 +30,7 @@ pub(super) struct Issuers {
 /// One issuer and its keys.
 struct Entry {
     issuer: Issuer,
-    keys: Supply<KeySet>,
+    keys: Cached<KeySet>,
     step: FetchStep,
 }
 
@@ -112,7 +110,7 @@ impl Issuers {
 
     /// Returns the name of each issuer, and whether its keys are held.
     pub(super) fn readiness(&self, now: SystemTime) -> impl Iterator<Item = (&str, bool)> {
-        let is_ready = move |entry: &Entry| entry.keys.refresh.value(now).is_some();
+        let is_ready = move |entry: &Entry| entry.keys.value(now).is_some();
         self.entries.iter().map(move |entry| (&*entry.issuer.name, is_ready(entry)))
     }
 
@@ -126,7 +124,7 @@ impl Issuers {
     pub(super) fn lost(&self, now: SystemTime) -> impl Iterator<Item = Fetch> {
         let entries = self.entries.iter().enumerate();
         entries
-            .filter(move |(_, entry)| entry.keys.refresh.is_lost(now))
+            .filter(move |(_, entry)| entry.keys.is_lost(now))
             .map(|(at, _)| Fetch::Keys(IssuerIndex(at)))
     }
 
@@ -146,7 +144,7 @@ impl Issuers {
     }
 
     pub(super) fn wake_at(&self) -> impl Iterator<Item = SystemTime> {
-        self.entries.iter().map(|entry| entry.keys.refresh.wake_at())
+        self.entries.iter().filter_map(|entry| entry.keys.wake_at())
     }
 
     /// Lets other threads take over what is being fetched.
@@ -156,7 +154,7 @@ impl Issuers {
 
     /// Returns how many fetches of an issuer's keys have ended.
     pub(super) fn count(&self, index: IssuerIndex) -> u64 {
-        self.entries.get(index.0).map_or(0, |entry| entry.keys.refresh.count())
+        self.entries.get(index.0).map_or(0, |entry| entry.keys.ended())
     }
 
     /// Returns a cached token while it is in time and the issuer's keys would verify it with the same
@@ -164,7 +162,6 @@ impl Issuers {
     fn cached(&mut self, token: &[u8], now: SystemTime) -> Option<(&Issuer, Rc<Verified>)> {
         let cached = self.token_cache.find(token)?;
         let Entry { issuer, keys, .. } = self.entries.get(cached.issuer.0)?;
-        let keys = &keys.refresh;
         let is_trusted = keys.value(now).is_some_and(|held| {
             keys.version() == cached.keys || cached.verified.is_signed_by(held)
         });
@@ -208,7 +205,7 @@ impl Issuers {
             }
             Signature::KeysMissing(stop) => return Err(stop),
         };
-        let keys = entry.keys.refresh.version();
+        let keys = entry.keys.version();
         let cached = CachedToken { issuer: index, verified: Rc::clone(&verified), keys };
         self.token_cache.insert(credential, cached);
         Ok((&entry.issuer, verified))
@@ -263,13 +260,14 @@ impl Signature {
 impl Entry {
     fn new(issuer: Issuer, shared: &Rc<dyn SharedData>) -> Self {
         let keys = match &issuer.jwks {
-            JwksSource::Inline(keys) => Supply::fixed(keys.clone()),
+            JwksSource::Inline(keys) => Cached::fixed(keys.clone()),
             JwksSource::Remote(remote) if shared.is_private() => {
                 let (_, kind, uri) = first_step(remote);
-                Supply::leased(shared, kind, &jwks::call(remote, uri))
+                Cached::leased(shared, kind, &jwks::call(remote, uri))
             }
-            // Others could put in keys of their own, and an issuer bears one question from each.
-            JwksSource::Remote(_) => Supply::own(),
+            // Another module could write keys of its own into shared data that is not private. Each
+            // thread fetches for itself, which is one call an hour.
+            JwksSource::Remote(_) => Cached::unshared(shared),
         };
         Self { issuer, keys, step: FetchStep::Fetch }
     }
@@ -282,7 +280,7 @@ impl Entry {
         crypto: &dyn Crypto,
         now: SystemTime,
     ) -> Signature {
-        let keys = &self.keys.refresh;
+        let keys = &self.keys;
         let Some(held) = keys.value(now) else {
             return Signature::KeysMissing(stop_for(
                 Fetch::Keys(index),
@@ -312,18 +310,20 @@ impl Entry {
         now: SystemTime,
     ) -> Stop {
         let JwksSource::Remote(remote) = &self.issuer.jwks else { return Stop::Deny(denial) };
-        let keys = &mut self.keys.refresh;
+        let keys = &mut self.keys;
         let fetch = Fetch::Keys(index);
         if keys.is_failing() {
             return stop_for(fetch, keys, keys_unavailable, now);
         }
         let interval = remote.unknown_kid_interval;
-        if keys.is_as_new_as(arrived) || !keys.hasten(interval, MAX_WAIT_FOR_FETCH_START, now) {
+        if keys.is_as_new_as(arrived)
+            || !keys.refresh_early(interval, MAX_WAIT_FOR_FETCH_START, now)
+        {
             return Stop::Deny(denial);
         }
         // If the answer is late, nobody knows whether the key is known.
         let otherwise = keys_unavailable(ALREADY_TRYING);
-        Stop::Wait(Wait::for_doubtful_fetch(fetch, keys.count(), otherwise))
+        Stop::Wait(Wait::for_doubtful_fetch(fetch, keys.ended(), otherwise))
     }
 
     /// Returns the call that is due, if one is.
@@ -333,7 +333,7 @@ impl Entry {
         if let FetchStep::Found(uri) = &self.step {
             let call = jwks::call(remote, uri);
             self.step = FetchStep::Fetch;
-            self.keys.prolong(lost_at, now);
+            self.keys.extend(lost_at, now);
             return Some(call);
         }
         let read = |body: &[u8], arrived| keys(&self.issuer, remote, body, arrived);
@@ -382,10 +382,10 @@ fn keys(
     remote: &RemoteJwks,
     body: &[u8],
     arrived: SystemTime,
-) -> Result<Fetched<KeySet>, FetchError> {
-    Ok(Fetched {
+) -> Result<FetchedValue<KeySet>, FetchError> {
+    Ok(FetchedValue {
         value: KeySet::parse(body, issuer.tenant.as_ref())?,
-        refresh_at: after(spread(remote.refresh, arrived), arrived),
+        refresh_at: after(remote.refresh, arrived),
         expires: after(remote.max_age, arrived),
     })
 }

@@ -8,8 +8,8 @@ use super::trace::NoTrace;
 use super::{ALREADY_TRYING, Decided, Decision, Fetch, Progress, Record, StreamId, Wait};
 use crate::body::{self, Format};
 use crate::denial::Denial;
+use crate::fetch::after;
 use crate::policy::{Deployment, DeploymentPlace, RouteIndex};
-use crate::refresh::after;
 use crate::request::Head;
 
 /// A request as it arrived, and what was found out about it since.

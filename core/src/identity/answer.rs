@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value};
 
 use super::AccessToken;
+use crate::fetch::after;
 use crate::http::FetchError;
 use crate::json;
-use crate::refresh::after;
 use crate::secret::Secret;
 
 /// Limits an access token, in bytes; with the other headers it must fit into Envoy's 60 KiB.

@@ -219,16 +219,6 @@ fn a_token_is_replaced_when_azure_says_or_in_good_time() {
 }
 
 #[test]
-fn a_token_comes_again_a_little_earlier_by_chance() {
-    let token = answer(&json!({"expires_on": 1_700_086_400})).unwrap();
-    let nanos = |nanos| now() + Duration::from_nanos(nanos);
-    let waits = [0, 500, 999].map(|chance| {
-        token.refresh_at(nanos(chance)).duration_since(nanos(chance)).unwrap().as_secs()
-    });
-    assert_eq!(waits, [43_200, 41_040, 38_884]);
-}
-
-#[test]
 fn a_bad_answer_is_not_a_token() {
     let long = "a".repeat(MAX_TOKEN + 1);
     let rows = [

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use keyless_core::fetch::InMemorySharedData;
 use keyless_core::gate::Fetch;
 use keyless_core::http::{Answer, FetchError};
-use keyless_core::lease::InMemorySharedData;
 use serde_json::{Value, json};
 
 use crate::SECOND;

@@ -121,7 +121,7 @@ fn an_identity_whose_variable_is_not_set_sends_nothing_and_is_our_fault() {
             reports += 1;
         }
     }
-    assert_eq!(reports, 10, "and looked at once a minute");
+    assert!((9..=10).contains(&reports), "and looked at once a minute, not {reports} times in ten");
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use keyless_core::fetch::InMemorySharedData;
 use keyless_core::gate::{Decided, Decision, Fetch};
 use keyless_core::http::Answer;
-use keyless_core::lease::InMemorySharedData;
 use serde_json::json;
 
 use crate::scripted::{IDENTITY, KEYS, Request, Script, arrived, jwks};

@@ -3,13 +3,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::OnceLock;
 
 use gateway::Blueprint;
 use keyless_core::config::Config;
 use keyless_core::identity::Endpoint;
-use keyless_core::lease::{Lease, SharedData};
+use keyless_core::fetch::record_key;
 use reqwest::Method;
 use serde_json::json;
 
@@ -66,34 +65,11 @@ pub(super) fn with_spies(shipped: Blueprint) -> Blueprint {
     })
 }
 
-/// Returns the key under which keyless leaves notes about the only identity.
+/// Returns the key under which keyless keeps its record of the only identity.
 pub(super) fn key_of_identity(configuration: &serde_json::Value) -> String {
     let mut config = Config::parse(configuration.to_string().as_bytes()).unwrap();
     let endpoint = Endpoint::new(config.identities.remove(0), &|_| None);
-    let lease = Lease::new(Rc::new(Nowhere), "identity", endpoint.call().unwrap());
-    let shown = format!("{lease:?}");
-    shown.strip_prefix("Lease(").unwrap().strip_suffix(')').unwrap().to_owned()
-}
-
-/// Where nothing is ever left: only the key is wanted.
-struct Nowhere;
-
-impl SharedData for Nowhere {
-    fn read(&self, _: &str) -> Option<(Vec<u8>, u32)> {
-        None
-    }
-
-    fn replace(&self, _: &str, _: Option<u32>, _: &[u8]) -> bool {
-        false
-    }
-
-    fn is_private(&self) -> bool {
-        true
-    }
-
-    fn holder(&self) -> u64 {
-        1
-    }
+    record_key("identity", endpoint.call().unwrap())
 }
 
 /// Makes the module that listens to the spy's header, once for all tests.

@@ -1,0 +1,246 @@
+//! When the next fetch is due, and whether one is in flight; it knows nothing of the value.
+
+use std::time::{Duration, SystemTime};
+
+use super::timer::{Timer, after, is_of_another_clock};
+use crate::http::FetchError;
+
+/// Says when to fetch.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    state: State,
+    last: Outcome,
+    /// The last fetch that this thread began.
+    requested: Option<Requested>,
+    /// When the last early fetch began, of this thread or of another one.
+    last_early: Option<SystemTime>,
+    /// How many fetches have ended.
+    ended: u64,
+}
+
+/// What is being done about the value.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// The next fetch is due when the timer fires; `early` if somebody asked for it.
+    Idle { due: Timer, early: bool },
+    /// This thread fetches; the fetch is lost when the timer fires.
+    InFlight { lost: Timer },
+    /// A fetch is due, but another thread has the lease; look again when the timer fires.
+    Elsewhere { look_again: Timer, early: bool },
+    /// The value never changes.
+    Never,
+}
+
+/// How the last fetch ended. It outlives the state: a retry in flight still follows a failure.
+#[derive(Debug)]
+enum Outcome {
+    /// It was good, or there was none yet.
+    Good,
+    /// It failed.
+    Failed(Failure),
+    /// Another thread's fetch failed; before that, this thread's own may have failed, too.
+    FailedElsewhere(Option<Failure>),
+}
+
+/// The last of several failures in a row.
+#[derive(Debug)]
+struct Failure {
+    error: FetchError,
+    in_a_row: u32,
+}
+
+/// When a fetch began, and why.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Requested {
+    pub(super) at: SystemTime,
+    /// It was asked for before it was due.
+    pub(super) early: bool,
+}
+
+/// Tells how far away the next fetch is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NextFetch {
+    /// A fetch is in flight, or due so soon that a request may as well wait for it.
+    Soon,
+    /// The next fetch begins after this time.
+    Later(Duration),
+}
+
+/// A request waits for a fetch that begins within this time, instead of being refused.
+const MAX_WAIT_FOR_RETRY: Duration = Duration::from_secs(2);
+
+impl Schedule {
+    /// Makes one whose first fetch is due at once.
+    pub(super) fn due_now() -> Self {
+        let epoch = SystemTime::UNIX_EPOCH;
+        Self::of(State::Idle { due: Timer::new(epoch, epoch), early: false })
+    }
+
+    /// Makes one that never asks for a fetch.
+    pub(super) fn never() -> Self {
+        Self::of(State::Never)
+    }
+
+    fn of(state: State) -> Self {
+        Self { state, last: Outcome::Good, requested: None, last_early: None, ended: 0 }
+    }
+
+    /// Returns true if it is time for a fetch, and none is in flight.
+    pub(super) fn is_due(&self, now: SystemTime) -> bool {
+        self.next().is_some_and(|next| next.has_fired(now))
+    }
+
+    /// Notes that this thread begins a fetch, which counts as lost at `deadline`, so that an answer
+    /// that never comes blocks nothing.
+    pub(super) fn begin(&mut self, deadline: SystemTime, now: SystemTime) {
+        let early = self.is_early();
+        self.requested = Some(Requested { at: now, early });
+        if early {
+            self.last_early = Some(now);
+        }
+        self.state = State::InFlight { lost: Timer::new(deadline, now) };
+    }
+
+    /// Moves the deadline of the fetch in flight.
+    pub(super) fn extend(&mut self, deadline: SystemTime, now: SystemTime) {
+        if self.is_in_flight() {
+            self.state = State::InFlight { lost: Timer::new(deadline, now) };
+        }
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
+        matches!(self.state, State::InFlight { .. })
+    }
+
+    pub(super) fn is_lost(&self, now: SystemTime) -> bool {
+        matches!(self.state, State::InFlight { lost } if lost.has_fired(now))
+    }
+
+    /// Leaves the fetch that is due to the thread that has the lease.
+    pub(super) fn wait_for_other_thread(&mut self, look_again: SystemTime, now: SystemTime) {
+        let early = self.is_early();
+        self.state = State::Elsewhere { look_again: Timer::new(look_again, now), early };
+    }
+
+    /// Notes that another thread's fetch failed, and that it will retry at `next_try`.
+    pub(super) fn fail_elsewhere(&mut self, next_try: SystemTime, now: SystemTime) {
+        let own = match std::mem::replace(&mut self.last, Outcome::Good) {
+            Outcome::Good => None,
+            Outcome::Failed(failure) => Some(failure),
+            Outcome::FailedElsewhere(own) => own,
+        };
+        self.last = Outcome::FailedElsewhere(own);
+        self.end(next_try, self.is_early(), now);
+    }
+
+    /// Notes that the fetch failed, and that the next one is due at `next_try`.
+    pub(super) fn fail(&mut self, error: FetchError, next_try: SystemTime, now: SystemTime) {
+        let in_a_row = self.failures().saturating_add(1);
+        self.last = Outcome::Failed(Failure { error, in_a_row });
+        self.end(next_try, false, now);
+    }
+
+    /// Notes that there is a new value, which is to be replaced at `refresh_at`.
+    pub(super) fn succeed(&mut self, refresh_at: SystemTime, now: SystemTime) {
+        self.last = Outcome::Good;
+        self.end(refresh_at, false, now);
+    }
+
+    /// Notes that another thread made this fetch: if it was early, the next early one has to wait.
+    pub(super) fn note_early(&mut self, requested: Requested) {
+        if requested.early {
+            self.last_early = Some(requested.at);
+        }
+    }
+
+    /// Makes the next fetch due early; see [`Cached::refresh_early`](super::Cached::refresh_early).
+    pub(super) fn refresh_early(
+        &mut self,
+        interval: Duration,
+        max_wait: Duration,
+        now: SystemTime,
+    ) -> bool {
+        let Some(next) = self.next() else { return self.is_in_flight() };
+        let last = self.last_early.filter(|last| !is_of_another_clock(*last, now));
+        let earliest = last.map_or(now, |last| after(interval, last).max(now));
+        if earliest <= after(max_wait, now) && earliest < next.fires() {
+            self.state = State::Idle { due: Timer::new(earliest, now), early: true };
+            return true;
+        }
+        next.remaining(now) <= max_wait
+    }
+
+    pub(super) fn next_fetch(&self, now: SystemTime) -> NextFetch {
+        match self.next().map(|next| next.remaining(now)) {
+            Some(wait) if wait > MAX_WAIT_FOR_RETRY => NextFetch::Later(wait),
+            Some(_) | None => NextFetch::Soon,
+        }
+    }
+
+    /// Returns when the last fetch of this thread began. A clock that was set back since gives
+    /// `now`: an answer cannot be newer than its arrival.
+    pub(super) fn requested(&self, now: SystemTime) -> Requested {
+        let last = self.requested.unwrap_or(Requested { at: now, early: false });
+        Requested { at: last.at.min(now), ..last }
+    }
+
+    pub(super) fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        match self.last {
+            Outcome::Good => false,
+            Outcome::Failed(_) | Outcome::FailedElsewhere(_) => true,
+        }
+    }
+
+    /// Returns how the last fetch of this thread failed, if no success came since.
+    pub(super) fn failure(&self) -> Option<&FetchError> {
+        self.own_failure().map(|failure| &failure.error)
+    }
+
+    /// Returns how many fetches of this thread failed since the last success.
+    pub(super) fn failures(&self) -> u32 {
+        self.own_failure().map_or(0, |failure| failure.in_a_row)
+    }
+
+    pub(super) fn wake_at(&self) -> Option<SystemTime> {
+        match self.state {
+            State::Idle { due: timer, .. }
+            | State::InFlight { lost: timer }
+            | State::Elsewhere { look_again: timer, .. } => Some(timer.fires()),
+            State::Never => None,
+        }
+    }
+
+    /// The timer of the next fetch, if none is in flight and there will be one.
+    fn next(&self) -> Option<Timer> {
+        match self.state {
+            State::Idle { due: timer, .. } | State::Elsewhere { look_again: timer, .. } => {
+                Some(timer)
+            }
+            State::InFlight { .. } | State::Never => None,
+        }
+    }
+
+    fn is_early(&self) -> bool {
+        match self.state {
+            State::Idle { early, .. } | State::Elsewhere { early, .. } => early,
+            State::InFlight { .. } | State::Never => false,
+        }
+    }
+
+    fn own_failure(&self) -> Option<&Failure> {
+        match &self.last {
+            Outcome::Good => None,
+            Outcome::Failed(failure) => Some(failure),
+            Outcome::FailedElsewhere(own) => own.as_ref(),
+        }
+    }
+
+    fn end(&mut self, due: SystemTime, early: bool, now: SystemTime) {
+        self.ended = self.ended.wrapping_add(1);
+        self.state = State::Idle { due: Timer::new(due, now), early };
+    }
+}
