@@ -60,6 +60,9 @@ struct LeaseRecord {
     next_try: u64,
     #[prost(message, tag = "4")]
     published: Option<Published>,
+    /// When the lease was taken or extended.
+    #[prost(uint64, tag = "5")]
+    leased_at: u64,
 }
 
 #[derive(Message)]
@@ -128,8 +131,8 @@ impl Lease {
             let next_try = time(record.next_try.min(record.lease_ends));
             return if next_try > now { Claim::Failing(next_try) } else { Claim::Taken(poll(now)) };
         }
-        let lease_ends = nanos(deadline);
-        let lease = LeaseRecord { holder: self.holder, lease_ends, next_try: 0, ..record };
+        let (holder, lease_ends, leased_at) = (self.holder, nanos(deadline), nanos(now));
+        let lease = LeaseRecord { holder, lease_ends, leased_at, next_try: 0, ..record };
         if self.write(&lease, version) { Claim::Granted } else { Claim::Taken(poll(now)) }
     }
 
@@ -153,12 +156,12 @@ impl Lease {
     }
 
     /// Keeps the lease until the retry of a failed fetch, so that no other thread tries before.
-    pub(super) fn keep_until_retry(&self, next_try: SystemTime, _now: SystemTime) {
+    pub(super) fn keep_until_retry(&self, next_try: SystemTime, now: SystemTime) {
         let (record, version) = self.read();
         if record.holder == self.holder {
             let lease_ends = nanos(after(RETRY_GRACE, next_try));
-            let next_try = nanos(next_try);
-            self.write(&LeaseRecord { lease_ends, next_try, ..record }, version);
+            let (next_try, leased_at) = (nanos(next_try), nanos(now));
+            self.write(&LeaseRecord { lease_ends, leased_at, next_try, ..record }, version);
         }
     }
 
@@ -225,9 +228,12 @@ impl Published {
 }
 
 impl LeaseRecord {
+    /// Returns false also for a lease from before the clock was set back: it would last longer by
+    /// that, and if its holder has died, nobody could fetch meanwhile.
     fn is_leased(&self, now: SystemTime) -> bool {
         let ends = time(self.lease_ends);
-        now < ends && ends <= after(MAX_LEASE, now)
+        let is_valid = !is_of_another_clock(time(self.leased_at), now);
+        now < ends && ends <= after(MAX_LEASE, now) && is_valid
     }
 }
 

@@ -23,6 +23,7 @@ mod inline;
 mod keys;
 mod memory;
 mod metadata;
+mod model;
 mod preflights;
 mod reporting;
 mod scripted;

@@ -189,6 +189,18 @@ fn what_was_published_by_a_clock_that_ran_ahead_is_not_taken_over_and_is_replace
 }
 
 #[test]
+fn a_holder_that_dies_is_replaced_also_if_the_clock_is_set_back() {
+    let (one, other, _) = two();
+    let hour = 60 * 60 * 1000;
+    assert_eq!(one.claim(at(hour + 6000), at(hour)), Claim::Granted);
+    let stepped = hour - 9000;
+    assert_eq!(other.claim(at(hour), at(stepped)), Claim::Taken(at(stepped + 10)), "a small step");
+    assert_eq!(other.claim(at(6000), at(0)), Claim::Granted);
+    other.keep_until_retry(at(hour), at(0));
+    assert_eq!(one.claim(at(7000), at(1000)), Claim::Failing(at(hour)));
+}
+
+#[test]
 fn nobody_can_delay_the_retry_for_longer_than_the_lease_lasts() {
     let (one, _, shared) = two();
     let lease_ends = nanos(at(60_000));
