@@ -121,7 +121,7 @@ impl Lease {
         let requested = Requested { at: time(published.requested), early: published.early };
         let is_newer = held_since.is_none_or(|held_since| held_since < requested.at);
         let arrived = time(published.arrived);
-        is_newer.then(|| Publication { requested, arrived, body: published.body })
+        is_newer.then_some(Publication { requested, arrived, body: published.body })
     }
 
     /// Claims the lease for a fetch that counts as lost at `deadline`, or extends it.
@@ -161,7 +161,7 @@ impl Lease {
         if record.holder == self.holder {
             let lease_ends = nanos(after(RETRY_GRACE, next_try));
             let (next_try, leased_at) = (nanos(next_try), nanos(now));
-            self.write(&LeaseRecord { lease_ends, leased_at, next_try, ..record }, version);
+            self.write(&LeaseRecord { lease_ends, next_try, leased_at, ..record }, version);
         }
     }
 

@@ -209,7 +209,7 @@ impl Proxy {
         self.calls += 1;
         let which = usize::from(fetch == KEYS);
         let last = self.last_calls[which].replace(self.passed);
-        let is_hurried = last.is_some_and(|last| self.passed - last < MIN_CALL_INTERVAL);
+        let is_hurried = last.is_some_and(|last| self.passed < last + MIN_CALL_INTERVAL);
         self.hurried[which] += usize::from(is_hurried);
         let (hurried, most) = (self.hurried[which], self.disruptions);
         assert!(hurried <= most, "{hurried} hurried calls for {fetch:?}, {most} allowed");
