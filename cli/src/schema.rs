@@ -21,7 +21,7 @@ pub(crate) fn run() -> Outcome {
     let mut entries = schema["$defs"].take();
     describe(&mut schema, &mut entries, "", &meanings());
     schema["$defs"] = entries;
-    Outcome { text: format!("{schema:#}\n"), is_well: true }
+    Outcome { text: format!("{schema:#}\n"), is_success: true }
 }
 
 /// Describes the properties of an object at this path, and those of the objects in it.

@@ -40,6 +40,7 @@ pub mod jwks;
 pub mod jwt;
 pub mod lease;
 pub mod metadata;
+pub mod metrics;
 pub mod policy;
 pub mod refresh;
 pub mod request;

@@ -4,7 +4,7 @@ use keyless_core::config::Config;
 use keyless_core::jwt::{Claims, EntryIndex};
 use keyless_core::policy::{self, Deployment, Grant, Unmet};
 
-use crate::words::{Entry, joined, routes};
+use crate::summary::{Entry, joined, routes};
 
 /// The grants of a route, and what they are judged by.
 pub(super) struct Granting<'a> {

@@ -315,7 +315,7 @@ fn a_refusal_may_say_why_in_one_plain_word() {
         assert_eq!(refused(400, body), "status 400", "{body}");
     }
     assert_eq!(refused(500, r#"{"error":"server_error"}"#), "status 500");
-    assert_eq!(refused(504, ""), "status 504, it took too long");
+    assert_eq!(refused(504, ""), "status 504, timeout");
 }
 
 #[test]
