@@ -4,6 +4,7 @@
 //! if the command could not run.
 
 mod check;
+mod docs;
 mod error;
 mod explain;
 mod schema;
@@ -34,6 +35,12 @@ enum Command {
         /// A plugin configuration, or a file of Envoy or Istio that holds one; `-` is stdin
         file: PathBuf,
     },
+    /// Prints the reference tables: configuration keys, denials, metrics, fetch results
+    Docs {
+        /// Updates the tables of this Markdown file instead, between their markers
+        #[arg(long, value_name = "FILE")]
+        update: Option<PathBuf>,
+    },
     /// Explains what becomes of a request: its route, each check of its token, each grant, the reply
     Explain(explain::Arguments),
     /// Prints the JSON Schema of a plugin configuration, for editors
@@ -58,6 +65,7 @@ fn main() -> ExitCode {
     }
     let outcome = match Arguments::parse().command {
         Command::Check { file } => check::run(&file),
+        Command::Docs { update } => docs::run(update.as_deref()),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Schema => Ok(schema::run()),
     };
