@@ -37,7 +37,8 @@ fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
 /// The cells of all tables with this head.
 fn rows<'a>(document: &'a str, head: &str) -> Vec<Vec<&'a str>> {
     let tables = document.split(head).skip(1);
-    let lines = tables.flat_map(|table| table.lines().skip(2).take_while(|line| line.starts_with('|')));
+    let lines =
+        tables.flat_map(|table| table.lines().skip(2).take_while(|line| line.starts_with('|')));
     let rows: Vec<_> =
         lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect();
     assert!(!rows.is_empty(), "no table {head}");

@@ -17,8 +17,8 @@ use crate::{Outcome, read, summary, warnings};
 /// Returns why the file could not be read, or that there is no configuration in it.
 pub(crate) fn run(file: &Path) -> Result<Outcome, CliError> {
     let bytes = read(file).map_err(|error| CliError::Read { file: file.into(), error })?;
-    let found = source::find(&bytes)
-        .map_err(|error| CliError::Source { file: file.into(), error })?;
+    let found =
+        source::find(&bytes).map_err(|error| CliError::Source { file: file.into(), error })?;
     let mut outcome = Outcome { text: String::new(), is_success: true };
     for (at, found) in found.into_iter().enumerate() {
         let gap = if at > 0 { "\n" } else { "" };

@@ -166,8 +166,8 @@ impl Key {
             } else {
                 line.to_owned()
             };
-            let gap = if parts[at].is_empty() { "" } else { " " };
-            parts[at] += &format!("{gap}{text}");
+            parts[at] += if parts[at].is_empty() { "" } else { " " };
+            parts[at] += &text;
         }
         let [meaning, default, limits] = parts;
         Self { path, meaning, default, limits }

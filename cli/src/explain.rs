@@ -205,7 +205,7 @@ impl Explanation<'_> {
         Some((route, deployment))
     }
 
-    /// What the grants of the route are judged by, if the token could be read.
+    /// What the grants of the route are checked against, if the token could be read.
     fn granting(&self) -> Option<Granting<'_>> {
         let (route, deployment) = self.route()?;
         let Access::Granted { grants, .. } = &route.access else { return None };
@@ -236,8 +236,9 @@ fn matched(route: &Route, deployment: Deployment<'_>) -> Vec<String> {
 fn near(config: &Config, path: &str) -> Vec<String> {
     let is_near = |route: &&Route| route.path.matches(path).is_some();
     let near = config.routes.iter().filter(is_near);
-    let line =
-        |route: &Route| format!("{} has the path: {}", route.name, summary::routes::matching(route));
+    let line = |route: &Route| {
+        format!("{} has the path: {}", route.name, summary::routes::matching(route))
+    };
     let lines: Vec<_> = near.map(line).collect();
     if lines.is_empty() { vec!["no route has this path".to_owned()] } else { lines }
 }

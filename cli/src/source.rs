@@ -244,9 +244,24 @@ mod tests {
     fn what_envoy_could_not_pass_to_the_module_is_an_error() {
         let with =
             |any: &str| only(&envoy(&format!("{{name: keyless, configuration: {any}}}"))).bytes;
-        assert!(with(CONFIGURATION).unwrap_err().to_string().contains("`configuration.@type`: expected"));
-        assert!(with(&any("StringValue", CONFIGURATION)).unwrap_err().to_string().contains("expected a string"));
-        assert!(with(&any("BytesValue", "issuers")).unwrap_err().to_string().contains("expected base64"));
+        assert!(
+            with(CONFIGURATION)
+                .unwrap_err()
+                .to_string()
+                .contains("`configuration.@type`: expected")
+        );
+        assert!(
+            with(&any("StringValue", CONFIGURATION))
+                .unwrap_err()
+                .to_string()
+                .contains("expected a string")
+        );
+        assert!(
+            with(&any("BytesValue", "issuers"))
+                .unwrap_err()
+                .to_string()
+                .contains("expected base64")
+        );
     }
 
     #[test]
@@ -259,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn resources_of_istio_are_told_apart_by_document_kind_and_name() {
+    fn resources_of_istio_are_distinguished_by_document_kind_and_name() {
         let resources = "kind: Gateway\n---\n\
                          kind: WasmPlugin\n\
                          metadata: {name: a, namespace: b}\n\
@@ -281,6 +296,9 @@ mod tests {
         let listed = "static_resources: {clusters: [{name: a}]}\n";
         assert_eq!(clusters(""), Clusters::Unknown);
         assert_eq!(clusters(listed), Clusters::Static(names()));
-        assert_eq!(clusters(&format!("{listed}dynamic_resources: {{}}")), Clusters::Dynamic(names()));
+        assert_eq!(
+            clusters(&format!("{listed}dynamic_resources: {{}}")),
+            Clusters::Dynamic(names())
+        );
     }
 }

@@ -57,7 +57,8 @@ fn needed(config: &Config) -> Vec<(String, String)> {
         }
     });
     let tokens = config.identities.iter();
-    let tokens = tokens.map(|one| (one.cluster.clone(), format!("tokens of identity {}", one.name)));
+    let tokens =
+        tokens.map(|one| (one.cluster.clone(), format!("tokens of identity {}", one.name)));
     let mut needed: Vec<(String, Vec<String>)> = Vec::new();
     for (cluster, purpose) in keys.chain(tokens) {
         match needed.iter_mut().find(|(known, _)| *known == cluster) {
@@ -89,7 +90,9 @@ pub(crate) fn missing(config: &Config, clusters: &Clusters) -> Vec<String> {
     let (Clusters::Dynamic(names) | Clusters::Static(names)) = clusters else { return Vec::new() };
     let missing = needed(config).into_iter().filter(|(cluster, _)| !names.contains(cluster));
     let line = |(cluster, purpose)| {
-        format!("static_resources.clusters: expected a cluster {cluster:?} for {purpose}, found none")
+        format!(
+            "static_resources.clusters: expected a cluster {cluster:?} for {purpose}, found none"
+        )
     };
     missing.map(line).collect()
 }

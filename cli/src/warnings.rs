@@ -24,9 +24,7 @@ fn unreachable(config: &Config) -> Vec<String> {
             .map(|at| format!("routes[{at}] {}", config.routes[at].name))
             .collect();
         let (name, names) = (&config.routes[at].name, names.join(", "));
-        Some(format!(
-            "routes[{at}]: {name} is unreachable: shadowed by {names}"
-        ))
+        Some(format!("routes[{at}]: {name} is unreachable: shadowed by {names}"))
     };
     routes.filter_map(warning).collect()
 }

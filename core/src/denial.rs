@@ -265,25 +265,29 @@ impl Denial {
     /// no quoting (RFC 6749 §3.3).
     fn challenge(&self, message: &str) -> Option<String> {
         let error = self.row().2.challenge()?;
-        let mut challenge = format!("Bearer realm=\"{REALM}\"");
+        let mut parts = vec![format!("Bearer realm=\"{REALM}\"")];
         if !error.is_empty() {
-            challenge += &format!(", error=\"{error}\", error_description=\"{message}\"");
+            parts.push(format!("error=\"{error}\", error_description=\"{message}\""));
         }
         if let Self::ScopeMissing { scopes } = self
             && !scopes.is_empty()
         {
-            challenge += &format!(", scope=\"{}\"", scopes.join(" "));
+            parts.push(format!("scope=\"{}\"", scopes.join(" ")));
         }
-        Some(challenge)
+        Some(parts.join(", "))
     }
 
     /// The value of `Retry-After`: whole seconds, rounded up, and at least one (RFC 9110 §10.2.3).
     fn retry_after(&self) -> Option<String> {
-        let wait = match self {
-            Self::IdentityUnavailable { retry_after }
-            | Self::KeysUnavailable { retry_after }
-            | Self::TooManyWaiting { retry_after } => *retry_after,
-            other => (*other == Self::GatewayError).then_some(GATEWAY_ERROR_RETRY)?,
+        let wait = if let Self::IdentityUnavailable { retry_after }
+        | Self::KeysUnavailable { retry_after }
+        | Self::TooManyWaiting { retry_after } = self
+        {
+            *retry_after
+        } else if self.row().2 == Kind::Unavailable {
+            GATEWAY_ERROR_RETRY
+        } else {
+            return None;
         };
         let begun = u64::from(wait.subsec_nanos() > 0);
         Some(wait.as_secs().saturating_add(begun).max(1).to_string())

@@ -61,7 +61,7 @@ impl AccessToken {
 
     /// Returns when the next token should be asked for, if this one came `now`: when Azure says, or
     /// half-way through a long life, or a margin before the end of a short one; never later than
-    /// that margin, and less up to a tenth of the wait by chance.
+    /// that margin, with up to 10 % jitter.
     pub fn refresh_at(&self, now: SystemTime) -> SystemTime {
         let life = self.expires.duration_since(now).unwrap_or_default();
         let half = life.mul_f64(0.5);

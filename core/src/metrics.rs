@@ -77,16 +77,18 @@ pub const HOST_CRYPTO: Metric = Metric {
 };
 
 /// Holds all metrics.
-pub const ALL: [Metric; 6] =
-    [REQUESTS, FETCHES, ASKED_AT, GOOD_UNTIL, REJECTIONS, HOST_CRYPTO];
+pub const ALL: [Metric; 6] = [REQUESTS, FETCHES, ASKED_AT, GOOD_UNTIL, REJECTIONS, HOST_CRYPTO];
 
 impl Metric {
     /// Returns the name with these values of the labels, in their order, as Istio's bootstrap and
     /// the `stats_tags` of `envoy.yaml` read them: `name.label=.=value;.;`.
     pub fn with(&self, values: &[&str]) -> String {
-        let labels = self.labels.iter().zip(values);
-        let labels: String = labels.map(|(label, value)| format!("{label}=.={value};.;")).collect();
-        if labels.is_empty() { self.name.to_owned() } else { format!("{}.{labels}", self.name) }
+        let mut name = self.name.to_owned();
+        for (at, (label, value)) in self.labels.iter().zip(values).enumerate() {
+            name += if at == 0 { "." } else { "" };
+            name += &[label, "=.=", value, ";.;"].concat();
+        }
+        name
     }
 }
 

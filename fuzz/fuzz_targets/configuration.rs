@@ -1,4 +1,4 @@
-//! The plugin's configuration: the same bytes get the same answer, and what is accepted is sound.
+//! The plugin's configuration: the same bytes get the same answer, and what is accepted is valid.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! How the way of a request ends, and what its caller gets.
+//! How a request ends, and what its caller gets.
 
 use keyless_core::config::Config;
 use keyless_core::denial::Denial;

@@ -23,7 +23,9 @@ fn lines(config: &Config, route: &Route) -> Vec<String> {
         Access::Health => {
             lines.push("health: answered by keyless".to_owned());
         }
-        Access::Public => lines.push("public: no token required, no upstream credential".to_owned()),
+        Access::Public => {
+            lines.push("public: no token required, no upstream credential".to_owned());
+        }
         Access::Granted { grants, identity, forward_claims } => {
             let identity = identity.and_then(|index| config.identities.get(index.0));
             let numbered = grants.iter().enumerate();
@@ -35,9 +37,11 @@ fn lines(config: &Config, route: &Route) -> Vec<String> {
                 Some(identity) => format!("upstream identity: {}", identity.name),
                 None => "no upstream credential".to_owned(),
             });
-            lines.extend(forward_claims.iter().map(|(header, claim)| {
-                format!("header {}: claim {claim}", header.as_str())
-            }));
+            lines.extend(
+                forward_claims
+                    .iter()
+                    .map(|(header, claim)| format!("header {}: claim {claim}", header.as_str())),
+            );
         }
     }
     lines

@@ -39,10 +39,7 @@ fn the_readmes_example_is_valid() {
     let example = readme.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
     let said = check(example);
     assert_eq!(said.status, 0, "{}", said.out);
-    assert_eq!(
-        rest(&said, "or issuer "),
-        "partner, role ChatUser, deployment gpt-4o-mini"
-    );
+    assert_eq!(rest(&said, "or issuer "), "partner, role ChatUser, deployment gpt-4o-mini");
     assert_eq!(rest(&said, "partner_idp"), "  keys of issuer partner");
 }
 
@@ -77,8 +74,7 @@ fn each_kind_of_entry_is_summarised() {
     assert!(said.out.contains("report_only: dry run"), "{}", said.out);
     assert!(said.out.contains("CORS preflight: forwarded"), "{}", said.out);
     assert!(
-        said.out
-            .contains("protected resource metadata at /.well-known/oauth-protected-resource")
+        said.out.contains("protected resource metadata at /.well-known/oauth-protected-resource")
     );
 }
 
@@ -120,7 +116,8 @@ fn a_mistake_in_a_bigger_file_is_reported_with_both_places() {
     let said = check(&both);
     assert_eq!(said.status, 1);
     assert!(
-        said.out.starts_with("-, document 1, WasmPlugin openai-gateway/keyless: invalid\n  routes["),
+        said.out
+            .starts_with("-, document 1, WasmPlugin openai-gateway/keyless: invalid\n  routes["),
         "{}",
         said.out
     );
@@ -188,7 +185,10 @@ fn a_route_that_reads_bodies_which_envoy_does_not_show_is_a_mistake() {
     let reading = shipped.replace(name, &format!("{name} \"deployment\": \"body.model\","));
     let said = check(&reading);
     assert_eq!(said.status, 1, "{}", said.out);
-    assert!(rest(&said, "routes[2].deployment: ").starts_with("expected `allow_on_headers_stop_iteration: true`"));
+    assert!(
+        rest(&said, "routes[2].deployment: ")
+            .starts_with("expected `allow_on_headers_stop_iteration: true`")
+    );
     let said = check(&reading.replace(hidden, "allow_on_headers_stop_iteration: true"));
     assert_eq!(said.status, 0, "{}", said.out);
     let plugin = std::fs::read_to_string("../istio/wasmplugin.yaml").unwrap();

@@ -83,8 +83,8 @@ pub(super) struct IssuerEntry {
     /// where the keys come from
     /// Required
     pub(super) jwks: Object<JwksEntry>,
-    /// accepted `alg`: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, and EdDSA, which is
-    /// also called Ed25519 (RFC 9864)
+    /// accepted `alg`: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, and
+    /// `EdDSA`, which is also called Ed25519 (RFC 9864)
     /// Default: `["RS256"]`
     /// Limits: 1 or more
     pub(super) algorithms: Option<NonEmpty<Text<SignatureAlgorithm>>>,

@@ -131,8 +131,8 @@ fn a_user_assigned_identity_is_selected_by_exactly_one_parameter() {
         let selectors = [Selector::ClientId, Selector::ObjectId, Selector::ResourceId];
         for (selector, name) in selectors.into_iter().zip(names) {
             let path = call(kind(selector(id.to_owned()))).path;
-            let wanted = format!("{unselected}&{name}=%2Fsubscriptions%2Fa%20b%2Fx%26y%3Dz");
-            assert_eq!(path, wanted);
+            let expected = format!("{unselected}&{name}=%2Fsubscriptions%2Fa%20b%2Fx%26y%3Dz");
+            assert_eq!(path, expected);
         }
     }
 }
@@ -219,7 +219,7 @@ fn a_token_is_replaced_when_azure_says_or_in_good_time() {
 }
 
 #[test]
-fn a_token_comes_again_a_little_earlier_by_chance() {
+fn a_token_is_refreshed_a_little_earlier_with_jitter() {
     let token = answer(&json!({"expires_on": 1_700_086_400})).unwrap();
     let nanos = |nanos| now() + Duration::from_nanos(nanos);
     let waits = [0, 500, 999].map(|chance| {
@@ -324,7 +324,7 @@ fn a_backends_explanation_is_one_line_without_anything_like_a_token() {
                   (https://cognitiveservices.azure.com), or have expired.";
     let body = |message: &str| json!({"error": {"code": "401", "message": message}}).to_string();
     assert_eq!(explanation(body(azures).as_bytes()).as_deref(), Some(azures));
-    let token = format!("The token {} is no good.", "eyJ0".repeat(30));
+    let token = format!("The token {} is not valid.", "eyJ0".repeat(30));
     for message in ["", "two\nlines", "t\u{f6}ken", &token, &"word ".repeat(100)] {
         assert_eq!(explanation(body(message).as_bytes()), None, "{message}");
     }

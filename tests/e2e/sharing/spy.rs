@@ -75,7 +75,7 @@ pub(super) fn key_of_identity(configuration: &serde_json::Value) -> String {
     shown.strip_prefix("Lease(").unwrap().strip_suffix(')').unwrap().to_owned()
 }
 
-/// Where nothing is ever left: only the key is wanted.
+/// Where nothing is ever left: only the key is needed.
 struct Nowhere;
 
 impl SharedData for Nowhere {
