@@ -2,7 +2,7 @@
 //! each mistake and its place.
 //!
 //! It stands on top of the rooms whose types it makes, and none of them knows it. The shape of the
-//! document is in [`document`], what one value may look like in [`scalars`]; here are the rules that
+//! document is in `document`, what one value may look like in `scalars`; here are the rules that
 //! span several entries. The answer depends on the bytes alone, because every thread of a proxy
 //! parses them for itself and must come to the same.
 

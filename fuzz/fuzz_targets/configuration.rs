@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
                 match &route.access {
                     Access::Granted { grants, identity, .. } => {
                         assert!(!grants.is_empty(), "nobody is admitted by no grant");
-                        assert!(identity.is_none_or(|at| at < config.identities.len()));
+                        assert!(identity.is_none_or(|index| index.0 < config.identities.len()));
                     }
                     Access::Health | Access::Public => {}
                 }
