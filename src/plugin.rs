@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use keyless_core::config::Config;
+use keyless_core::fetch::SharedData;
 use keyless_core::gate::{Decided, Fetch, Gate, Record, StreamId, UpstreamRejection};
 use keyless_core::http::Answer;
 use keyless_core::identity::IdentityIndex;
-use keyless_core::fetch::SharedData;
 use keyless_core::signature::{Crypto, Sandbox};
 use log::{info, warn};
 use proxy_wasm::hostcalls;

@@ -165,7 +165,7 @@ async fn each_source_sees_the_documented_request_byte_for_byte() {
     );
     let header = azure.app_service.header().to_owned();
     let platform = azure.app_service.address().to_string();
-    let wanted = [
+    let expected = [
         ("GET", imds.as_str(), vec![("host", "169.254.169.254"), ("metadata", "true")], ""),
         (
             "GET",
@@ -184,7 +184,7 @@ async fn each_source_sees_the_documented_request_byte_for_byte() {
             form.as_str(),
         ),
     ];
-    for (source, (method, target, headers, body)) in SOURCES.into_iter().zip(wanted) {
+    for (source, (method, target, headers, body)) in SOURCES.into_iter().zip(expected) {
         fetch(&endpoint(source.entry(), &azure), source.address(&azure)).await.unwrap();
         let [seen] = source.requests(&azure).try_into().unwrap();
         assert_eq!((seen.method.as_str(), seen.target.as_str()), (method, target), "{source:?}");

@@ -41,7 +41,7 @@ def render(found: dict) -> str:
     size = found["module"]
     rows.append(("module", f"≤ {MODULE:,} bytes", f"{size:,} bytes", reach(size <= MODULE)))
     rows += [*memory(sections), *first_request(sections), *first_byte(sections)]
-    head = ["target", "wanted", "found", "reached"]
+    head = ["target", "expected", "found", "reached"]
     return INTRODUCTION + "\n" + table(head, rows).replace("---:", "---")
 
 

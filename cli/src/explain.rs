@@ -13,15 +13,16 @@ use clap::Args;
 use keyless_core::body::{self, Format};
 use keyless_core::config::Config;
 use keyless_core::denial::Denial;
+use keyless_core::fetch::{InMemorySharedData, SharedData};
 use keyless_core::gate::{Decided, Gate, Step};
 use keyless_core::jwks::{JwksSource, KeySet};
 use keyless_core::jwt::IssuerIndex;
-use keyless_core::fetch::{InMemorySharedData, SharedData};
 use keyless_core::policy::{Access, Deployment, DeploymentPlace, Route};
 use keyless_core::request::Head;
 use keyless_core::signature::Sandbox;
 
-use crate::words::{self, Entry};
+use crate::error::{CliError, TimeError};
+use crate::summary::{self, Entry};
 use crate::{Outcome, read, source};
 use end::End;
 use grants::Granting;
@@ -80,8 +81,8 @@ struct Explanation<'a> {
 ///
 /// # Errors
 ///
-/// Says which file could not be read, and why.
-pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, String> {
+/// Returns which file could not be read, and why.
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, CliError> {
     let mut config = configuration(&arguments.config)?;
     let request = Request::read(arguments)?;
     let (mut decided, mut steps) = request.decided(&config);
@@ -109,36 +110,35 @@ fn issuer(step: &Step) -> Option<IssuerIndex> {
 }
 
 /// Puts the keys of a file in the place of those that the gate would fetch.
-fn give_keys(config: &mut Config, index: IssuerIndex, jwks: &[u8]) -> Result<(), String> {
+fn give_keys(config: &mut Config, index: IssuerIndex, jwks: &[u8]) -> Result<(), CliError> {
     let Some(issuer) = config.issuers.get_mut(index.0) else { return Ok(()) };
     if let JwksSource::Remote(_) = issuer.jwks {
         let keys = KeySet::parse(jwks, issuer.tenant.as_ref());
-        let keys = keys.map_err(|error| format!("the file of --jwks: {error}"))?;
-        issuer.jwks = JwksSource::Inline(keys);
+        issuer.jwks = JwksSource::Inline(keys.map_err(CliError::Jwks)?);
     }
     Ok(())
 }
 
 /// Reads the one configuration of a file.
-fn configuration(file: &Path) -> Result<Config, String> {
-    let unread = |problem: String| format!("{}: {problem}", file.display());
-    let bytes = read(file).map_err(|error| unread(error.to_string()))?;
-    let found = source::find(&bytes).map_err(unread)?;
+fn configuration(file: &Path) -> Result<Config, CliError> {
+    let source = |error| CliError::Source { file: file.into(), error };
+    let bytes = read(file).map_err(|error| CliError::Read { file: file.into(), error })?;
+    let found = source::find(&bytes).map_err(source)?;
     let [found] = <[_; 1]>::try_from(found).map_err(|several| {
-        let places: Vec<_> = several.into_iter().map(|one| one.place).collect();
-        unread(format!("found {} configurations, wanted one: {}", places.len(), places.join("; ")))
+        let places = several.into_iter().map(|one| one.place).collect();
+        CliError::Several { file: file.into(), places }
     })?;
-    let config = Config::parse(&found.bytes.map_err(unread)?);
-    config.map_err(|error| unread(error.to_string()))
+    let config = Config::parse(&found.bytes.map_err(source)?);
+    config.map_err(|error| CliError::Config { file: file.into(), error })
 }
 
 impl Request {
-    fn read(arguments: &Arguments) -> Result<Self, String> {
+    fn read(arguments: &Arguments) -> Result<Self, CliError> {
         let token = arguments.token.as_deref().map(read).transpose();
         // Whoever gives a token in the place of its file would read it in the message.
-        let token = token.map_err(|error| format!("the file of --token: {error}"))?;
+        let token = token.map_err(|error| CliError::Argument { option: "--token", error })?;
         let jwks = arguments.jwks.as_deref().map(read).transpose();
-        let jwks = jwks.map_err(|error| format!("the file of --jwks: {error}"))?;
+        let jwks = jwks.map_err(|error| CliError::Argument { option: "--jwks", error })?;
         let authorization = token.map(|token| [b"Bearer ", token.trim_ascii()].concat());
         let mut pairs = vec![
             (":method".to_owned(), arguments.method.clone().into_bytes()),
@@ -205,7 +205,7 @@ impl Explanation<'_> {
         Some((route, deployment))
     }
 
-    /// What the grants of the route are judged by, if the token could be read.
+    /// What the grants of the route are checked against, if the token could be read.
     fn granting(&self) -> Option<Granting<'_>> {
         let (route, deployment) = self.route()?;
         let Access::Granted { grants, .. } = &route.access else { return None };
@@ -219,11 +219,11 @@ impl Explanation<'_> {
 }
 
 fn section(heading: &str, entries: &[Entry]) -> String {
-    format!("{heading}\n{}\n", words::aligned(entries))
+    format!("{heading}\n{}\n", summary::aligned(entries))
 }
 
 fn matched(route: &Route, deployment: Deployment<'_>) -> Vec<String> {
-    let mut lines = vec![words::routes::matching(route)];
+    let mut lines = vec![summary::routes::matching(route)];
     match deployment {
         Deployment::Named(name) => lines.push(format!("deployment {name}")),
         Deployment::Unnamed => {}
@@ -236,16 +236,17 @@ fn matched(route: &Route, deployment: Deployment<'_>) -> Vec<String> {
 fn near(config: &Config, path: &str) -> Vec<String> {
     let is_near = |route: &&Route| route.path.matches(path).is_some();
     let near = config.routes.iter().filter(is_near);
-    let line =
-        |route: &Route| format!("{} has the path: {}", route.name, words::routes::matching(route));
+    let line = |route: &Route| {
+        format!("{} has the path: {}", route.name, summary::routes::matching(route))
+    };
     let lines: Vec<_> = near.map(line).collect();
     if lines.is_empty() { vec!["no route has this path".to_owned()] } else { lines }
 }
 
-fn time(text: &str) -> Result<SystemTime, String> {
+fn time(text: &str) -> Result<SystemTime, TimeError> {
     if let Ok(seconds) = text.parse() {
         let time = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
-        return time.ok_or_else(|| "too late".to_owned());
+        return time.ok_or(TimeError::OutOfRange);
     }
-    humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())
+    Ok(humantime::parse_rfc3339_weak(text)?)
 }

@@ -1,13 +1,16 @@
-//! `keyless` for people who write its configuration: what is wrong with it, and what it means.
+//! `keyless` for people who write its configuration: checks it, summarises it, and explains requests.
 //!
-//! The exit status is 0 if all is well, 1 if something is wrong, 2 if something could not be read.
+//! The exit status is 0 for success, 1 if a configuration is invalid or a request is refused, and 2
+//! if the command could not run.
 
 mod check;
-mod doubts;
+mod docs;
+mod error;
 mod explain;
 mod schema;
 mod source;
-mod words;
+mod summary;
+mod warnings;
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -15,8 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use error::CliError;
 
-/// Says what a configuration of keyless means, and what it makes of a request.
+/// Checks a configuration of keyless, and explains what becomes of a request.
 #[derive(Debug, Parser)]
 #[command(name = "keyless", version)]
 struct Arguments {
@@ -26,52 +30,59 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Says what is wrong with a configuration and where, or what it means
+    /// Checks a configuration: prints its mistakes with their places, or a summary of it
     Check {
         /// A plugin configuration, or a file of Envoy or Istio that holds one; `-` is stdin
         file: PathBuf,
     },
-    /// Says what becomes of a request: its route, its token check by check, grant by grant, the reply
+    /// Prints the reference tables: configuration keys, denials, metrics, fetch results
+    Docs {
+        /// Updates the tables of this Markdown file instead, between their markers
+        #[arg(long, value_name = "FILE")]
+        update: Option<PathBuf>,
+    },
+    /// Explains what becomes of a request: its route, each check of its token, each grant, the reply
     Explain(explain::Arguments),
     /// Prints the JSON Schema of a plugin configuration, for editors
     Schema,
 }
 
-/// What a command says, and whether all is well.
+/// What a command prints, and whether it succeeded.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// The text for stdout.
     pub(crate) text: String,
-    /// False if something is wrong.
-    pub(crate) is_well: bool,
+    /// False if a configuration is invalid, or the request is refused.
+    pub(crate) is_success: bool,
 }
 
 fn main() -> ExitCode {
     if std::env::args_os().any(|argument| is_token(&argument.to_string_lossy())) {
         eprintln!(
-            "keyless: found a token among the arguments, wanted none: others can see it there"
+            "keyless: expected no token among the arguments, found one: other users can see it there"
         );
         return ExitCode::from(2);
     }
     let outcome = match Arguments::parse().command {
         Command::Check { file } => check::run(&file),
+        Command::Docs { update } => docs::run(update.as_deref()),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Schema => Ok(schema::run()),
     };
     match outcome.and_then(Outcome::print) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        Err(problem) => {
-            eprintln!("keyless: {problem}");
+        Err(error) => {
+            eprintln!("keyless: {error}");
             ExitCode::from(2)
         }
     }
 }
 
 impl Outcome {
-    fn print(self) -> Result<bool, String> {
+    fn print(self) -> Result<bool, CliError> {
         let printed = io::stdout().write_all(self.text.as_bytes());
-        printed.map(|()| self.is_well).map_err(|error| error.to_string())
+        printed.map(|()| self.is_success).map_err(CliError::Write)
     }
 }
 

@@ -5,38 +5,40 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use crate::error::SourceError;
+
 /// Holds a plugin configuration as it was found.
 #[derive(Debug)]
 pub(crate) struct Found {
     /// Where in the file it is; empty if it is the file.
     pub(crate) place: String,
     /// The bytes that the plugin would get, or why it would get none.
-    pub(crate) bytes: Result<Vec<u8>, String>,
+    pub(crate) bytes: Result<Vec<u8>, SourceError>,
     /// What the file says about Envoy's clusters.
     pub(crate) clusters: Clusters,
-    /// True if the file has requests pass where the module has failed.
+    /// True if requests pass while the module has failed.
     pub(crate) fails_open: bool,
-    /// True if by this file the module sees no body before the request has gone on.
+    /// True if the module sees no body before the request has been forwarded.
     pub(crate) hides_bodies: bool,
 }
 
 /// Says what a file tells about the clusters of its Envoy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Clusters {
-    /// These are all.
-    Listed(Vec<String>),
-    /// There are these, and more that Envoy is told while it runs.
-    Begun(Vec<String>),
-    /// Nothing.
-    Untold,
+    /// There are these static clusters, and Envoy gets more while it runs.
+    Dynamic(Vec<String>),
+    /// These static clusters are all.
+    Static(Vec<String>),
+    /// The file says nothing about clusters.
+    Unknown,
 }
 
 /// Finds every configuration of keyless in a file.
 ///
 /// # Errors
 ///
-/// Says why the text is neither JSON nor YAML, or that there is no such configuration in it.
-pub(crate) fn find(text: &[u8]) -> Result<Vec<Found>, String> {
+/// Returns why the text is neither JSON nor YAML, or that there is no such configuration in it.
+pub(crate) fn find(text: &[u8]) -> Result<Vec<Found>, SourceError> {
     if text.trim_ascii_start().starts_with(b"{") || text.trim_ascii().is_empty() {
         let document = serde_json::from_slice(text).unwrap_or_default();
         let found = within(&document, "");
@@ -51,20 +53,17 @@ pub(crate) fn find(text: &[u8]) -> Result<Vec<Found>, String> {
     let documents = documents.iter().enumerate();
     let found: Vec<_> = documents.flat_map(|(at, one)| of_document(one, &place(at))).collect();
     if found.is_empty() {
-        return Err("found no configuration of keyless: no Wasm filter, no WasmPlugin, no \
-                    TrafficExtension with one, and no `issuers` at the top"
-            .to_owned());
+        return Err(SourceError::NoConfiguration);
     }
     Ok(found)
 }
 
-fn documents(text: &[u8]) -> Result<Vec<Value>, String> {
+fn documents(text: &[u8]) -> Result<Vec<Value>, SourceError> {
     let documents = serde_yaml_ng::Deserializer::from_slice(text);
     let read = |document| {
         // YAML's own values first: they refuse a key that is there twice.
-        let document = serde_yaml_ng::Value::deserialize(document)
-            .map_err(|e: serde_yaml_ng::Error| e.to_string())?;
-        serde_json::to_value(document).map_err(|e| e.to_string())
+        let document = serde_yaml_ng::Value::deserialize(document)?;
+        Ok(serde_json::to_value(document)?)
     };
     documents.map(read).collect()
 }
@@ -81,7 +80,7 @@ impl Found {
         Self {
             place: place.to_owned(),
             bytes: Ok(bytes),
-            clusters: Clusters::Untold,
+            clusters: Clusters::Unknown,
             fails_open: false,
             hides_bodies: false,
         }
@@ -156,7 +155,7 @@ fn is_keyless(config: &Value) -> bool {
     text.contains("keyless") || text.contains("issuers")
 }
 
-/// Do requests pass where the module has failed? Envoy's words for it, and Istio's.
+/// Do requests pass while the module has failed? Envoy's settings for it, and Istio's.
 fn fails_open(config: &Value) -> bool {
     let is_open = |name| config.get(name).is_some_and(|policy| policy == "FAIL_OPEN");
     is_open("failure_policy")
@@ -164,42 +163,34 @@ fn fails_open(config: &Value) -> bool {
         || config.get("fail_open").is_some_and(|open| *open == true)
 }
 
-/// Envoy shows them with this only, and no resource of Istio can have it.
+/// Envoy shows bodies with this setting only, and no resource of Istio has it.
 fn hides_bodies(config: &Value) -> bool {
     config.get("allow_on_headers_stop_iteration").is_none_or(|allowed| *allowed != true)
 }
 
-/// What Envoy hands to the module of an `Any` (`envoy.extensions.wasm.v3.PluginConfig`).
-fn payload(configuration: Option<&Value>) -> Result<Vec<u8>, String> {
+/// What Envoy passes to the module of an `Any` (`envoy.extensions.wasm.v3.PluginConfig`).
+fn payload(configuration: Option<&Value>) -> Result<Vec<u8>, SourceError> {
     let Some(any) = configuration else { return Ok(Vec::new()) };
     let kind = any.get("@type").and_then(Value::as_str).unwrap_or_default();
     let value = any.get("value").unwrap_or(&Value::Null);
     match (kind.rsplit('.').next().unwrap_or_default(), value) {
         ("Struct", value) => Ok(value.to_string().into_bytes()),
         ("StringValue", Value::String(text)) => Ok(text.clone().into_bytes()),
-        ("StringValue", _) => {
-            Err("`configuration.value`: found no text, wanted one, such as what \
-                                   follows `value: |`; an object wants google.protobuf.Struct"
-                .to_owned())
-        }
-        ("BytesValue", Value::String(text)) => STANDARD
-            .decode(text)
-            .map_err(|error| format!("`configuration.value`: found no base64: {error}")),
-        _ => Err("`configuration`: found no `@type` that the module can be given, wanted \
-                  type.googleapis.com/google.protobuf.StringValue, or Struct"
-            .to_owned()),
+        ("StringValue", _) => Err(SourceError::NotString),
+        ("BytesValue", Value::String(text)) => STANDARD.decode(text).map_err(SourceError::Base64),
+        _ => Err(SourceError::UnknownType),
     }
 }
 
 impl Clusters {
     fn of(document: &Value) -> Self {
-        let Some(resources) = document.get("static_resources") else { return Self::Untold };
+        let Some(resources) = document.get("static_resources") else { return Self::Unknown };
         let clusters = resources.get("clusters").and_then(Value::as_array).into_iter().flatten();
         let names = clusters.filter_map(|cluster| cluster.get("name")?.as_str());
         let names = names.map(str::to_owned).collect();
         match document.get("dynamic_resources") {
-            Some(_) => Self::Begun(names),
-            None => Self::Listed(names),
+            Some(_) => Self::Dynamic(names),
+            None => Self::Static(names),
         }
     }
 }
@@ -229,13 +220,13 @@ mod tests {
     fn a_file_that_is_nothing_else_is_the_configuration() {
         for text in [CONFIGURATION, "{", "", " {}", "issuers: []"] {
             let found = only(text);
-            assert_eq!((found.place.as_str(), found.clusters), ("", Clusters::Untold), "{text}");
+            assert_eq!((found.place.as_str(), found.clusters), ("", Clusters::Unknown), "{text}");
         }
         assert_eq!(only("issuers: []").bytes.unwrap(), CONFIGURATION.as_bytes());
     }
 
     #[test]
-    fn a_filters_configuration_is_what_envoy_would_hand_over() {
+    fn a_filters_configuration_is_what_envoy_would_pass_to_the_module() {
         let text = serde_json::to_string(CONFIGURATION).unwrap();
         let bytes = format!("{:?}", STANDARD.encode(CONFIGURATION));
         for (kind, value) in
@@ -250,12 +241,27 @@ mod tests {
     }
 
     #[test]
-    fn what_envoy_could_not_hand_over_is_said() {
+    fn what_envoy_could_not_pass_to_the_module_is_an_error() {
         let with =
             |any: &str| only(&envoy(&format!("{{name: keyless, configuration: {any}}}"))).bytes;
-        assert!(with(CONFIGURATION).unwrap_err().contains("found no `@type`"));
-        assert!(with(&any("StringValue", CONFIGURATION)).unwrap_err().contains("found no text"));
-        assert!(with(&any("BytesValue", "issuers")).unwrap_err().contains("found no base64"));
+        assert!(
+            with(CONFIGURATION)
+                .unwrap_err()
+                .to_string()
+                .contains("`configuration.@type`: expected")
+        );
+        assert!(
+            with(&any("StringValue", CONFIGURATION))
+                .unwrap_err()
+                .to_string()
+                .contains("expected a string")
+        );
+        assert!(
+            with(&any("BytesValue", "issuers"))
+                .unwrap_err()
+                .to_string()
+                .contains("expected base64")
+        );
     }
 
     #[test]
@@ -268,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn resources_of_istio_are_told_apart_by_document_kind_and_name() {
+    fn resources_of_istio_are_distinguished_by_document_kind_and_name() {
         let resources = "kind: Gateway\n---\n\
                          kind: WasmPlugin\n\
                          metadata: {name: a, namespace: b}\n\
@@ -279,8 +285,8 @@ mod tests {
         let found = find(resources.as_bytes()).unwrap();
         let places: Vec<_> = found.iter().map(|one| one.place.as_str()).collect();
         assert_eq!(places, ["document 2, WasmPlugin b/a", "document 3, TrafficExtension c"]);
-        assert_eq!(found[0].bytes.as_deref(), Ok(CONFIGURATION.as_bytes()));
-        assert_eq!(found[1].bytes.as_deref(), Ok(b"".as_slice()));
+        assert_eq!(found[0].bytes.as_deref().unwrap(), CONFIGURATION.as_bytes());
+        assert_eq!(found[1].bytes.as_deref().unwrap(), b"");
     }
 
     #[test]
@@ -288,8 +294,11 @@ mod tests {
         let clusters = |more: &str| only(&(envoy("{name: keyless}") + more)).clusters;
         let names = || vec!["a".to_owned()];
         let listed = "static_resources: {clusters: [{name: a}]}\n";
-        assert_eq!(clusters(""), Clusters::Untold);
-        assert_eq!(clusters(listed), Clusters::Listed(names()));
-        assert_eq!(clusters(&format!("{listed}dynamic_resources: {{}}")), Clusters::Begun(names()));
+        assert_eq!(clusters(""), Clusters::Unknown);
+        assert_eq!(clusters(listed), Clusters::Static(names()));
+        assert_eq!(
+            clusters(&format!("{listed}dynamic_resources: {{}}")),
+            Clusters::Dynamic(names())
+        );
     }
 }

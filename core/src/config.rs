@@ -2,7 +2,7 @@
 //! each mistake and its place.
 //!
 //! It stands on top of the rooms whose types it makes, and none of them knows it. The shape of the
-//! document is in [`document`], what one value may look like in [`scalars`]; here are the rules that
+//! document is in `document`, what one value may look like in `scalars`; here are the rules that
 //! span several entries. The answer depends on the bytes alone, because every thread of a proxy
 //! parses them for itself and must come to the same.
 
@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 
 use crate::http::HeaderName;
 use crate::identity::Identity;
-use crate::jwt::{Issuer, Wanted};
+use crate::jwt::{Issuer, KeptClaims};
 use crate::metadata::ProtectedResource;
 use crate::policy::{Access, Route};
 use crate::token_cache::Limits;
@@ -34,7 +34,7 @@ use scalars::Count;
 #[cfg(feature = "schema")]
 pub use schema::schema;
 
-/// Holds a configuration that is sound as a whole.
+/// Holds a configuration that is valid as a whole.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Who is trusted; at least one, and no two accept the same `iss`.
@@ -46,10 +46,10 @@ pub struct Config {
     /// Every header that a caller may not set: credentials, and what any route forwards claims in.
     pub stripped: Vec<HeaderName>,
     /// The claims that are worth keeping: any grant asks for them, or any route forwards them.
-    pub claims: Wanted,
+    pub claims: KeptClaims,
     /// How many verified tokens a thread remembers.
     pub token_cache: Limits,
-    /// Nobody is refused for a fault of its own; what would be said is recorded.
+    /// Dry run: denials are recorded and not enforced.
     pub report_only: bool,
     /// What the gateway tells clients that do not know it.
     pub protected_resource: Option<ProtectedResource>,
@@ -190,7 +190,7 @@ fn stripped(routes: &[Route]) -> Vec<HeaderName> {
 }
 
 /// Every claim that a route looks at.
-fn claims(routes: &[Route]) -> Wanted {
+fn claims(routes: &[Route]) -> KeptClaims {
     let mut names = Vec::new();
     for route in routes {
         if let Access::Granted { grants, forward_claims, .. } = &route.access {
@@ -199,7 +199,7 @@ fn claims(routes: &[Route]) -> Wanted {
             names.extend(forward_claims.iter().map(|(_, name)| name.member()));
         }
     }
-    Wanted::new(names)
+    KeptClaims::new(names)
 }
 
 /// Converts each entry of a list, telling it its path and its number.

@@ -11,96 +11,174 @@ use serde_json::json;
 
 use crate::http::Reply;
 
-/// Names why a request goes no further; the only source of replies.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Denial {
-    /// The token's `alg` is not one that its issuer's entry lists.
-    AlgorithmForbidden,
-    /// The token's `aud` names none of the issuer's audiences.
-    AudienceMismatch,
-    /// More than one credential was sent.
-    AuthorizationAmbiguous,
-    /// `Authorization: Bearer` is not followed by exactly one token.
-    AuthorizationMalformed,
-    /// The body that names the model was not whole in time.
-    BodyLate,
-    /// The body that names the model has more than one reading, or none.
-    BodyMalformed,
-    /// The body that names the model is larger than what is read.
-    BodyTooLarge,
-    /// The body that names the model is of another type than those that are read, or compressed.
-    BodyUnsupported,
-    /// No grant of the route holds: a claim has none of the wanted values.
-    ClaimMissing,
-    /// A registered claim is absent or has the wrong type.
-    ClaimsMalformed,
-    /// No grant of the route names the calling application.
-    ClientForbidden,
-    /// No grant of the route names the deployment.
+/// Describes one reason in the table that the program `keyless docs` prints.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reason {
+    /// The stable code that body, log, metric and filter state share.
+    pub code: &'static str,
+    /// What the caller reads, unless the reply names what the caller asked for.
+    pub message: &'static str,
+    /// When it happens, in one line of Markdown.
+    pub meaning: &'static str,
+    kind: Kind,
+}
+
+/// Makes [`Denial`] and its table from one row for each reason: the meaning as doc comment, the
+/// variant, its code, its kind and its message.
+macro_rules! denials {
+    ($(
+        $(#[doc = $meaning:literal])+
+        $variant:ident $({ $($field:tt)+ })? = $code:literal, $kind:ident, $message:literal;
+    )+) => {
+        /// Names why a request goes no further; the only source of replies.
+        #[derive(Clone, Debug, Eq, PartialEq)]
+        pub enum Denial {
+            $($(#[doc = $meaning])+ $variant $({ $($field)+ })?,)+
+        }
+
+        impl Denial {
+            /// Holds all reasons, in the order in which a request meets them.
+            pub const ALL: &[Reason] = &[$(Reason {
+                code: $code,
+                message: $message,
+                meaning: concat!($($meaning),+).trim_ascii_start(),
+                kind: Kind::$kind,
+            }),+];
+
+            /// Returns the code, the message and the kind of this reason.
+            fn row(&self) -> (&'static str, &'static str, Kind) {
+                match self {
+                    $(Self::$variant { .. } => ($code, $message, Kind::$kind),)+
+                }
+            }
+        }
+    };
+}
+
+denials! {
+    /// no `Authorization`, or another scheme than `Bearer`
+    TokenMissing = "token_missing", Unauthenticated,
+        "Send a token as 'Authorization: Bearer'.";
+    /// more than one credential, or a comma in it
+    AuthorizationAmbiguous = "authorization_ambiguous", InvalidRequest,
+        "The request has more than one credential.";
+    /// not `Bearer` and one token
+    AuthorizationMalformed = "authorization_malformed", InvalidRequest,
+        "The Authorization header must be 'Bearer' and one token.";
+    /// longer than 16 KiB
+    TokenTooLarge = "token_too_large", InvalidRequest,
+        "The token is too large.";
+    /// an ambiguous path: `//`, `.` and `..`, `;`, `\`, escapes of `/` and of what needs none, or longer than 2048 bytes
+    PathRefused = "path_refused", BadRequest,
+        "The path is ambiguous or too long; send it normalized.";
+    /// no route matches this method, host and path
+    RouteUnknown = "route_unknown", NotFound,
+        "No route matches this request.";
+    /// not a signed JWT, or a duplicate member, or non-canonical base64url
+    TokenMalformed = "token_malformed", InvalidToken,
+        "The credential is not a signed JWT.";
+    /// the header has `crit` (RFC 7515 §4.1.11: an extension that is not understood is refused)
+    ExtensionUnsupported = "extension_unsupported", InvalidToken,
+        "The token requires an extension that is not supported.";
+    /// `alg` is not one of the entry's, or the key is for another
+    AlgorithmForbidden = "algorithm_forbidden", InvalidToken,
+        "The token's algorithm is not allowed.";
+    /// `typ` is not one of the entry's
+    TypeForbidden = "type_forbidden", InvalidToken,
+        "The token's type is not allowed.";
+    /// `iss` or `exp` is missing, or a registered claim has the wrong type
+    ClaimsMalformed = "claims_malformed", InvalidToken,
+        "A claim of the token is missing or has the wrong type.";
+    /// no entry has this `iss`
+    IssuerUnknown = "issuer_unknown", InvalidToken,
+        "The token's issuer is not trusted.";
+    /// `tid` is not the issuer's tenant
+    TenantMismatch = "tenant_mismatch", InvalidToken,
+        "The token's tenant does not match its issuer.";
+    /// `aud` has none of the entry's audiences
+    AudienceMismatch = "audience_mismatch", InvalidToken,
+        "The token's audience does not match.";
+    /// `exp` plus leeway has passed
+    TokenExpired = "token_expired", InvalidToken,
+        "The token has expired.";
+    /// `nbf` or `iat` is later than now plus leeway
+    TokenNotYetValid = "token_not_yet_valid", InvalidToken,
+        "The token is not valid yet.";
+    /// `exp − iat` is above `max_lifetime`
+    LifetimeExceeded = "lifetime_exceeded", InvalidToken,
+        "The token's lifetime exceeds the allowed maximum.";
+    /// the issuer's keys are known, and this `kid` is not among them
+    KeyUnknown = "key_unknown", InvalidToken,
+        "The token's key is not in its issuer's key set.";
+    /// the signature is not valid for the key
+    SignatureInvalid = "signature_invalid", InvalidToken,
+        "The token's signature is not valid.";
+    /// the route reads the body, which is not `application/json` or `multipart/form-data`, or is compressed
+    BodyUnsupported = "body_unsupported", Unsupported,
+        "The body must be application/json or multipart/form-data, and not compressed.";
+    /// the route reads the body, which is larger than 32 MiB
+    BodyTooLarge = "body_too_large", TooLarge,
+        "The body is too large.";
+    /// the route reads the body, which stalled for 10 s or was incomplete after a minute
+    BodyLate = "body_late", Late,
+        "The body did not arrive in time.";
+    /// the route reads the body, which is neither a JSON object nor an unambiguous form
+    BodyMalformed = "body_malformed", BadRequest,
+        "The body is neither a JSON object nor an unambiguous form.";
+    /// `model` is a duplicate, in another case, or not one plain string
+    ModelMalformed = "model_malformed", BadRequest,
+        "The body must have exactly one model, a plain string.";
+    /// there is no `model`, and every grant that would match is for certain deployments
+    ModelMissing = "model_missing", BadRequest,
+        "The body must have a model, since the caller is not allowed to use every deployment.";
+    /// the calling application is not listed
+    ClientForbidden = "client_forbidden", Forbidden,
+        "The client application is not allowed.";
+    /// no grant is for this issuer
+    IssuerForbidden = "issuer_forbidden", Forbidden,
+        "The token's issuer is not allowed on this route.";
+    /// a claim has none of the required values
+    ClaimMissing = "claim_missing", Forbidden,
+        "The token is missing a required claim.";
+    /// a role is missing
+    RoleMissing = "role_missing", Forbidden,
+        "The token is missing a required role.";
+    /// the deployment is not granted; the message names it, if its name is plain
     DeploymentForbidden {
         /// Its name, as the caller wrote it.
-        deployment: String,
-    },
-    /// The token's header has `crit` (RFC 7515 §4.1.11: what is not understood is refused).
-    ExtensionUnsupported,
-    /// Our side: the host did not do what it takes to let the request go on.
-    GatewayError,
-    /// Our side: the backend refused the gateway's identity token.
-    IdentityRejected,
-    /// Our side: no managed-identity token could be had.
-    IdentityUnavailable {
-        /// Until the next try.
-        retry_after: Duration,
-    },
-    /// No grant of the route names the token's issuer.
-    IssuerForbidden,
-    /// The token's `iss` is none of the configured ones.
-    IssuerUnknown,
-    /// The issuer's keys are known and the token's `kid` is not among them.
-    KeyUnknown,
-    /// Our side: the issuer's keys could not be had.
-    KeysUnavailable {
-        /// Until the next try.
-        retry_after: Duration,
-    },
-    /// The token lives longer than the issuer's `max_lifetime`.
-    LifetimeExceeded,
-    /// The body's `model` is not one plain text.
-    ModelMalformed,
-    /// The request names no model, and no grant of the route is for any.
-    ModelMissing,
-    /// The path can be read in more than one way.
-    PathRefused,
-    /// No grant of the route holds: a role is missing.
-    RoleMissing,
-    /// No route matches.
-    RouteUnknown,
-    /// No grant of the route holds, and these scopes would satisfy one.
+        deployment: String
+    } = "deployment_forbidden", Forbidden,
+        "The caller is not allowed to use this deployment.";
+    /// a scope is missing; `scope="…"` names those of the closest grant
     ScopeMissing {
         /// The scopes of that grant.
-        scopes: Vec<String>,
-    },
-    /// The signature is not that of the key.
-    SignatureInvalid,
-    /// The token's `tid` is not the tenant of its issuer.
-    TenantMismatch,
-    /// `exp` has passed.
-    TokenExpired,
-    /// The credential is no signed JWT.
-    TokenMalformed,
-    /// No credential was sent.
-    TokenMissing,
-    /// `nbf` or `iat` lies in the future.
-    TokenNotYetValid,
-    /// The credential is longer than any token that is accepted.
-    TokenTooLarge,
-    /// Our side: too many requests wait for the rest of their bodies.
+        scopes: Vec<String>
+    } = "scope_missing", Forbidden,
+        "The token is missing a required scope.";
+    /// gateway's side: no keys of the issuer; `Retry-After`
+    KeysUnavailable {
+        /// The time until the next try.
+        retry_after: Duration
+    } = "keys_unavailable", Unavailable,
+        "The keys of the token's issuer are temporarily unavailable.";
+    /// gateway's side: Envoy could not apply the decision, or there is no valid configuration; `Retry-After`
+    GatewayError = "gateway_error", Unavailable,
+        "The gateway failed to process this request.";
+    /// gateway's side: the backend answered 401 to the gateway's identity token; the caller's own token was valid
+    IdentityRejected = "identity_rejected", BadGateway,
+        "The backend rejected the gateway's identity; your own token is valid.";
+    /// gateway's side: 512 requests of this worker already wait for their bodies, the maximum; `Retry-After`
     TooManyWaiting {
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// The token's `typ` is not one that its issuer's entry lists.
-    TypeForbidden,
+        /// The time until the caller should try again.
+        retry_after: Duration
+    } = "too_many_waiting", Unavailable,
+        "Too many requests are waiting at the gateway.";
+    /// gateway's side: no identity token; `Retry-After`
+    IdentityUnavailable {
+        /// The time until the next try.
+        retry_after: Duration
+    } = "identity_unavailable", Unavailable,
+        "The gateway's identity token is temporarily unavailable.";
 }
 
 /// When to try again after a fault of the gateway itself.
@@ -110,17 +188,18 @@ const GATEWAY_ERROR_RETRY: Duration = Duration::from_secs(1);
 const REALM: &str = "keyless";
 
 /// Who has to act, and with it the status, the challenge and OpenAI's `type`.
-enum Kind<'a> {
-    /// 400: the request cannot be read (RFC 6750 `invalid_request`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    /// 400: the credential cannot be read (RFC 6750 `invalid_request`).
     InvalidRequest,
     /// 400 that has nothing to do with the credential.
     BadRequest,
     /// 401 without an error code: no credential was sent (RFC 6750 §3.1).
     Unauthenticated,
-    /// 401: the token is no good (RFC 6750 `invalid_token`).
+    /// 401: the token is not valid (RFC 6750 `invalid_token`).
     InvalidToken,
-    /// 403: the token is good and does not suffice.
-    Forbidden(&'a [String]),
+    /// 403: the token is valid and does not suffice (RFC 6750 `insufficient_scope`).
+    Forbidden,
     /// 404.
     NotFound,
     /// 408.
@@ -131,31 +210,44 @@ enum Kind<'a> {
     Unsupported,
     /// 502: it is between the gateway and the backend.
     BadGateway,
-    /// 503: it is our fault, and over in a while.
-    Unavailable(Duration),
+    /// 503: the gateway's side, and temporary.
+    Unavailable,
+}
+
+impl Reason {
+    /// Returns the HTTP status.
+    pub fn status(&self) -> u16 {
+        self.kind.status().0
+    }
+
+    /// Returns the challenge's `error` (RFC 6750 §3.1), empty for a challenge without one; `None`
+    /// if the reply has no challenge.
+    pub fn challenge(&self) -> Option<&'static str> {
+        self.kind.challenge()
+    }
 }
 
 impl Denial {
     /// Returns the stable code that body, log, metric and filter state share.
     pub fn code(&self) -> &'static str {
-        self.entry().0
+        self.row().0
     }
 
-    /// Returns true if there is no identity token: then a request would go on in vain.
+    /// Returns true if there is no identity token that the backend would accept.
     pub fn is_about_identity(&self) -> bool {
         matches!(self, Self::IdentityRejected | Self::IdentityUnavailable { .. })
     }
 
     /// Returns the reply for this reason.
     pub fn reply(&self) -> Reply {
-        let (code, _, kind) = self.entry();
+        let (code, _, kind) = self.row();
         let message = &*self.message();
         let (status, class) = kind.status();
         let body =
             json!({"error": {"code": code, "message": message, "type": class, "param": null}});
         let mut reply = Reply::json(status, body.to_string());
-        reply.headers.extend(kind.challenge(message).map(|value| ("www-authenticate", value)));
-        reply.headers.extend(kind.retry_after().map(|value| ("retry-after", value)));
+        reply.headers.extend(self.challenge(message).map(|value| ("www-authenticate", value)));
+        reply.headers.extend(self.retry_after().map(|value| ("retry-after", value)));
         reply
     }
 
@@ -164,204 +256,71 @@ impl Denial {
         if let Self::DeploymentForbidden { deployment: name } = self
             && is_plain(name)
         {
-            return format!("The caller may not use the deployment '{name}'.").into();
+            return format!("The caller is not allowed to use the deployment '{name}'.").into();
         }
-        self.entry().1.into()
-    }
-
-    /// The table of all reasons: code, message, kind.
-    #[expect(clippy::too_many_lines, reason = "a table has a row for each reason")]
-    fn entry(&self) -> (&'static str, &'static str, Kind<'_>) {
-        use Kind::{
-            BadGateway, BadRequest, Forbidden, InvalidRequest, InvalidToken, Late, NotFound,
-            TooLarge, Unauthenticated, Unavailable, Unsupported,
-        };
-        match self {
-            Self::AlgorithmForbidden => {
-                ("algorithm_forbidden", "The token's algorithm is not accepted.", InvalidToken)
-            }
-            Self::AudienceMismatch => {
-                ("audience_mismatch", "The token is meant for another audience.", InvalidToken)
-            }
-            Self::AuthorizationAmbiguous => (
-                "authorization_ambiguous",
-                "More than one credential was sent; send one.",
-                InvalidRequest,
-            ),
-            Self::AuthorizationMalformed => (
-                "authorization_malformed",
-                "The Authorization header is not 'Bearer' and one token.",
-                InvalidRequest,
-            ),
-            Self::BodyLate => ("body_late", "The body did not arrive in time.", Late),
-            Self::BodyMalformed => (
-                "body_malformed",
-                "The body is neither a JSON object nor a form that can be read in one way only.",
-                BadRequest,
-            ),
-            Self::BodyTooLarge => ("body_too_large", "The body is too large.", TooLarge),
-            Self::BodyUnsupported => (
-                "body_unsupported",
-                "Send the body as application/json or multipart/form-data, not compressed.",
-                Unsupported,
-            ),
-            Self::ClaimMissing => {
-                ("claim_missing", "The token lacks a claim that this needs.", Forbidden(&[]))
-            }
-            Self::ClaimsMalformed => (
-                "claims_malformed",
-                "A claim of the token is missing or has the wrong type.",
-                InvalidToken,
-            ),
-            Self::ClientForbidden => {
-                ("client_forbidden", "The calling application may not do this.", Forbidden(&[]))
-            }
-            Self::DeploymentForbidden { .. } => {
-                ("deployment_forbidden", "The caller may not use this deployment.", Forbidden(&[]))
-            }
-            Self::ExtensionUnsupported => (
-                "extension_unsupported",
-                "The token demands an extension that is not supported.",
-                InvalidToken,
-            ),
-            Self::GatewayError => (
-                "gateway_error",
-                "The gateway failed to process this request.",
-                Unavailable(GATEWAY_ERROR_RETRY),
-            ),
-            Self::IdentityRejected => (
-                "identity_rejected",
-                "The backend did not accept the gateway's identity; your own token was good.",
-                BadGateway,
-            ),
-            Self::IdentityUnavailable { retry_after } => (
-                "identity_unavailable",
-                "The gateway has no identity token at the moment.",
-                Unavailable(*retry_after),
-            ),
-            Self::IssuerForbidden => {
-                ("issuer_forbidden", "Tokens of this issuer may not do this.", Forbidden(&[]))
-            }
-            Self::IssuerUnknown => {
-                ("issuer_unknown", "The token's issuer is not trusted here.", InvalidToken)
-            }
-            Self::KeyUnknown => {
-                ("key_unknown", "The token's issuer has no such key.", InvalidToken)
-            }
-            Self::KeysUnavailable { retry_after } => (
-                "keys_unavailable",
-                "The gateway has no keys of the token's issuer at the moment.",
-                Unavailable(*retry_after),
-            ),
-            Self::LifetimeExceeded => {
-                ("lifetime_exceeded", "The token lives longer than is accepted.", InvalidToken)
-            }
-            Self::ModelMalformed => (
-                "model_malformed",
-                "The body must name the model once, and in plain characters.",
-                BadRequest,
-            ),
-            Self::ModelMissing => (
-                "model_missing",
-                "The request names no model, and the caller may not use every one.",
-                BadRequest,
-            ),
-            Self::PathRefused => (
-                "path_refused",
-                "The path can be read in more than one way; send it in plain form.",
-                BadRequest,
-            ),
-            Self::RoleMissing => {
-                ("role_missing", "The token lacks a role that this needs.", Forbidden(&[]))
-            }
-            Self::RouteUnknown => ("route_unknown", "There is nothing at this address.", NotFound),
-            Self::ScopeMissing { scopes } => {
-                ("scope_missing", "The token lacks a scope that this needs.", Forbidden(scopes))
-            }
-            Self::SignatureInvalid => {
-                ("signature_invalid", "The token's signature is not valid.", InvalidToken)
-            }
-            Self::TenantMismatch => {
-                ("tenant_mismatch", "The token is of another tenant than its issuer.", InvalidToken)
-            }
-            Self::TokenExpired => ("token_expired", "The token has expired.", InvalidToken),
-            Self::TokenMalformed => {
-                ("token_malformed", "The credential is not a signed JWT.", InvalidToken)
-            }
-            Self::TokenMissing => {
-                ("token_missing", "Send a token as 'Authorization: Bearer'.", Unauthenticated)
-            }
-            Self::TokenNotYetValid => {
-                ("token_not_yet_valid", "The token is not valid yet.", InvalidToken)
-            }
-            Self::TokenTooLarge => ("token_too_large", "The token is too long.", InvalidRequest),
-            Self::TooManyWaiting { retry_after } => (
-                "too_many_waiting",
-                "Too many requests wait at the gateway at the moment.",
-                Unavailable(*retry_after),
-            ),
-            Self::TypeForbidden => {
-                ("type_forbidden", "This type of token is not accepted.", InvalidToken)
-            }
-        }
-    }
-}
-
-impl Kind<'_> {
-    fn status(&self) -> (u16, &'static str) {
-        match self {
-            Self::BadRequest | Self::InvalidRequest => (400, "invalid_request_error"),
-            Self::InvalidToken | Self::Unauthenticated => (401, "authentication_error"),
-            Self::Forbidden(_) => (403, "permission_error"),
-            Self::NotFound => (404, "invalid_request_error"),
-            Self::Late => (408, "invalid_request_error"),
-            Self::TooLarge => (413, "invalid_request_error"),
-            Self::Unsupported => (415, "invalid_request_error"),
-            Self::BadGateway => (502, "server_error"),
-            Self::Unavailable(_) => (503, "server_error"),
-        }
+        self.row().1.into()
     }
 
     /// The value of `WWW-Authenticate` (RFC 6750 §3). Scopes are checked at configuration to need
     /// no quoting (RFC 6749 §3.3).
     fn challenge(&self, message: &str) -> Option<String> {
-        let bearer = format!("Bearer realm=\"{REALM}\"");
-        let with = |error: &str| {
-            Some(format!("{bearer}, error=\"{error}\", error_description=\"{message}\""))
-        };
-        match self {
-            Self::BadGateway
-            | Self::BadRequest
-            | Self::Late
-            | Self::NotFound
-            | Self::TooLarge
-            | Self::Unavailable(_)
-            | Self::Unsupported => None,
-            Self::Unauthenticated => Some(bearer),
-            Self::InvalidRequest => with("invalid_request"),
-            Self::InvalidToken => with("invalid_token"),
-            Self::Forbidden([]) => with("insufficient_scope"),
-            Self::Forbidden(scopes) => with("insufficient_scope")
-                .map(|challenge| format!("{challenge}, scope=\"{}\"", scopes.join(" "))),
+        let error = self.row().2.challenge()?;
+        let mut parts = vec![format!("Bearer realm=\"{REALM}\"")];
+        if !error.is_empty() {
+            parts.push(format!("error=\"{error}\", error_description=\"{message}\""));
         }
+        if let Self::ScopeMissing { scopes } = self
+            && !scopes.is_empty()
+        {
+            parts.push(format!("scope=\"{}\"", scopes.join(" ")));
+        }
+        Some(parts.join(", "))
     }
 
     /// The value of `Retry-After`: whole seconds, rounded up, and at least one (RFC 9110 §10.2.3).
     fn retry_after(&self) -> Option<String> {
+        let wait = if let Self::IdentityUnavailable { retry_after }
+        | Self::KeysUnavailable { retry_after }
+        | Self::TooManyWaiting { retry_after } = self
+        {
+            *retry_after
+        } else if self.row().2 == Kind::Unavailable {
+            GATEWAY_ERROR_RETRY
+        } else {
+            return None;
+        };
+        let begun = u64::from(wait.subsec_nanos() > 0);
+        Some(wait.as_secs().saturating_add(begun).max(1).to_string())
+    }
+}
+
+impl Kind {
+    fn status(self) -> (u16, &'static str) {
         match self {
-            Self::Unavailable(wait) => {
-                let begun = u64::from(wait.subsec_nanos() > 0);
-                Some(wait.as_secs().saturating_add(begun).max(1).to_string())
-            }
+            Self::BadRequest | Self::InvalidRequest => (400, "invalid_request_error"),
+            Self::InvalidToken | Self::Unauthenticated => (401, "authentication_error"),
+            Self::Forbidden => (403, "permission_error"),
+            Self::NotFound => (404, "invalid_request_error"),
+            Self::Late => (408, "invalid_request_error"),
+            Self::TooLarge => (413, "invalid_request_error"),
+            Self::Unsupported => (415, "invalid_request_error"),
+            Self::BadGateway => (502, "server_error"),
+            Self::Unavailable => (503, "server_error"),
+        }
+    }
+
+    fn challenge(self) -> Option<&'static str> {
+        match self {
+            Self::Unauthenticated => Some(""),
+            Self::InvalidRequest => Some("invalid_request"),
+            Self::InvalidToken => Some("invalid_token"),
+            Self::Forbidden => Some("insufficient_scope"),
             Self::BadGateway
             | Self::BadRequest
-            | Self::Forbidden(_)
-            | Self::InvalidRequest
-            | Self::InvalidToken
             | Self::Late
             | Self::NotFound
             | Self::TooLarge
-            | Self::Unauthenticated
+            | Self::Unavailable
             | Self::Unsupported => None,
         }
     }

@@ -26,7 +26,7 @@ pub struct Call {
     pub headers: Vec<(&'static str, Secret)>,
     /// The body, if there is one; it may hold a credential.
     pub body: Option<Secret>,
-    /// How long the answer may take; never zero, which Envoy takes for "for ever".
+    /// How long the response may take; never zero, which Envoy takes for no limit.
     pub timeout: Duration,
 }
 
@@ -41,7 +41,7 @@ pub enum Answer {
     Arrived {
         /// The value of `:status`.
         status: u16,
-        /// How long the other side asks us to wait: see [`retry_after`].
+        /// The response's `Retry-After`: see [`retry_after`].
         retry_after: Option<Duration>,
         /// The body, at most [`MAX_BODY`] bytes of it.
         body: Vec<u8>,
@@ -107,49 +107,84 @@ impl Reply {
     }
 }
 
-/// Limits what is taken of an answer, in bytes; a longer one arrives as one byte more than that.
+/// Limits what is read of a response body, in bytes; a longer one arrives as one byte more.
 pub const MAX_BODY: usize = 1 << 20;
 
-/// Tells why a fetch brought nothing; it drives the back-off and is logged and counted.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum FetchError {
-    /// The identity token has expired, will in a moment, or does not say when; the text says which.
-    Expiry(&'static str),
-    /// The body was not what it should be; the text says how, without quoting it.
-    Malformed(&'static str),
-    /// The identity token is not valid yet.
-    NotBefore,
-    /// The body was not JSON.
-    NotJson,
-    /// A member appeared twice.
-    Repeated,
-    /// The answer was cut off.
-    Reset,
-    /// The identity token is for another resource.
-    Resource,
-    /// The status was neither 200 nor 504.
+/// Describes one kind of failure in the table that the program `keyless docs` prints.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FetchResult {
+    /// The stable word that metrics and logs use.
+    pub code: &'static str,
+    /// What came, in one line of Markdown.
+    pub meaning: &'static str,
+}
+
+/// Makes [`FetchError`] and its table from one row for each kind of failure: the meaning as doc
+/// comment, the variant, its code.
+macro_rules! fetch_errors {
+    ($(
+        $(#[doc = $meaning:literal])+
+        $variant:ident $({ $($named:tt)+ })? $(( $($unnamed:tt)+ ))? = $code:literal;
+    )+) => {
+        /// Tells why a fetch failed; it drives the backoff and is logged and counted.
+        #[derive(Clone, Debug, Eq, PartialEq)]
+        pub enum FetchError {
+            $($(#[doc = $meaning])+ $variant $({ $($named)+ })? $(( $($unnamed)+ ))?,)+
+        }
+
+        impl FetchError {
+            /// Holds all kinds of failure.
+            pub const ALL: &[FetchResult] =
+                &[$(FetchResult { code: $code, meaning: concat!($($meaning),+).trim_ascii_start() }),+];
+
+            /// Returns the stable word for this error that metrics and logs use.
+            pub fn code(&self) -> &'static str {
+                match self {
+                    $(Self::$variant { .. } => $code,)+
+                }
+            }
+        }
+    };
+}
+
+fetch_errors! {
+    /// another status than 200 and 504; a 503 may be Envoy's own, for a failed connection
     Status {
         /// The status.
         status: u16,
         /// The `error` that the body names, if it is one plain word (RFC 6749 §5.2).
-        error: Option<Box<str>>,
-    },
-    /// The other side, or Envoy in its place, said that it took too long (504).
-    Timeout,
-    /// There is no identity token, or none that can be a header; the text says how.
-    Token(&'static str),
-    /// The identity token is not a bearer token.
-    TokenType,
-    /// The body was longer than [`MAX_BODY`].
-    TooLarge,
-    /// The body is JSON up to its end, which comes too early.
-    Truncated,
-    /// No answer and no failure was ever reported.
-    Unanswered,
-    /// The call could not be sent.
-    Unsent,
-    /// An environment variable that the call needs, this one, is not set or not usable.
-    Unset(Box<str>),
+        error: Option<Box<str>>
+    } = "status";
+    /// status 504: mostly Envoy's own, after `timeout`
+    Timeout = "timeout";
+    /// the connection was reset, or the response is too large for Envoy
+    Reset = "reset";
+    /// no response and no failure was reported for `timeout` + 1 s
+    Unanswered = "unanswered";
+    /// the request was not sent: no such cluster, no healthy host, or an open circuit breaker
+    Unsent = "unsent";
+    /// the request was not sent: an environment variable is not set, or its value is not usable
+    Unset(Box<str>) = "unset";
+    /// the body is longer than 1 MiB
+    TooLarge = "too_large";
+    /// the body is not JSON
+    NotJson = "not_json";
+    /// the body is JSON that ends too early
+    Truncated = "truncated";
+    /// the body is JSON with a duplicate member
+    Repeated = "repeated";
+    /// the body is not an object, has no usable key, or is the discovery document of another issuer
+    Malformed(&'static str) = "malformed";
+    /// the identity token's `token_type` is not `Bearer`
+    TokenType = "token_type";
+    /// the identity token is missing, longer than 16 KiB or not printable ASCII
+    Token(&'static str) = "token";
+    /// the identity token has expired, will within 2 s, or has no expiry
+    Expiry(&'static str) = "expiry";
+    /// the identity token is not valid for another 5 min or more
+    NotBefore = "not_before";
+    /// the identity token is for another resource than the configured one
+    Resource = "resource";
 }
 
 impl fmt::Debug for Answer {
@@ -187,7 +222,7 @@ impl Answer {
         }
     }
 
-    /// Returns how long the other side asked us to wait.
+    /// Returns the response's `Retry-After`.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Arrived { retry_after, .. } => *retry_after,
@@ -207,30 +242,6 @@ pub fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-impl FetchError {
-    /// Returns the stable word for this error that metrics and logs use.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Expiry(_) => "expiry",
-            Self::Malformed(_) => "malformed",
-            Self::NotBefore => "not_before",
-            Self::NotJson => "not_json",
-            Self::Repeated => "repeated",
-            Self::Reset => "reset",
-            Self::Resource => "resource",
-            Self::Status { .. } => "status",
-            Self::Timeout => "timeout",
-            Self::Token(_) => "token",
-            Self::TokenType => "token_type",
-            Self::TooLarge => "too_large",
-            Self::Truncated => "truncated",
-            Self::Unanswered => "unanswered",
-            Self::Unsent => "unsent",
-            Self::Unset(_) => "unset",
-        }
-    }
-}
-
 /// Says what was wrong with a body that should have been a JSON object.
 impl From<serde_json::Error> for FetchError {
     fn from(error: serde_json::Error) -> Self {
@@ -248,24 +259,24 @@ impl fmt::Display for FetchError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Expiry(what) | Self::Token(what) => formatter.write_str(what),
-            Self::Malformed(what) => write!(formatter, "malformed answer: {what}"),
-            Self::NotBefore => formatter.write_str("the token is not valid yet"),
+            Self::Malformed(what) => write!(formatter, "malformed response: {what}"),
+            Self::NotBefore => formatter.write_str("token not valid yet"),
             Self::NotJson => formatter.write_str("not JSON"),
-            Self::Repeated => formatter.write_str("a member appears twice"),
-            Self::Reset => formatter.write_str("the connection was reset"),
-            Self::Resource => formatter.write_str("the token is for another resource"),
+            Self::Repeated => formatter.write_str("duplicate member"),
+            Self::Reset => formatter.write_str("connection reset"),
+            Self::Resource => formatter.write_str("token for another resource"),
             Self::Status { status, error: None } => write!(formatter, "status {status}"),
             Self::Status { status, error: Some(error) } => {
                 write!(formatter, "status {status}, {error}")
             }
-            Self::Timeout => formatter.write_str("status 504, it took too long"),
+            Self::Timeout => formatter.write_str("status 504, timeout"),
             Self::TokenType => formatter.write_str("token_type is not Bearer"),
-            Self::TooLarge => write!(formatter, "more than {MAX_BODY} bytes"),
-            Self::Truncated => formatter.write_str("JSON that ends too early"),
-            Self::Unanswered => formatter.write_str("no answer in time"),
-            Self::Unsent => formatter.write_str("no such cluster, or no healthy host in it"),
+            Self::TooLarge => write!(formatter, "longer than {MAX_BODY} bytes"),
+            Self::Truncated => formatter.write_str("truncated JSON"),
+            Self::Unanswered => formatter.write_str("no response in time"),
+            Self::Unsent => formatter.write_str("no such cluster, or no healthy host"),
             Self::Unset(name) => {
-                write!(formatter, "the environment variable {name} is not set, or not usable")
+                write!(formatter, "environment variable {name} not set or not usable")
             }
         }
     }
@@ -296,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_that_is_asked_for_is_read_as_seconds_or_as_a_date() {
+    fn retry_after_is_read_as_seconds_or_as_a_date() {
         // RFC 9110 §5.6.7 has this date in its three forms.
         let now = UNIX_EPOCH + Duration::from_secs(784_111_777 - 30);
         let rows: [(&[u8], Option<u64>); 13] = [
@@ -314,9 +325,9 @@ mod tests {
             (b"5\xff", None),
             (b"5, 6", None),
         ];
-        for (value, wanted) in rows {
-            let wanted = wanted.map(Duration::from_secs);
-            assert_eq!(retry_after(value, now), wanted, "{}", value.escape_ascii());
+        for (value, expected) in rows {
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(retry_after(value, now), expected, "{}", value.escape_ascii());
         }
     }
 

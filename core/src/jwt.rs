@@ -19,7 +19,7 @@ use crate::json;
 use crate::jwks::KeySet;
 use crate::signature::{Algorithm, Crypto, PublicKey};
 pub use claim::{ClaimName, ClaimValue};
-pub use claims::{Claims, Wanted};
+pub use claims::{Claims, KeptClaims};
 pub use issuer::{EntryIndex, Issuer, IssuerIndex, TokenType};
 
 /// Holds a token that has the form of a signed JWT and that nobody has vouched for.
@@ -93,20 +93,20 @@ impl<'a> Token<'a> {
         Self::read(text, None)
     }
 
-    /// Parses a token likewise and keeps of its claims those that are wanted.
+    /// Parses a token in the same way, and keeps only these of its claims.
     ///
     /// # Errors
     ///
     /// Those of [`Token::parse`]; what is not kept is not looked into, but may not repeat either.
-    pub fn parse_for(text: &'a str, wanted: &Wanted) -> Result<Self, Denial> {
-        Self::read(text, Some(wanted))
+    pub fn parse_for(text: &'a str, kept: &KeptClaims) -> Result<Self, Denial> {
+        Self::read(text, Some(kept))
     }
 
-    fn read(text: &'a str, wanted: Option<&Wanted>) -> Result<Self, Denial> {
+    fn read(text: &'a str, kept: Option<&KeptClaims>) -> Result<Self, Denial> {
         let (signed, signature) = text.rsplit_once('.').ok_or(Denial::TokenMalformed)?;
         let (header, payload) = signed.split_once('.').ok_or(Denial::TokenMalformed)?;
         let header = Header::parse(&decoded_text(header)?)?;
-        let claims = Claims::parse(&decoded_text(payload)?, wanted)?;
+        let claims = Claims::parse(&decoded_text(payload)?, kept)?;
         let times = claims.times()?;
         let signature = decoded(signature)?;
         Ok(Self { claims, header, signature, signed, times })
@@ -141,7 +141,7 @@ impl<'a> Token<'a> {
         let or = |holds: bool, denial| if holds { Ok(()) } else { Err(denial) };
         let now = since_epoch(now);
         let Header { algorithm, typ, .. } = &self.header;
-        let accepts = |wanted: &TokenType| wanted.accepts(typ.as_deref());
+        let accepts = |accepted: &TokenType| accepted.accepts(typ.as_deref());
         let tenant = issuer.tenant.as_ref().map(|tenant| tenant.id.as_str());
         let is_of_tenant = tenant.is_none() || self.claims.text("tid") == tenant;
         [

@@ -40,6 +40,7 @@ mod json;
 pub mod jwks;
 pub mod jwt;
 pub mod metadata;
+pub mod metrics;
 pub mod policy;
 pub mod request;
 pub mod secret;

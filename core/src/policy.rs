@@ -145,7 +145,7 @@ pub fn unmet(
     };
     let missing = grant.scopes.iter().filter(|scope| !claims.has_scope(scope)).count();
     let conditions = [
-        (Unmet::Issuer, grant.issuer.is_none_or(|wanted| wanted == issuer)),
+        (Unmet::Issuer, grant.issuer.is_none_or(|entry| entry == issuer)),
         (Unmet::Client, lists(&grant.clients, claims.client())),
         (Unmet::Claims, grant.claims.iter().all(|(name, values)| claims.has(name, values))),
         (Unmet::Roles, grant.roles.iter().all(|role| claims.has_role(role))),

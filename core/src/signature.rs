@@ -125,7 +125,7 @@ impl PublicKey {
         Some(Self { numbers: Numbers::P256(key.into()), spki })
     }
 
-    /// Makes a P-384 key, likewise.
+    /// Makes a P-384 key from its coordinates.
     pub fn p384(x: &[u8], y: &[u8]) -> Option<Self> {
         let key = p384::PublicKey::from_sec1_bytes(&sec1(x, y, 48)?).ok()?;
         let spki = key.to_public_key_der().ok()?.into_vec().into();
@@ -212,7 +212,7 @@ fn number(bytes: &[u8]) -> BoxedUint {
 
 /// Returns true for a modulus as the library of Infineon made them (Nemec and others, "The Return of
 /// Coppersmith's Attack", 2017): a power of 65537 modulo each of the small primes, which one honest
-/// modulus in some hundred millions is by chance.
+/// modulus in some hundred millions is so at random.
 fn is_of_roca(modulus: &[u8]) -> bool {
     ROCA_PRIMES.iter().all(|&prime| {
         let reduce = |value: u32| value.checked_rem(prime).unwrap_or_default();

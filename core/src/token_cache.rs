@@ -2,7 +2,7 @@
 //!
 //! Only good tokens get in, so nobody without one can push another's out or make memory grow. What
 //! is remembered is what the signature vouches for; whether the token is still in time, whether its
-//! key is still trusted and what its bearer may do is asked anew each time.
+//! key is still trusted and what its bearer may do is checked each time.
 
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};

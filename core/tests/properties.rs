@@ -160,7 +160,7 @@ fn edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
-/// Bytes that are anything, or a sound document with a few bytes changed.
+/// Bytes that are anything, or a valid document with a few bytes changed.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let jwks = world().keys["inline"].clone();
     let answer = json!({ "token_type": "Bearer", "access_token": "a", "expires_in": "60" });
@@ -329,7 +329,7 @@ proptest! {
     }
 
     #[test]
-    fn an_accepted_path_has_one_reading(target in target()) {
+    fn an_accepted_path_is_unambiguous(target in target()) {
         let head = head(target.as_bytes());
         let Ok(path) = head.path() else { return Ok(()) };
         prop_assert!(target.starts_with(path));

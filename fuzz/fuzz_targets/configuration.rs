@@ -1,4 +1,4 @@
-//! The plugin's configuration: the same bytes get the same answer, and what is accepted is sound.
+//! The plugin's configuration: the same bytes get the same answer, and what is accepted is valid.
 
 #![no_main]
 
@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
                 match &route.access {
                     Access::Granted { grants, identity, .. } => {
                         assert!(!grants.is_empty(), "nobody is admitted by no grant");
-                        assert!(identity.is_none_or(|at| at < config.identities.len()));
+                        assert!(identity.is_none_or(|index| index.0 < config.identities.len()));
                     }
                     Access::Health | Access::Public => {}
                 }

@@ -58,7 +58,7 @@ pub enum BlueprintError {
         /// The cluster's name.
         cluster: String,
         /// How many the file has.
-        wanted: usize,
+        expected: usize,
         /// How many [`Blueprint::endpoint`] was told.
         given: usize,
     },
@@ -234,9 +234,9 @@ impl Blueprint {
         {
             let name = cluster["name"].as_str().unwrap_or_default().to_owned();
             let addresses = endpoints.remove(&name).unwrap_or_default();
-            lead(cluster, &addresses).map_err(|wanted| BlueprintError::Endpoints {
+            lead(cluster, &addresses).map_err(|expected| BlueprintError::Endpoints {
                 cluster: name.clone(),
-                wanted,
+                expected,
                 given: addresses.len(),
             })?;
             match self.authorities.get(&name) {
@@ -254,8 +254,8 @@ impl Blueprint {
 impl fmt::Display for BlueprintError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Endpoints { cluster, wanted, given } => {
-                write!(f, "cluster {cluster:?} has {wanted} endpoint(s), and {given} were given")
+            Self::Endpoints { cluster, expected, given } => {
+                write!(f, "cluster {cluster:?} has {expected} endpoint(s), and {given} were given")
             }
             Self::UnknownCluster(name) => write!(f, "there is no cluster {name:?} in envoy.yaml"),
         }

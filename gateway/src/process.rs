@@ -16,7 +16,7 @@ use std::{
 };
 
 /// How late the end of the child is noticed, at most.
-const GLANCE: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Owns a running child, which is killed when this is dropped.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ fn supervise(
         if let Some(status) = child.try_wait().transpose() {
             break status;
         }
-        if held.recv_timeout(GLANCE) == Err(RecvTimeoutError::Disconnected) {
+        if held.recv_timeout(POLL_INTERVAL) == Err(RecvTimeoutError::Disconnected) {
             let _ = child.kill();
             break child.wait();
         }

@@ -79,7 +79,7 @@ pub enum GatewayError {
     /// Envoy was too late.
     Overdue {
         /// What was waited for.
-        wanted: &'static str,
+        awaited: &'static str,
         /// The end of its log.
         log: String,
     },
@@ -238,7 +238,7 @@ impl Gateway {
             }
             sleep(POLL).await;
         }
-        Err(GatewayError::Overdue { wanted: "its own end", log: self.end_of_log() })
+        Err(GatewayError::Overdue { awaited: "its own end", log: self.end_of_log() })
     }
 
     /// Learns the addresses that Envoy has chosen, and waits until its workers serve.
@@ -266,7 +266,7 @@ impl Gateway {
     async fn until<T>(
         &self,
         deadline: Instant,
-        wanted: &'static str,
+        awaited: &'static str,
         what: impl AsyncFn() -> Option<T>,
     ) -> Result<T, GatewayError> {
         loop {
@@ -278,7 +278,7 @@ impl Gateway {
                 return Err(GatewayError::Exited { status, log: self.end_of_log() });
             }
             if Instant::now() >= deadline {
-                return Err(GatewayError::Overdue { wanted, log: self.end_of_log() });
+                return Err(GatewayError::Overdue { awaited, log: self.end_of_log() });
             }
             sleep(POLL).await;
         }
@@ -365,8 +365,8 @@ impl fmt::Display for GatewayError {
             Self::NoModule(path) => {
                 write!(f, "there is no module {}: run make wasm", path.display())
             }
-            Self::Overdue { wanted, log } => {
-                write!(f, "Envoy is late with {wanted}; its log:\n{log}")
+            Self::Overdue { awaited, log } => {
+                write!(f, "Envoy is late with {awaited}; its log:\n{log}")
             }
         }
     }

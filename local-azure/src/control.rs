@@ -67,7 +67,7 @@ enum Name {
 /// The faults that a person needs, as JSON with a `kind`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "lowercase", tag = "kind")]
-enum Wanted {
+enum FaultRequest {
     Changed { members: Map<String, Value> },
     Close,
     Delay { millis: u64 },
@@ -78,20 +78,20 @@ enum Wanted {
     Truncated,
 }
 
-impl From<Wanted> for Fault {
-    fn from(wanted: Wanted) -> Self {
-        match wanted {
-            Wanted::Changed { members } => Self::Changed(members),
-            Wanted::Close => Self::Close,
-            Wanted::Delay { millis } => Self::Delay(Duration::from_millis(millis)),
-            Wanted::Garbage => Self::Garbage,
-            Wanted::Giant { bytes } => Self::Giant(bytes),
-            Wanted::Hang => Self::Hang,
-            Wanted::Status { status, retry_after: None } => Self::Status(status),
-            Wanted::Status { status, retry_after: Some(seconds) } => {
+impl From<FaultRequest> for Fault {
+    fn from(request: FaultRequest) -> Self {
+        match request {
+            FaultRequest::Changed { members } => Self::Changed(members),
+            FaultRequest::Close => Self::Close,
+            FaultRequest::Delay { millis } => Self::Delay(Duration::from_millis(millis)),
+            FaultRequest::Garbage => Self::Garbage,
+            FaultRequest::Giant { bytes } => Self::Giant(bytes),
+            FaultRequest::Hang => Self::Hang,
+            FaultRequest::Status { status, retry_after: None } => Self::Status(status),
+            FaultRequest::Status { status, retry_after: Some(seconds) } => {
                 Self::RetryAfter { status, after: Duration::from_secs(seconds) }
             }
-            Wanted::Truncated => Self::Truncated,
+            FaultRequest::Truncated => Self::Truncated,
         }
     }
 }
@@ -149,8 +149,8 @@ async fn fault(
     Path(name): Path<Name>,
     body: Bytes,
 ) -> Result<&'static str, Refusal> {
-    let wanted: Wanted = parse(&body)?;
-    control.service(name).fault(wanted.into());
+    let request: FaultRequest = parse(&body)?;
+    control.service(name).fault(request.into());
     Ok("broken\n")
 }
 

@@ -26,7 +26,7 @@ use request::TokenRequest;
 
 /// Plays the managed-identity endpoint of a virtual machine; clones are handles on the same one.
 ///
-/// Unlike the real one it issues a new token for every request, so that fetches can be told apart.
+/// Unlike the real one it issues a new token for every request, so that fetches can be distinguished.
 /// Tokens are good for 24 h unless told otherwise.
 #[derive(Clone)]
 pub struct Imds {

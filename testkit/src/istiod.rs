@@ -235,30 +235,30 @@ fn filter(name: &str, kind: &str) -> Value {
 
 /// Applies a patch of an `EnvoyFilter`; it must find what it is meant for.
 fn apply(patch: &Value, bootstrap: &mut Value) {
-    let (wanted, value) = (&patch["match"], &patch["patch"]["value"]);
+    let (matched, value) = (&patch["match"], &patch["patch"]["value"]);
     let manager = "/static_resources/listeners/0/filter_chains/0/filters/0";
     match (patch["applyTo"].as_str().unwrap(), patch["patch"]["operation"].as_str().unwrap()) {
         ("HTTP_FILTER", "INSERT_BEFORE") => {
             let pointer = format!("{manager}/typed_config/http_filters");
             let filters = bootstrap.pointer_mut(&pointer).unwrap().as_array_mut().unwrap();
-            let next = &wanted["listener"]["filterChain"]["filter"]["subFilter"]["name"];
+            let next = &matched["listener"]["filterChain"]["filter"]["subFilter"]["name"];
             let at = filters.iter().position(|filter| filter["name"] == *next).unwrap();
             filters.insert(at, value.clone());
         }
         ("NETWORK_FILTER", "MERGE") => {
             let filter = bootstrap.pointer_mut(manager).unwrap();
-            assert_eq!(filter["name"], wanted["listener"]["filterChain"]["filter"]["name"]);
+            assert_eq!(filter["name"], matched["listener"]["filterChain"]["filter"]["name"]);
             merge(filter, value);
         }
         ("HTTP_ROUTE", "MERGE") => {
             let pointer = format!("{manager}/typed_config/route_config/virtual_hosts/0/routes");
-            let name = &wanted["routeConfiguration"]["vhost"]["route"]["name"];
+            let name = &matched["routeConfiguration"]["vhost"]["route"]["name"];
             let routes = bootstrap.pointer_mut(&pointer).unwrap().as_array_mut().unwrap();
             merge(routes.iter_mut().find(|route| route["name"] == *name).unwrap(), value);
         }
         ("CLUSTER", "MERGE") => {
             let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().unwrap();
-            let host = format!("||{}", wanted["cluster"]["service"].as_str().unwrap());
+            let host = format!("||{}", matched["cluster"]["service"].as_str().unwrap());
             let is_it = |one: &&mut Value| one["name"].as_str().unwrap().ends_with(&host);
             merge(clusters.iter_mut().find(is_it).unwrap(), value);
         }

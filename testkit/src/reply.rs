@@ -112,7 +112,7 @@ impl Refusal {
         Self { status: 401, code: "token_missing", challenge: Challenge::Bare }
     }
 
-    /// 401: the token is no good.
+    /// 401: the token is not valid.
     pub const fn invalid_token(code: &'static str) -> Self {
         Self { status: 401, code, challenge: Challenge::Error("invalid_token") }
     }

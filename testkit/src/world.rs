@@ -272,13 +272,13 @@ pub fn assert_absent(seen: &Recorded, secret: &str) {
 }
 
 /// Asks until there is an answer, for 45 seconds at most.
-pub async fn eventually<T>(wanted: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+pub async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(45);
     loop {
         if let Some(value) = ask().await {
             return value;
         }
-        assert!(Instant::now() < deadline, "not within 45 s: {wanted}");
+        assert!(Instant::now() < deadline, "not within 45 s: {what}");
         sleep(Duration::from_millis(50)).await;
     }
 }

@@ -143,9 +143,9 @@ fn every_cluster_that_keyless_calls_is_there_and_the_guard_refers_to_it() {
     let referenced = &guard["metadata"]["annotations"]["envoyfilter.istio.io/referenced-services"];
     let mut referenced: BTreeSet<&str> = referenced.as_str().unwrap().split(',').collect();
     for pointer in ["/issuers/0/jwks/cluster", "/identities/openai/imds/cluster"] {
-        let wanted = configuration.pointer(pointer).unwrap();
-        let entry = entries.iter().find(|entry| cluster(entry) == *wanted);
-        let host = host(entry.unwrap_or_else(|| panic!("no ServiceEntry makes {wanted}")));
+        let expected = configuration.pointer(pointer).unwrap();
+        let entry = entries.iter().find(|entry| cluster(entry) == *expected);
+        let host = host(entry.unwrap_or_else(|| panic!("no ServiceEntry makes {expected}")));
         assert!(referenced.remove(host), "{host}");
     }
     assert!(referenced.is_empty(), "{referenced:?}");

@@ -1,5 +1,5 @@
 //! What people deploy with: the files of `istio/`, `compose.yaml` and the `Dockerfile`, as far as they
-//! can be judged without a cluster and without an engine. `tests/e2e/istio.rs`, `tests/e2e/compose.rs`
+//! can be checked without a cluster and without an engine. `tests/e2e/istio.rs`, `tests/e2e/compose.rs`
 //! and `tests/docker` run what is in them.
 
 #![allow(

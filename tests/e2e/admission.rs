@@ -71,8 +71,8 @@ async fn under_v1_the_same_scopes_count_and_the_body_names_the_model() {
     assert_eq!(seen.target, chat);
     assert_eq!(serde_json::from_slice::<Value>(&seen.body).unwrap(), body);
     let request = world.post(embeddings, &json!({"model": "ada", "input": "one"}));
-    let wanted = Refusal::forbidden("scope_missing");
-    world.refuses(request.try_clone().unwrap().bearer_auth(&token), wanted).await;
+    let expected = Refusal::forbidden("scope_missing");
+    world.refuses(request.try_clone().unwrap().bearer_auth(&token), expected).await;
     world.admits(&world.token_with(json!({"scp": "openai.embeddings"})), request).await;
 }
 

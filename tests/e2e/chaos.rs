@@ -1,5 +1,5 @@
 //! The fault table: what happens to callers, and how often IMDS is asked, while the managed identity
-//! cannot be had in one way or another.
+//! is unavailable in one way or another.
 //!
 //! `make test` runs the rows at a pace that suits it, `make chaos` for the time that they would take
 //! in earnest; that also writes the table of the README. The pauses between tries are the shipped
@@ -45,7 +45,7 @@ async fn run(row: Row, pace: Pace) -> Line {
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "the figures are worth a look")]
 async fn in_no_row_is_a_caller_blamed_or_forgotten_or_an_expired_token_sent() {
-    let pace = Pace::wanted();
+    let pace = Pace::from_env();
     let only = std::env::var("CHAOS_ROW").unwrap_or_default();
     let places = Arc::new(Semaphore::new(pace.rows_at_once()));
     let mut running = JoinSet::new();

@@ -1,4 +1,4 @@
-//! Keys and identity tokens that cannot be had: the gateway's fault, and over by itself.
+//! Keys and identity tokens that are unavailable: the gateway's fault, and temporary.
 
 use local_azure::{Fault, Issuer, Options};
 

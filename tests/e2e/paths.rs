@@ -118,7 +118,7 @@ const SPELLINGS: [&str; 11] = [
 ];
 
 #[tokio::test]
-async fn a_path_that_is_spelled_otherwise_is_refused_or_judged_as_the_backend_reads_it() {
+async fn a_path_that_is_spelled_otherwise_is_refused_or_decided_as_the_backend_reads_it() {
     let world = World::start().await;
     let mut admitted = 0;
     for path in SPELLINGS {
@@ -132,6 +132,6 @@ async fn a_path_that_is_spelled_otherwise_is_refused_or_judged_as_the_backend_re
         assert_eq!(seen.target, "/openai/deployments/d/chat/completions?api-version=1");
     }
     let entries = world.gateway.access_log_of(SPELLINGS.len()).await.unwrap();
-    let judged = entries.iter().filter(|entry| entry["deployment"] == "d").count();
-    assert_eq!(judged, admitted);
+    let decided = entries.iter().filter(|entry| entry["deployment"] == "d").count();
+    assert_eq!(decided, admitted);
 }

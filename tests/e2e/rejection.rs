@@ -1,4 +1,4 @@
-//! A backend that refuses the gateway's identity: not the caller's fault, and told apart from every
+//! A backend that refuses the gateway's identity: not the caller's fault, and distinguished from every
 //! other 401.
 
 use std::time::Duration;
@@ -84,7 +84,7 @@ async fn a_refused_identity_is_the_gateways_fault_and_the_caller_keeps_its_token
 }
 
 #[tokio::test]
-async fn the_operator_is_told_once_by_each_thread_and_imds_is_asked_anew_once() {
+async fn each_thread_logs_once_and_imds_is_asked_once_more() {
     let world = World::start().await;
     break_tokens(&world);
     for _ in 0..4 {
@@ -94,7 +94,7 @@ async fn the_operator_is_told_once_by_each_thread_and_imds_is_asked_anew_once() 
         }
         sleep(Duration::from_millis(300)).await;
     }
-    assert_eq!(world.identity_fetches(), 2, "at the beginning, and anew");
+    assert_eq!(world.identity_fetches(), 2, "at the beginning, and after the rejection");
     assert_eq!(counted(&world).await, 4 * CONNECTIONS as u64);
     let told = told(&world);
     assert_eq!(told.len(), WORKERS, "{told:?}");
@@ -106,7 +106,7 @@ async fn the_operator_is_told_once_by_each_thread_and_imds_is_asked_anew_once() 
 }
 
 #[tokio::test]
-async fn without_an_id_each_thread_asks_anew_once() {
+async fn without_an_id_each_thread_refetches_once() {
     let world = World::with(without_an_id).await;
     break_tokens(&world);
     for _ in 0..4 {
@@ -121,7 +121,7 @@ async fn without_an_id_each_thread_asks_anew_once() {
 }
 
 #[tokio::test]
-async fn the_token_that_is_asked_for_anew_takes_the_place_of_the_refused_one_on_every_thread() {
+async fn the_refreshed_token_replaces_the_rejected_one_on_every_thread() {
     let world = World::start().await;
     let requests = || (0..CONNECTIONS).map(|_| world.chat_as(&world.token()));
     world.azure.openai.fault(Fault::Status(401));

@@ -81,7 +81,7 @@ impl Provider {
         reqwest::Url::parse(self.endpoint("issuer")).unwrap().port().unwrap()
     }
 
-    /// Starts the server anew on its port, with other keys.
+    /// Restarts the server on its port, with other keys.
     async fn restart(self) -> Self {
         let (maker, port) = (self.maker, self.port());
         self.server.stop().await;

@@ -236,8 +236,8 @@ async fn the_sdks_show_what_is_wrong_with_a_caller_and_do_not_insist() {
     let (unknown, forbidden) = ("AuthenticationError", "PermissionDeniedError");
     let cases = [
         (expired, unknown, "token_expired", "The token has expired."),
-        (other, unknown, "audience_mismatch", "The token is meant for another audience."),
-        (no_chat, forbidden, "scope_missing", "The token lacks a scope that this needs."),
+        (other, unknown, "audience_mismatch", "The token's audience does not match."),
+        (no_chat, forbidden, "scope_missing", "The token is missing a required scope."),
     ];
     let mut asked = 0;
     for sdk in Sdk::BOTH {
@@ -250,7 +250,7 @@ async fn the_sdks_show_what_is_wrong_with_a_caller_and_do_not_insist() {
         let failure = order(&world, sdk, "no-token").fails(Call::Chat).await;
         failure.is(unknown, "token_malformed", "The credential is not a signed JWT.");
         let failure = order(&world, sdk, &world.token()).fails(Call::Models).await;
-        failure.is("NotFoundError", "route_unknown", "There is nothing at this address.");
+        failure.is("NotFoundError", "route_unknown", "No route matches this request.");
         asked += 2;
     }
     let entries = world.gateway.access_log_of(asked).await.unwrap();
@@ -264,7 +264,7 @@ async fn the_sdks_show_whose_fault_it_is_when_the_gateway_has_no_keys() {
     world.azure.issuer.fault(Fault::Status(503));
     for sdk in Sdk::BOTH {
         let order = order(&world, sdk, &world.token()).with("max_retries", 0.into());
-        let message = "The gateway has no keys of the token's issuer at the moment.";
+        let message = "The keys of the token's issuer are temporarily unavailable.";
         order.fails(Call::Chat).await.is("InternalServerError", "keys_unavailable", message);
     }
     assert_eq!(world.azure.openai.requests().len(), 0);

@@ -1,7 +1,7 @@
 //! Runs a program that uses software of others.
 //!
 //! A program is told what to do by one argument of JSON and says what it saw in one line of JSON on
-//! its standard output. What that has to be is judged here in Rust, so that Python and Node.js are
+//! its standard output. What that has to be is checked here in Rust, so that Python and Node.js are
 //! held to the same.
 
 use std::env;

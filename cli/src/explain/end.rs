@@ -1,4 +1,4 @@
-//! How the way of a request ends, and what its caller gets.
+//! How a request ends, and what its caller gets.
 
 use keyless_core::config::Config;
 use keyless_core::denial::Denial;
@@ -104,7 +104,7 @@ impl End {
         for line in &self.lines {
             text += format!("\n  {line}").trim_end_matches(' ');
         }
-        Outcome { text: text + "\n", is_well: !self.is_refused || is_let_go }
+        Outcome { text: text + "\n", is_success: !self.is_refused || is_let_go }
     }
 }
 

@@ -4,9 +4,9 @@ use keyless_core::config::Config;
 use keyless_core::jwt::{Claims, EntryIndex};
 use keyless_core::policy::{self, Deployment, Grant, Unmet};
 
-use crate::words::{Entry, joined, routes};
+use crate::summary::{Entry, joined, routes};
 
-/// The grants of a route, and what they are judged by.
+/// The grants of a route, and what they are checked against.
 pub(super) struct Granting<'a> {
     pub(super) grants: &'a [Grant],
     pub(super) entry: EntryIndex,
@@ -57,9 +57,9 @@ fn conditions(
     listed("application", &grant.clients, Unmet::Client);
     let named = if deployment == Deployment::Unread { &[] } else { &*grant.deployments };
     listed("deployment", named, Unmet::Deployment);
-    let wanted = grant.claims.iter();
+    let expected = grant.claims.iter();
     conditions.extend(
-        wanted.map(|(name, values)| (claims.has(name, values), routes::claim(name, values))),
+        expected.map(|(name, values)| (claims.has(name, values), routes::claim(name, values))),
     );
     let roles = grant.roles.iter();
     conditions.extend(roles.map(|role| (claims.has_role(role), format!("role {role}"))));

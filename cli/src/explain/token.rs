@@ -7,7 +7,7 @@ use keyless_core::denial::Denial;
 use keyless_core::gate::Step;
 
 use super::end::said;
-use crate::words::Entry;
+use crate::summary::Entry;
 
 /// Returns a line for each check of the token.
 pub(super) fn checks(config: &Config, steps: &[Step]) -> Vec<Entry> {

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use keyless_core::config::Config;
-use keyless_core::gate::{Decision, Gate};
 use keyless_core::fetch::{InMemorySharedData, SharedData};
+use keyless_core::gate::{Decision, Gate};
 use keyless_core::request::Head;
 use keyless_core::signature::Sandbox;
 use serde_json::{Value, json};
@@ -125,7 +125,7 @@ grants: any one admits
               LACKS  scope more
   allow[1]  does not hold
               has    deployment mini
-              LACKS  \"a\" or 1 in claim team
+              LACKS  claim team \"a\" or 1
               has    role Chat
 
 reply
@@ -267,7 +267,7 @@ fn a_token_among_the_arguments_is_refused_and_not_repeated() {
     ] {
         let said = keyless(&arguments, "");
         assert_eq!((said.status, said.out.as_str()), (2, ""));
-        assert!(said.err.contains("found a token among the arguments"), "{}", said.err);
+        assert!(said.err.contains("expected no token among the arguments"), "{}", said.err);
         assert!(!said.err.contains(&bearer[..20]), "{}", said.err);
     }
     let mut arguments = vec!["explain", "--config", "envoy.yaml", "--token", "opaque-secret"];
@@ -278,7 +278,7 @@ fn a_token_among_the_arguments_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn the_configuration_must_be_one_and_sound() {
+fn the_configuration_must_be_one_and_valid() {
     let explain = |file: &str| {
         keyless(&["explain", "--config", file, "--method", "GET", "--path", "/healthz"], "")
     };
@@ -288,7 +288,7 @@ fn the_configuration_must_be_one_and_sound() {
     let both = Scratch::new("both.yaml", &both.join("\n---\n"));
     let broken = Scratch::new("broken-configuration.json", "{}");
     for (file, message) in [
-        (both.path(), "found 2 configurations, wanted one: document 1, WasmPlugin"),
+        (both.path(), "expected one configuration, found 2: document 1, WasmPlugin"),
         (broken.path(), "expected the key `issuers`, found none"),
         ("nothing.json", "No such file"),
     ] {

@@ -9,6 +9,7 @@
 )]
 
 mod check;
+mod docs;
 mod explain;
 mod schema;
 mod tokens;

@@ -18,7 +18,7 @@ fn misfit(document: &Value) -> Option<String> {
     schemas.validate(document, index).err().map(|error| format!("{error:#}"))
 }
 
-fn is_sound(document: &Value) -> bool {
+fn is_valid(document: &Value) -> bool {
     Config::parse(document.to_string().as_bytes()).is_ok()
 }
 
@@ -54,15 +54,15 @@ fn the_schema_in_the_tree_is_that_of_the_types() {
 }
 
 #[test]
-fn what_is_sound_fits() {
+fn what_is_valid_fits() {
     for sample in samples() {
-        assert!(is_sound(&sample), "{sample}");
+        assert!(is_valid(&sample), "{sample}");
         assert_eq!(misfit(&sample), None, "{sample}");
     }
 }
 
 #[test]
-fn what_the_shape_forbids_does_not_fit_and_is_not_sound() {
+fn what_the_shape_forbids_does_not_fit_and_is_invalid() {
     let place = |pointer: &str, value: Value| {
         let mut sample = samples().swap_remove(0);
         let (object, key) = pointer.rsplit_once('/').unwrap();
@@ -102,7 +102,7 @@ fn what_the_shape_forbids_does_not_fit_and_is_not_sound() {
         ("/routes/1/public", Value::Null),
     ] {
         let sample = place(pointer, value.clone());
-        assert!(!is_sound(&sample), "{pointer}: {value}");
+        assert!(!is_valid(&sample), "{pointer}: {value}");
         assert!(misfit(&sample).is_some(), "{pointer}: {value}");
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn token(claims: &Value) -> String {
     signed(&json!({ "alg": "ES256", "kid": "k" }), claims)
 }
 
-/// A token likewise, with this header.
+/// The same with this header.
 pub(crate) fn signed(header: &Value, claims: &Value) -> String {
     let mut usual = json!({
         "iss": "https://idp.example.com/", "aud": "api", "iat": NOW, "exp": NOW + 600,

@@ -32,17 +32,18 @@ pub(super) fn is_utf8(parameters: &str) -> bool {
 }
 
 /// Finds the field of this name in a form.
-pub(super) fn field(boundary: &str, body: &[u8], wanted: &str) -> Result<Found, Denial> {
+pub(super) fn field(boundary: &str, body: &[u8], field_name: &str) -> Result<Found, Denial> {
     let delimiter = format!("--{boundary}");
     let mut rest = body.strip_prefix(delimiter.as_bytes()).ok_or(Denial::BodyMalformed)?;
     let mut found = Found::Absent;
     while let Some(at) = memmem::find(rest, delimiter.as_bytes()) {
         let (part, next) = rest.split_at(at);
         let part = part.strip_prefix(b"\r\n").and_then(|part| part.strip_suffix(b"\r\n"));
-        let field = part.and_then(|part| Part::read(part, wanted)).ok_or(Denial::BodyMalformed)?;
+        let field =
+            part.and_then(|part| Part::read(part, field_name)).ok_or(Denial::BodyMalformed)?;
         found = match (found, field) {
             (found, Part::Other) => found,
-            (Found::Absent, Part::Wanted(value)) => Found::Text(value),
+            (Found::Absent, Part::Named(value)) => Found::Text(value),
             (Found::Absent | Found::Text(_) | Found::Unclear, _) => Found::Unclear,
         };
         rest = next.get(delimiter.len()..).unwrap_or_default();
@@ -53,14 +54,14 @@ pub(super) fn field(boundary: &str, body: &[u8], wanted: &str) -> Result<Found, 
 /// A part of a form.
 enum Part {
     Other,
-    /// Its name is the wanted one, or nearly, and it is no plain field.
+    /// It has the name, or nearly, and is not a plain field.
     Unclear,
-    Wanted(String),
+    Named(String),
 }
 
 impl Part {
-    /// Reads a part; `None` if its head has more than one reading.
-    fn read(part: &[u8], wanted: &str) -> Option<Self> {
+    /// Reads a part; `None` if its head is ambiguous.
+    fn read(part: &[u8], field_name: &str) -> Option<Self> {
         // A part without any header has no name either.
         let end = memmem::find(part, b"\r\n\r\n")?;
         let (head, content) = part.split_at(end);
@@ -82,11 +83,12 @@ impl Part {
             is_plain &= !name.eq_ignore_ascii_case("content-transfer-encoding");
         }
         let (name, is_file) = name(disposition?)?;
-        if !name.trim_ascii().eq_ignore_ascii_case(wanted) {
+        if !name.trim_ascii().eq_ignore_ascii_case(field_name) {
             return Some(Self::Other);
         }
-        let value = str::from_utf8(content).ok().filter(|_| is_plain && !is_file && name == wanted);
-        Some(value.map_or(Self::Unclear, |value| Self::Wanted(value.to_owned())))
+        let value =
+            str::from_utf8(content).ok().filter(|_| is_plain && !is_file && name == field_name);
+        Some(value.map_or(Self::Unclear, |value| Self::Named(value.to_owned())))
     }
 }
 

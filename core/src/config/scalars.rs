@@ -13,7 +13,7 @@ use crate::signature::Algorithm;
 /// A kind of text: what is expected of it, and what it becomes.
 pub(super) trait Scalar {
     type Value;
-    /// In words, for messages and the schema.
+    /// What is expected, for messages and the schema.
     const EXPECTED: &'static str;
     /// For the schema; it accepts all that `parse` does, and may accept more.
     #[cfg(feature = "schema")]
@@ -104,7 +104,7 @@ pub(super) enum Cloud {
     UsGovernment,
 }
 
-/// The table of all kinds: name and type, what is expected in words, the schema's shape, the parser.
+/// The table of all kinds: name and type, what is expected, the schema's shape, the parser.
 macro_rules! scalars {
     ($($name:ident -> $value:ty: $expected:expr, $shape:expr, $parse:expr;)*) => { $(
         pub(super) enum $name {}

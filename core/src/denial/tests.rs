@@ -70,6 +70,23 @@ fn every_reason_has_its_status_code_and_challenge() {
 }
 
 #[test]
+fn the_table_has_every_reason_with_what_its_reply_has() {
+    let mut listed: Vec<_> = Denial::ALL.iter().map(|reason| reason.code).collect();
+    listed.sort_unstable();
+    let known: Vec<_> = table().into_iter().map(|(_, _, code, _)| code).collect();
+    assert_eq!(listed, known);
+    for (denial, ..) in table() {
+        let reason = Denial::ALL.iter().find(|reason| reason.code == denial.code()).unwrap();
+        let reply = denial.reply();
+        assert_eq!(reply.status, reason.status(), "{denial:?}");
+        let challenge = header(&reply, "www-authenticate");
+        assert_eq!(challenge.is_some(), reason.challenge().is_some(), "{denial:?}");
+        let error = challenge.and_then(|text| text.split("error=\"").nth(1)?.split('"').next());
+        assert_eq!(error.unwrap_or_default(), reason.challenge().unwrap_or_default());
+    }
+}
+
+#[test]
 fn the_body_has_the_shape_that_the_openai_sdks_show() {
     let body: serde_json::Value = serde_json::from_str(&Denial::TokenExpired.reply().body).unwrap();
     assert_eq!(
@@ -102,7 +119,7 @@ fn a_forbidden_deployment_is_named_if_its_name_is_plain() {
     let reply = |name: &str| Denial::DeploymentForbidden { deployment: name.into() }.reply();
     let longest = "d".repeat(64);
     for name in ["gpt-4o", "Text_Embedding.3", &longest] {
-        let message = format!("The caller may not use the deployment '{name}'.");
+        let message = format!("The caller is not allowed to use the deployment '{name}'.");
         let reply = reply(name);
         let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
         assert_eq!(body["error"]["message"], json!(message));
@@ -122,8 +139,8 @@ fn every_challenge_points_to_the_metadata_and_other_replies_do_not() {
     for (denial, ..) in table() {
         let (plain, reply) = (denial.reply(), denial.reply().pointing_to(url));
         let challenge = header(&plain, "www-authenticate");
-        let wanted = challenge.map(|text| format!("{text}, resource_metadata=\"{url}\""));
-        assert_eq!(header(&reply, "www-authenticate"), wanted.as_deref());
+        let expected = challenge.map(|text| format!("{text}, resource_metadata=\"{url}\""));
+        assert_eq!(header(&reply, "www-authenticate"), expected.as_deref());
         let others = |reply: &Reply| {
             let headers = reply.headers.iter().filter(|(name, _)| *name != "www-authenticate");
             (reply.status, reply.body.clone(), headers.cloned().collect::<Vec<_>>())

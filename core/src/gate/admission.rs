@@ -1,4 +1,4 @@
-//! The way of a request through the rooms, from its first byte to the last check.
+//! The flow of a request through the rooms, from its first byte to the last check.
 
 use std::time::SystemTime;
 

@@ -51,9 +51,12 @@ impl Forward {
 
 /// The headers that a route sets to claims; a claim that is absent or unprintable sets none.
 pub(super) fn values(
-    wanted: &[(HeaderName, ClaimName)],
+    forward_claims: &[(HeaderName, ClaimName)],
     claims: &Claims,
 ) -> Vec<(HeaderName, Secret)> {
     let value = |claim: &ClaimName| claims.printable(claim).map(Secret::new);
-    wanted.iter().filter_map(|(header, claim)| Some((header.clone(), value(claim)?))).collect()
+    forward_claims
+        .iter()
+        .filter_map(|(header, claim)| Some((header.clone(), value(claim)?)))
+        .collect()
 }

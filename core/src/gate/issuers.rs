@@ -15,13 +15,13 @@ use crate::fetch::{Cached, FetchedValue, SharedData, after};
 use crate::http::{Answer, Call, FetchError, Uri};
 use crate::jwks::{self, JwksLocation, JwksSource, KeySet, RemoteJwks};
 use crate::jwt::EntryIndex;
-use crate::jwt::{Claims, Issuer, IssuerIndex, Token, Verified, Wanted};
+use crate::jwt::{Claims, Issuer, IssuerIndex, KeptClaims, Token, Verified};
 use crate::signature::Crypto;
 use crate::token_cache::{CachedToken, Limits, TokenCache};
 
 /// Answers for tokens: whose they are, and whether they are good.
 pub(super) struct Issuers {
-    claims: Wanted,
+    claims: KeptClaims,
     crypto: Box<dyn Crypto>,
     entries: Vec<Entry>,
     token_cache: TokenCache,
@@ -53,7 +53,7 @@ enum FetchStep {
 impl Issuers {
     pub(super) fn new(
         issuers: Vec<Issuer>,
-        claims: Wanted,
+        claims: KeptClaims,
         limits: Limits,
         crypto: Box<dyn Crypto>,
         shared: &Rc<dyn SharedData>,
@@ -104,7 +104,7 @@ impl Issuers {
     }
 
     /// Returns the claims that are kept of a token.
-    pub(super) fn claims(&self) -> &Wanted {
+    pub(super) fn claims(&self) -> &KeptClaims {
         &self.claims
     }
 

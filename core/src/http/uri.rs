@@ -27,13 +27,13 @@ impl Uri {
         let uri: ::http::Uri = text.parse().ok()?;
         let scheme = uri.scheme_str()?;
         let authority = uri.authority()?;
-        let sound = (scheme == "https" || scheme == "http")
+        let is_valid = (scheme == "https" || scheme == "http")
             && !authority.as_str().contains('@')
             && text.is_ascii();
         // `path_and_query` lacks the `/` where the path is empty (RFC 9112 §3.2.1).
         let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
         let path = format!("{}{query}", uri.path());
-        sound.then(|| Self { authority: authority.as_str().to_owned(), path })
+        is_valid.then(|| Self { authority: authority.as_str().to_owned(), path })
     }
 }
 

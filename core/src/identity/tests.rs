@@ -131,8 +131,8 @@ fn a_user_assigned_identity_is_selected_by_exactly_one_parameter() {
         let selectors = [Selector::ClientId, Selector::ObjectId, Selector::ResourceId];
         for (selector, name) in selectors.into_iter().zip(names) {
             let path = call(kind(selector(id.to_owned()))).path;
-            let wanted = format!("{unselected}&{name}=%2Fsubscriptions%2Fa%20b%2Fx%26y%3Dz");
-            assert_eq!(path, wanted);
+            let expected = format!("{unselected}&{name}=%2Fsubscriptions%2Fa%20b%2Fx%26y%3Dz");
+            assert_eq!(path, expected);
         }
     }
 }
@@ -305,7 +305,7 @@ fn a_refusal_may_say_why_in_one_plain_word() {
         assert_eq!(refused(400, body), "status 400", "{body}");
     }
     assert_eq!(refused(500, r#"{"error":"server_error"}"#), "status 500");
-    assert_eq!(refused(504, ""), "status 504, it took too long");
+    assert_eq!(refused(504, ""), "status 504, timeout");
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn a_backends_explanation_is_one_line_without_anything_like_a_token() {
                   (https://cognitiveservices.azure.com), or have expired.";
     let body = |message: &str| json!({"error": {"code": "401", "message": message}}).to_string();
     assert_eq!(explanation(body(azures).as_bytes()).as_deref(), Some(azures));
-    let token = format!("The token {} is no good.", "eyJ0".repeat(30));
+    let token = format!("The token {} is not valid.", "eyJ0".repeat(30));
     for message in ["", "two\nlines", "t\u{f6}ken", &token, &"word ".repeat(100)] {
         assert_eq!(explanation(body(message).as_bytes()), None, "{message}");
     }

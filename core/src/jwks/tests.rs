@@ -147,13 +147,13 @@ fn a_key_signs_with_the_algorithms_of_its_type_alone() {
         (okp("Ed25519", ED25519), "Ed25519 EdDSA"),
         (jwk(json!({})), "PS256 PS384 PS512 RS256 RS384 RS512"),
     ];
-    for (key, wanted) in rows {
+    for (key, expected) in rows {
         let set = parse(std::slice::from_ref(&key)).unwrap();
         let signs = |algorithm| set.candidates(Some("k"), algorithm).count() == 1;
         let names = Algorithm::ALL.iter().filter(|(_, algorithm)| signs(*algorithm));
         let mut names: Vec<_> = names.map(|(name, _)| *name).collect();
         names.sort_unstable();
-        assert_eq!(names.join(" "), wanted, "{key}");
+        assert_eq!(names.join(" "), expected, "{key}");
     }
 }
 

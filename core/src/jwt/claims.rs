@@ -17,7 +17,7 @@ pub struct Claims(Vec<(Rc<str>, Value)>);
 
 /// Lists the claims that somebody looks at; the others need not be kept.
 #[derive(Clone, Debug)]
-pub struct Wanted(Vec<Rc<str>>);
+pub struct KeptClaims(Vec<Rc<str>>);
 
 /// The claims that are looked at whatever the configuration says.
 const REGISTERED: [&str; 14] = [
@@ -40,7 +40,7 @@ const REGISTERED: [&str; 14] = [
 /// Limits a date: `serde_json` reads greater integers as floats, and no honest clock reaches it.
 const MAX_DATE: f64 = 9_007_199_254_740_992.0;
 
-impl Wanted {
+impl KeptClaims {
     /// Makes the list of the claims that every token is checked for, and of these.
     pub fn new<'a>(others: impl IntoIterator<Item = &'a str>) -> Self {
         let mut names: Vec<Rc<str>> = Vec::new();
@@ -58,8 +58,8 @@ impl Wanted {
 }
 
 impl Claims {
-    pub(super) fn parse(text: &str, wanted: Option<&Wanted>) -> Result<Self, Denial> {
-        let keep = |name: &str| wanted.map_or_else(|| Some(name.into()), |list| list.named(name));
+    pub(super) fn parse(text: &str, kept: Option<&KeptClaims>) -> Result<Self, Denial> {
+        let keep = |name: &str| kept.map_or_else(|| Some(name.into()), |list| list.named(name));
         let members = json::members(text, keep).map_err(|_| Denial::TokenMalformed)?;
         let claims = Self(members);
         claims.text("iss").ok_or(Denial::ClaimsMalformed)?;
@@ -168,10 +168,10 @@ impl fmt::Debug for Claims {
     }
 }
 
-fn contains(value: &Value, wanted: &str) -> bool {
+fn contains(value: &Value, item: &str) -> bool {
     match value {
-        Value::String(text) => text == wanted,
-        Value::Array(list) => list.iter().any(|item| item == wanted),
+        Value::String(text) => text == item,
+        Value::Array(list) => list.iter().any(|one| one == item),
         Value::Bool(_) | Value::Null | Value::Number(_) | Value::Object(_) => false,
     }
 }

@@ -298,7 +298,7 @@ fn scopes_are_whole_words_of_scp_or_scope() {
 }
 
 #[test]
-fn a_claim_equals_or_contains_what_is_wanted() {
+fn a_claim_equals_or_contains_what_is_required() {
     let claims = Claims::of(json!({"one": "R&D", "list": ["x", "R&D", 1], "object": {"R&D": 1}}));
     let has = |name, text: &str| {
         claims.has(
@@ -348,9 +348,9 @@ fn a_pointer_leads_to_a_value_inside_of_a_claim() {
 
 #[test]
 fn a_pointers_first_member_is_kept() {
-    let wanted = Wanted::new([ClaimName::of("/a~1b/c").member()]);
+    let kept = KeptClaims::new([ClaimName::of("/a~1b/c").member()]);
     let text = token(json!({}), json!({"a/b": {"c": "x"}, "c": "y"}));
-    let claims = Token::parse_for(&text, &wanted).unwrap().claims;
+    let claims = Token::parse_for(&text, &kept).unwrap().claims;
     assert!(claims.has(&ClaimName::of("/a~1b/c"), &[ClaimValue::Text("x".into())]));
 }
 

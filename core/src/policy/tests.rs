@@ -103,12 +103,12 @@ fn the_deployment_is_the_segment_of_that_name() {
     let any = "/{area}/deployments/{deployment}/{*rest}";
     let list = routes(&json!([get("chat", chat), get("any", any), get("none", "/{area}/models")]));
     let deployment = |path| found(&list, "GET", "", path).map(|(_, deployment)| deployment);
-    let wanted = |text: &str| Some(Some(text.to_owned()));
-    assert_eq!(deployment("/openai/deployments/gpt-4o/chat/completions"), wanted("gpt-4o"));
-    assert_eq!(deployment("/x/deployments/GPT%204/a/b"), wanted("GPT%204"), "as it was sent");
+    let expected = |text: &str| Some(Some(text.to_owned()));
+    assert_eq!(deployment("/openai/deployments/gpt-4o/chat/completions"), expected("gpt-4o"));
+    assert_eq!(deployment("/x/deployments/GPT%204/a/b"), expected("GPT%204"), "as it was sent");
     assert_eq!(deployment("/openai/models"), Some(None));
     assert_eq!(deployment("/openai/deployments//chat/completions"), None, "never an empty one");
-    assert_eq!(deployment("/openai/deployments/a/b"), wanted("a"));
+    assert_eq!(deployment("/openai/deployments/a/b"), expected("a"));
 }
 
 #[test]
@@ -186,8 +186,8 @@ fn every_condition_refuses_alone_with_its_own_denial() {
         (json!({ "deployments": ["o1"] }), deployment_forbidden()),
         (json!({ "scopes": ["admin"] }), scope_missing(&["admin"])),
     ];
-    for (grant, wanted) in rows {
-        assert_eq!(verdict(&json!([grant]), &full_claims()), wanted, "{grant}");
+    for (grant, expected) in rows {
+        assert_eq!(verdict(&json!([grant]), &full_claims()), expected, "{grant}");
     }
 }
 
@@ -261,9 +261,9 @@ fn each_claim_equals_or_contains_any_of_its_values() {
 }
 
 #[test]
-fn a_claim_may_be_wanted_as_a_number_a_boolean_or_a_value_inside_of_another() {
-    let wanted = json!({ "level": [3, "three"], "employee": [true], "/realm/roles": ["chat"] });
-    let allow = json!([{ "claims": wanted }]);
+fn a_claim_may_be_required_as_a_number_a_boolean_or_a_value_inside_of_another() {
+    let expected = json!({ "level": [3, "three"], "employee": [true], "/realm/roles": ["chat"] });
+    let allow = json!([{ "claims": expected }]);
     for level in [json!(3), json!(3.0), json!("three"), json!([1, 3])] {
         let claims = json!({ "level": level, "employee": true, "realm": { "roles": ["chat"] } });
         assert_eq!(verdict(&allow, &claims), Ok(()), "{claims}");
@@ -326,15 +326,15 @@ fn the_nearest_grant_decides_the_denial() {
         (json!({ "scopes": ["admin"] }), scope_missing(&["admin"])),
     ];
     for (at, (grave, _)) in rungs.iter().enumerate() {
-        for (near, wanted) in &rungs[at..] {
-            assert_eq!(verdict(&json!([grave, near]), &full_claims()), *wanted);
-            assert_eq!(verdict(&json!([near, grave]), &full_claims()), *wanted);
+        for (near, expected) in &rungs[at..] {
+            assert_eq!(verdict(&json!([grave, near]), &full_claims()), *expected);
+            assert_eq!(verdict(&json!([near, grave]), &full_claims()), *expected);
         }
     }
 }
 
 #[test]
-fn a_grant_is_as_far_away_as_its_gravest_condition() {
+fn a_grant_is_as_far_away_as_its_most_serious_condition() {
     let two_missing = json!({ "roles": ["Admin"], "scopes": ["admin"] });
     assert_eq!(verdict(&json!([two_missing]), &full_claims()), Err(Denial::RoleMissing));
     let nearer = json!({ "deployments": ["o1"] });
@@ -356,7 +356,7 @@ fn the_scopes_that_are_named_are_those_of_the_nearest_grant() {
 }
 
 #[test]
-fn all_that_a_grant_lacks_is_listed_the_gravest_first() {
+fn all_that_a_grant_lacks_is_listed_the_most_serious_first() {
     let lacks = |grant: Value| {
         let route = json!({
             "name": "r", "match": { "methods": ["GET"], "path": "/{deployment}" },

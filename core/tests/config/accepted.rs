@@ -166,7 +166,7 @@ fn a_gateway_may_be_described_to_clients_that_look_for_its_issuer() {
     assert_eq!(path, "/.well-known/oauth-protected-resource");
     assert_eq!(url, format!("https://gateway.example.com{path}"));
     let tenant = |id| format!("https://login.microsoftonline.com/{id}/v2.0");
-    let wanted = json!({
+    let expected = json!({
         "resource": "https://gateway.example.com",
         "authorization_servers": [
             "https://login.example.com/v2", "https://idp.example.com/",
@@ -176,7 +176,7 @@ fn a_gateway_may_be_described_to_clients_that_look_for_its_issuer() {
         "scopes_supported": ["openai.chat"],
         "bearer_methods_supported": ["header"]
     });
-    assert_eq!(metadata, wanted);
+    assert_eq!(metadata, expected);
     let entry = json!({
         "resource": "https://gateway.example.com:8443/openai/v1", "scopes_supported": ["b", "a"]
     });
@@ -220,7 +220,7 @@ fn the_order_of_keys_and_the_space_between_them_mean_nothing() {
 }
 
 #[test]
-fn a_claim_may_be_wanted_as_a_text_a_number_or_a_boolean() {
+fn a_claim_may_be_required_as_a_string_a_number_or_a_boolean() {
     let values = json!(["a", 1, 1.5, -0.0, 9_007_199_254_740_991_i64, true, false]);
     let config = accepted("/routes/0/allow/1/claims/level", values);
     let (_, values) = &grants(&config, 0)[1].claims[1];
@@ -310,13 +310,13 @@ fn an_application_with_a_secret_asks_for_all_that_the_resource_grants() {
 
 #[test]
 fn a_duration_may_be_as_short_or_long_as_its_limits() {
-    for (text, wanted) in [
+    for (text, expected) in [
         ("1ms", Duration::from_millis(1)),
         ("1h 30m", Duration::from_mins(90)),
         ("30d", Duration::from_hours(720)),
     ] {
         let config = accepted("/issuers/0/max_lifetime", json!(text));
-        assert_eq!(config.issuers[0].max_lifetime, Some(wanted));
+        assert_eq!(config.issuers[0].max_lifetime, Some(expected));
     }
     let config = accepted("/issuers/0/leeway", json!("5m"));
     assert_eq!(config.issuers[0].leeway, Duration::from_mins(5));
@@ -329,7 +329,7 @@ fn keys_outlive_a_refresh_that_is_rarer_than_daily() {
 }
 
 #[test]
-fn every_algorithm_of_the_table_may_be_wanted() {
+fn every_algorithm_of_the_table_may_be_accepted() {
     let names = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
     let config = accepted("/issuers/0/algorithms", json!(names));
     let found: Vec<_> = config.issuers[0].algorithms.iter().map(|one| format!("{one:?}")).collect();
@@ -376,8 +376,9 @@ fn a_host_is_one_name_or_all_below_a_suffix() {
 fn credentials_and_forwarded_headers_are_stripped_in_lower_case() {
     let headers = json!({ "X-Caller-Id": "oid", "X-Team": "department" });
     let config = accepted("/routes/1/forward_claims", headers);
-    let wanted = ["api-key", "authorization", "ocp-apim-subscription-key", "x-caller-id", "x-team"];
-    assert_eq!(stripped(&config), wanted, "each once, whatever route names it");
+    let expected =
+        ["api-key", "authorization", "ocp-apim-subscription-key", "x-caller-id", "x-team"];
+    assert_eq!(stripped(&config), expected, "each once, whatever route names it");
 }
 
 #[test]

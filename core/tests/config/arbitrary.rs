@@ -75,7 +75,7 @@ fn answer(bytes: &[u8]) -> Result<Config, String> {
 }
 
 /// What must hold of whatever was accepted.
-fn is_sound(config: &Config) -> bool {
+fn is_consistent(config: &Config) -> bool {
     !config.issuers.is_empty() && !config.routes.is_empty() && config.stripped.len() >= 3
 }
 
@@ -90,7 +90,7 @@ proptest! {
     #[test]
     fn a_changed_document_gets_one_answer(document in mutated()) {
         match answer(document.to_string().as_bytes()) {
-            Ok(config) => prop_assert!(is_sound(&config)),
+            Ok(config) => prop_assert!(is_consistent(&config)),
             Err(message) => prop_assert!(message.contains(": "), "{}", message),
         }
     }
@@ -99,7 +99,7 @@ proptest! {
     fn a_changed_byte_gets_one_answer(at in any::<Index>(), byte in any::<u8>()) {
         let mut bytes = base().to_string().into_bytes();
         *at.get_mut(&mut bytes) = byte;
-        prop_assert!(answer(&bytes).map_or(true, |config| is_sound(&config)));
+        prop_assert!(answer(&bytes).map_or(true, |config| is_consistent(&config)));
     }
 
     #[test]

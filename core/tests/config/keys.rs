@@ -73,7 +73,7 @@ fn discovery_needs_an_issuer_that_is_a_url() {
 }
 
 #[test]
-fn discovery_that_is_not_wanted_is_no_discovery() {
+fn discovery_that_is_not_configured_is_no_discovery() {
     assert_eq!(
         message("/issuers/3/jwks/discovery", Some(json!(false))),
         "issuers[3].jwks: expected one of `uri`, `discovery`, `inline`, found none of them"

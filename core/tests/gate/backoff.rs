@@ -220,7 +220,7 @@ fn a_token_that_is_about_to_end_is_asked_for_as_if_there_were_none() {
     script.pass_to(end - 10 * MINUTE);
     let asked = asked(&mut script, IDENTITY, &Answer::Unsent, 15 * MINUTE);
     let pauses: Vec<_> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert_backoff(&asked, &[2, 6, 14, 30, 60], &"a token is held");
+    assert_backoff(&asked, &[2, 6, 14, 30, 60], &"while a value is cached");
     let late: Vec<_> = pauses.iter().rev().take_while(|pause| **pause <= 30).collect();
     assert!((12..18).contains(&late.len()), "{pauses:?}");
 }
@@ -274,7 +274,7 @@ fn a_change_of_the_failure_is_news_and_its_repetition_is_not() {
         (Answer::Unsent, true),
         (Answer::Unsent, false),
     ];
-    for (answer, wanted) in rows {
-        assert_eq!(is_news(&answer), wanted, "{answer:?}");
+    for (answer, expected) in rows {
+        assert_eq!(is_news(&answer), expected, "{answer:?}");
     }
 }

@@ -65,13 +65,13 @@ fn a_request_waits_for_its_body_and_is_ruled_on_by_its_model() {
         (r#"{"model":1}"#, "model_malformed"),
         ("model", "body_malformed"),
     ];
-    for (body, wanted) in rows {
+    for (body, expected) in rows {
         assert!(script.ask(v1(&script)).is_none(), "it waits");
         assert!(matches!(part(&mut script, false, "?"), Progress::Held), "for all of it");
         assert!(script.released().is_empty());
         let decided = decided(&mut script, body);
-        assert_eq!(reason(&decided), wanted, "{body}");
-        let deployment = (wanted == "ok").then_some("gpt-4o-mini");
+        assert_eq!(reason(&decided), expected, "{body}");
+        let deployment = (expected == "ok").then_some("gpt-4o-mini");
         assert_eq!(decided.record.deployment.as_deref(), deployment);
         assert!(matches!(part(&mut script, true, body), Progress::Free), "and no longer");
     }
@@ -105,9 +105,9 @@ fn what_no_body_can_mend_is_said_before_it_comes() {
         (v1(&script).with(json.0, json.1), "body_unsupported"),
         (v1(&script).with("content-length", "33554433"), "body_too_large"),
     ];
-    for (request, wanted) in rows {
+    for (request, expected) in rows {
         let decided = script.ask(request).expect("a decision");
-        assert_eq!(reason(&decided), wanted);
+        assert_eq!(reason(&decided), expected);
     }
 }
 

@@ -61,7 +61,7 @@ fn a_small_step_back_disturbs_nobody() {
 }
 
 #[test]
-fn a_warm_gate_fetches_everything_anew_and_serves_meanwhile() {
+fn a_warm_gate_refreshes_everything_and_serves_meanwhile() {
     let mut script = warm();
     script.pass(HOUR / 2);
     script.pass_to(script.now - HOUR);

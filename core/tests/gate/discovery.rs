@@ -21,7 +21,7 @@ fn cold() -> Script {
     cold_on(&InMemorySharedData::new(false))
 }
 
-/// Likewise, on a thread that shares these notes with others.
+/// The same, on a thread that shares these notes with others.
 fn cold_on(notes: &InMemorySharedData) -> Script {
     let jwks = json!({"cluster": "idp", "discovery": true});
     let issuer = json!({"issuer": ISSUER, "audiences": ["openai-gateway"], "jwks": jwks});

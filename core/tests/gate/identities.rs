@@ -103,7 +103,7 @@ fn an_identity_whose_variable_is_not_set_sends_nothing_and_is_our_fault() {
     assert_eq!((report.name.as_str(), report.is_news), ("container", true));
     let error = report.result.unwrap_err();
     assert_eq!(error.code(), "unset");
-    let text = "the environment variable IDENTITY_ENDPOINT is not set, or not usable";
+    let text = "environment variable IDENTITY_ENDPOINT not set or not usable";
     assert_eq!(error.to_string(), text);
     for fetch in calls {
         script.answer_with(fetch, &script.good_answer(fetch)).unwrap();

@@ -122,7 +122,7 @@ fn the_last_good_keys_serve_until_their_greatest_age() {
 }
 
 #[test]
-fn keys_that_cannot_be_had_are_our_fault_and_bounded_in_time() {
+fn unavailable_keys_are_our_fault_and_bounded_in_time() {
     let mut script = Script::new();
     assert!(script.ask(script.chat()).is_none());
     let mut waited = Duration::ZERO;

@@ -110,7 +110,7 @@ fn a_caller_at_fault_is_told_so_while_everything_is_down() {
 }
 
 #[test]
-fn an_identity_token_that_cannot_be_had_is_our_fault_too() {
+fn an_unavailable_identity_token_is_our_fault_too() {
     let mut script = Script::new();
     assert!(script.ask(script.chat()).is_none());
     script.calls();

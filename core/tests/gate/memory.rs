@@ -155,7 +155,7 @@ fn when_all_keys_are_too_old_a_remembered_token_waits_for_new_ones() {
 }
 
 #[test]
-fn what_a_bearer_may_do_is_asked_anew_each_time() {
+fn what_a_bearer_may_do_is_checked_each_time() {
     let mut script = warm();
     let request = script.chat();
     assert_eq!(ask(&mut script, &request.clone().to("GET", "/plain")), (true, 0));

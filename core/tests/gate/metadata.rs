@@ -64,9 +64,9 @@ fn every_challenge_names_the_metadata() {
         (script.chat_with(json!({"exp": 1})), 401),
         (script.chat().with("authorization", "Bearer x"), 400),
     ];
-    for (request, wanted) in rows {
+    for (request, expected) in rows {
         let decided = script.ask(request).unwrap();
-        assert_eq!(status(&decided), wanted);
+        assert_eq!(status(&decided), expected);
         assert!(challenge(&decided).unwrap().ends_with(&format!(", {url}")), "{decided:?}");
     }
     let decided = script.ask(script.chat().to("GET", "/nowhere")).unwrap();

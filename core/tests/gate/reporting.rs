@@ -32,12 +32,12 @@ fn a_callers_fault_is_recorded_and_forgiven() {
         (script.chat_with(json!({"iss": "https://evil.example/"})), "issuer_unknown"),
         (script.chat_with(json!({"scp": "x"})), "scope_missing"),
     ];
-    for (request, wanted) in rows {
+    for (request, expected) in rows {
         let decided = script.ask(request).expect("a decision");
-        assert_eq!(reason(&decided), wanted);
-        assert_eq!(header(&decided, "authorization"), Some("Bearer managed"), "{wanted}");
+        assert_eq!(reason(&decided), expected);
+        assert_eq!(header(&decided, "authorization"), Some("Bearer managed"), "{expected}");
         assert_eq!(decided.record.route.as_deref(), Some("chat"));
-        let claim = (wanted == "scope_missing").then_some("alice-id");
+        let claim = (expected == "scope_missing").then_some("alice-id");
         assert_eq!(header(&decided, "x-caller-id"), claim, "only of a good token");
     }
     let decided = script.ask(script.chat()).unwrap();
@@ -53,15 +53,15 @@ fn the_callers_credentials_are_removed_all_the_same() {
         (keys(script.chat().to("POST", "/openai//x?api-key=k")), "path_refused"),
         (keys(script.chat().to("GET", "/admin")), "scope_missing"),
     ];
-    for (request, wanted) in rows {
+    for (request, expected) in rows {
         let decided = script.ask(request).expect("a decision");
-        assert_eq!(reason(&decided), wanted);
+        assert_eq!(reason(&decided), expected);
         let Decision::Forward(forward) = &decided.decision else { panic!("refused") };
         let removed: Vec<_> = forward.remove.iter().map(String::as_str).collect();
-        assert_eq!(removed, ["api-key", "authorization", "x-caller-id"], "{wanted}");
+        assert_eq!(removed, ["api-key", "authorization", "x-caller-id"], "{expected}");
         assert!(forward.set.is_empty(), "no identity without a route that has one");
         let target = forward.target.as_deref();
-        assert_eq!(target, (wanted == "path_refused").then_some(&b"/openai//x"[..]));
+        assert_eq!(target, (expected == "path_refused").then_some(&b"/openai//x"[..]));
     }
 }
 
@@ -77,7 +77,7 @@ fn a_request_waits_for_the_identity_token_even_if_it_would_be_refused() {
 }
 
 #[test]
-fn keys_that_cannot_be_had_stop_nobody_and_a_missing_identity_token_does() {
+fn unavailable_keys_deny_nobody_and_a_missing_identity_token_does() {
     let mut script = cold();
     for _ in 0..2 {
         assert!(script.ask(script.chat()).is_none());
@@ -117,13 +117,13 @@ fn a_body_is_read_for_the_report_and_let_through() {
     assert!(script.ask(request.clone()).is_none());
     script.answer_all();
     assert!(script.released().is_empty());
-    for (body, wanted) in
+    for (body, expected) in
         [(r#"{"model":"gpt-4o"}"#, "deployment_forbidden"), ("x", "body_malformed")]
     {
         let read = || body.as_bytes().to_vec();
         match script.gate.body(script.last_stream, true, read, script.now) {
             Progress::Decided(decided) => {
-                assert_eq!((is_admitted(&decided), reason(&decided)), (true, wanted));
+                assert_eq!((is_admitted(&decided), reason(&decided)), (true, expected));
             }
             other @ (Progress::Free | Progress::Held) => panic!("{other:?}"),
         }

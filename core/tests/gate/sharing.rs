@@ -186,7 +186,7 @@ fn while_azure_throttles_one_thread_asks_and_all_are_told_when_the_next_try_is()
 }
 
 #[test]
-fn a_thread_that_dies_with_the_lease_is_replaced_before_anybody_loses_patience() {
+fn a_thread_that_dies_with_the_lease_is_replaced_before_any_request_times_out() {
     let mut proxy = Proxy::new(true, silent);
     proxy.ask(Script::chat);
     proxy.step(STEP);

@@ -2,18 +2,18 @@
 
 use crate::row::Verdict::{self, Accept, Reject};
 
-/// One file of `data/` and all verdicts on its rows.
+/// One file of `data/` and all results on its rows.
 pub(crate) struct File {
     pub(crate) name: &'static str,
     /// What the source says, what we say of the token and of its signature alone, and of how many
     /// rows.
-    pub(crate) verdicts: &'static [(Verdict, &'static str, &'static str, usize)],
+    pub(crate) results: &'static [(Verdict, &'static str, &'static str, usize)],
 }
 
 pub(crate) const CENSUS: &[File] = &[
     File {
         name: "istio.json",
-        verdicts: &[
+        results: &[
             (Accept, "audience_mismatch", "ok", 10),
             (Accept, "ok", "ok", 1),
             (Accept, "token_not_yet_valid", "ok", 3),
@@ -25,7 +25,7 @@ pub(crate) const CENSUS: &[File] = &[
     },
     File {
         name: "jwt_compact.json",
-        verdicts: &[
+        results: &[
             (Accept, "algorithm_forbidden", "algorithm_forbidden", 2),
             (Accept, "audience_mismatch", "ok", 1),
             (Accept, "claims_malformed", "ok", 7),
@@ -36,7 +36,7 @@ pub(crate) const CENSUS: &[File] = &[
     },
     File {
         name: "jwt_verify_lib.json",
-        verdicts: &[
+        results: &[
             (Accept, "algorithm_forbidden", "algorithm_forbidden", 2),
             (Accept, "audience_mismatch", "-", 6),
             (Accept, "audience_mismatch", "ok", 5),
@@ -63,7 +63,7 @@ pub(crate) const CENSUS: &[File] = &[
     },
     File {
         name: "rfc7515_appendix_jwx.json",
-        verdicts: &[
+        results: &[
             (Accept, "-", "ok", 1),
             (Accept, "audience_mismatch", "ok", 1),
             (Reject, "-", "signature_invalid", 1),
@@ -73,7 +73,7 @@ pub(crate) const CENSUS: &[File] = &[
     },
     File {
         name: "rfc7520_cookbook.json",
-        verdicts: &[
+        results: &[
             (Accept, "-", "algorithm_forbidden", 1),
             (Accept, "-", "ok", 3),
             (Reject, "-", "algorithm_forbidden", 2),
@@ -82,7 +82,7 @@ pub(crate) const CENSUS: &[File] = &[
     },
     File {
         name: "wycheproof.json",
-        verdicts: &[
+        results: &[
             (Accept, "-", "algorithm_forbidden", 2),
             (Accept, "-", "key_unknown", 2),
             (Accept, "-", "ok", 33),

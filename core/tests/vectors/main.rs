@@ -1,4 +1,4 @@
-//! Tokens and key sets that others published, with their verdicts and ours.
+//! Tokens and key sets that others published, with their results and ours.
 //!
 //! `data/README.md` says where they come from. No row is skipped: [`census`] counts every verdict of
 //! every file, and [`differences`] names each row that we refuse though its source accepts it.
@@ -39,7 +39,7 @@ fn all_rows() -> Vec<Row> {
 
 #[test]
 fn every_row_gets_the_verdict_that_is_counted_here() {
-    for File { name, verdicts } in CENSUS {
+    for File { name, results } in CENSUS {
         let mut counted = BTreeMap::new();
         for row in rows::<Row>(name) {
             *counted.entry((row.expect, row.outcome())).or_insert(0) += 1;
@@ -48,7 +48,7 @@ fn every_row_gets_the_verdict_that_is_counted_here() {
             .into_iter()
             .map(|((expect, outcome), rows)| (expect, outcome.token, outcome.signature, rows))
             .collect();
-        assert_eq!(counted, *verdicts, "{name}");
+        assert_eq!(counted, *results, "{name}");
     }
 }
 

@@ -34,8 +34,8 @@ fn each_shipped_cluster_must_be_swapped() {
     for name in ENDPOINTS {
         let mut blueprint = local();
         blueprint.endpoints.remove(name);
-        let wanted = ENDPOINTS.iter().filter(|other| **other == name).count();
-        let error = BlueprintError::Endpoints { cluster: name.into(), wanted, given: 0 };
+        let expected = ENDPOINTS.iter().filter(|other| **other == name).count();
+        let error = BlueprintError::Endpoints { cluster: name.into(), expected, given: 0 };
         assert_eq!(blueprint.yaml(), Err(error));
     }
 }
@@ -43,7 +43,7 @@ fn each_shipped_cluster_must_be_swapped() {
 #[test]
 fn a_cluster_with_more_addresses_than_endpoints_is_refused() {
     let blueprint = local().endpoint("imds", ([127, 0, 0, 1], 5000).into());
-    let error = BlueprintError::Endpoints { cluster: "imds".into(), wanted: 1, given: 2 };
+    let error = BlueprintError::Endpoints { cluster: "imds".into(), expected: 1, given: 2 };
     assert_eq!(blueprint.yaml(), Err(error));
 }
 
@@ -58,8 +58,8 @@ fn all_addresses_are_on_loopback() {
     let yaml = local().yaml().unwrap();
     let addresses: Vec<&str> =
         yaml.lines().filter_map(|line| line.trim().strip_prefix("address: ")).collect();
-    let wanted = ["127.0.0.1"; 2 + ENDPOINTS.len()];
-    assert_eq!(addresses, wanted, "the administration, the listener and the endpoints");
+    let expected = ["127.0.0.1"; 2 + ENDPOINTS.len()];
+    assert_eq!(addresses, expected, "the administration, the listener and the endpoints");
 }
 
 #[test]
@@ -159,9 +159,9 @@ fn the_shipped_file_guards_behind_the_filter() {
     let mut bootstrap = shipped();
     let filters = connection_manager(&mut bootstrap)["http_filters"].as_sequence().unwrap();
     let names: Vec<&str> = filters.iter().filter_map(|filter| filter["name"].as_str()).collect();
-    let wanted =
+    let expected =
         ["envoy.filters.http.wasm", "envoy.filters.http.rbac", "envoy.filters.http.router"];
-    assert_eq!(names, wanted);
+    assert_eq!(names, expected);
     assert_eq!(plugin(&mut bootstrap)["failure_policy"], "FAIL_RELOAD");
 }
 

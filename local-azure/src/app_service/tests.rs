@@ -44,15 +44,15 @@ async fn an_answer_has_the_documented_members() {
     let [token] = platform.app.issued().try_into().unwrap();
     let expires_on = answer["expires_on"].as_str().unwrap().parse::<u64>().unwrap();
     assert_eq!(expires_on / 86_400, (crate::clock::now() + 86_400) / 86_400);
-    let wanted = json!({
+    let expected = json!({
         "access_token": token, "client_id": answer["client_id"], "resource": RESOURCE,
         "expires_on": expires_on.to_string(), "token_type": "Bearer"
     });
-    assert_eq!((status, answer), (200, wanted), "no expires_in");
+    assert_eq!((status, answer), (200, expected), "no expires_in");
 }
 
 #[tokio::test]
-async fn its_tokens_are_known_beside_it_and_told_apart() {
+async fn its_tokens_are_known_beside_it_and_distinguished() {
     let platform = Platform::start().await;
     platform.ask(GOOD).await;
     let [token] = platform.app.issued().try_into().unwrap();

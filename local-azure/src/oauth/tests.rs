@@ -37,10 +37,10 @@ async fn an_answer_has_the_documented_members() {
     let entra = Entra::start().await;
     let (status, answer) = entra.post(FORM, GOOD).await;
     let issued = entra.oauth.issued();
-    let wanted = json!({
+    let expected = json!({
         "token_type": "Bearer", "expires_in": 3600, "ext_expires_in": 3600, "access_token": issued[0]
     });
-    assert_eq!((status, answer), (200, wanted));
+    assert_eq!((status, answer), (200, expected));
     assert!(entra.imds.accepts(&issued[0], RESOURCE) && entra.imds.issued().is_empty());
     entra.oauth.set_lifetime(Duration::from_secs(7));
     entra.oauth.set_refresh_in(Some(Duration::from_secs(3)));

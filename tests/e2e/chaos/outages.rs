@@ -12,7 +12,7 @@ use testkit::world::shipped;
 
 /// The longest pause while no token is at hand, and while one is, in seconds.
 const IN_NEED: u64 = 30;
-const AT_LEISURE: u64 = 60;
+const WHILE_CACHED: u64 = 60;
 /// What a try and its answer may take on a busy machine, besides the pauses.
 const SLACK: Duration = Duration::from_secs(3);
 const SECOND: Duration = Duration::from_secs(1);
@@ -183,7 +183,7 @@ async fn garbage(pace: Pace) -> Outcome {
 
 async fn down_with_a_token_at_hand(pace: Pace) -> Outcome {
     let (refresh_in, from, to) = (pace.seconds(5, 60), pace.seconds(3, 30), pace.seconds(23, 630));
-    let end = to + pace.seconds(8, AT_LEISURE) + SLACK;
+    let end = to + pace.seconds(8, WHILE_CACHED) + SLACK;
     let stage = Stage::of(pace, async |imds| imds.set_refresh_in(Some(refresh_in))).await;
     stage.load.until(from).await;
     stage.imds().stop().await;
@@ -191,7 +191,7 @@ async fn down_with_a_token_at_hand(pace: Pace) -> Outcome {
     stage.load.until(to).await;
     stage.imds().resume().await.unwrap();
     stage.load.until(end).await;
-    let bound = 1 + most_tries(to - refresh_in.mul_f64(0.9), AT_LEISURE) + 1;
+    let bound = 1 + most_tries(to - refresh_in.mul_f64(0.9), WHILE_CACHED) + 1;
     let (mut outcome, samples, world) = stage.end(bound).await;
     outcome.all_served(&samples, Duration::ZERO, end);
     let issued = world.azure.imds.issued().len();
@@ -254,7 +254,7 @@ async fn flaps(pace: Pace) -> Outcome {
         }
     }
     let while_up = 1 + phase.as_millis() / refresh_in.mul_f64(0.9).as_millis();
-    let in_two_phases = most_tries(phase, AT_LEISURE) + u64::try_from(while_up).unwrap();
+    let in_two_phases = most_tries(phase, WHILE_CACHED) + u64::try_from(while_up).unwrap();
     let bound = u64::from(phases / 2) * in_two_phases;
     let (mut outcome, samples, world) = stage.end(bound).await;
     outcome.all_served(&samples, Duration::ZERO, phase * phases);

@@ -14,10 +14,10 @@ pub(super) enum Pace {
 
 impl Pace {
     /// Reads the environment variable `CHAOS_PACE`.
-    pub(super) fn wanted() -> Self {
+    pub(super) fn from_env() -> Self {
         match env::var("CHAOS_PACE").as_deref() {
             Ok("real") => Self::Real,
-            Ok(other) => panic!("CHAOS_PACE is {other:?}, wanted: \"real\", or none"),
+            Ok(other) => panic!("CHAOS_PACE: expected \"real\" or nothing, found {other:?}"),
             Err(_) => Self::Short,
         }
     }

@@ -36,7 +36,7 @@ pub(super) struct Outcome {
     pub(super) tries: u64,
     /// How often that may be.
     pub(super) bound: u64,
-    /// How many VMs were made anew after a trap.
+    /// How many VMs were restarted after a trap.
     pub(super) reloads: u64,
     /// How many answers are Envoy's own, because a VM has trapped.
     pub(super) by_envoy: usize,
@@ -53,7 +53,7 @@ pub(super) struct Stage {
 }
 
 /// How long a request may wait in keyless, and what the rest of the way takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(10);
 const MARGIN: Duration = Duration::from_secs(3);
 
 /// Makes an IMDS that is as it should be.
@@ -136,7 +136,7 @@ impl Outcome {
         self.expect(blamed.is_none(), || format!("not ours to give: {problem}: {blamed:?}"));
         let is_by_envoy = |sample: &&Sample| sample.status == 503 && !sample.is_our_503;
         self.by_envoy = samples.iter().filter(is_by_envoy).count();
-        self.expect(longest <= PATIENCE + MARGIN, || format!("somebody waited {longest:?}"));
+        self.expect(longest <= MAX_WAIT + MARGIN, || format!("somebody waited {longest:?}"));
         let refused = world.azure.openai.refusals();
         self.expect(refused == 0, || format!("{refused} tokens that the backend refused"));
         self.expect(tries <= bound, || format!("{tries} tries instead of {bound}"));
@@ -165,7 +165,7 @@ pub(super) async fn tries(world: &World) -> u64 {
     own.map(|(_, count)| count).sum()
 }
 
-/// Counts the VMs that were made anew.
+/// Counts the VMs that were restarted.
 async fn reloads(world: &World) -> u64 {
     let stats = world.gateway.stats().await.unwrap();
     let own = stats.iter().filter(|(name, _)| name.ends_with("vm_reload_success"));

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use gateway::Blueprint;
 use keyless_core::config::Config;
-use keyless_core::identity::Endpoint;
 use keyless_core::fetch::record_key;
+use keyless_core::identity::Endpoint;
 use reqwest::Method;
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Routes in words: which requests, who may make them, how they go on.
+//! Routes: which requests, who may make them, with which upstream credential.
 
 use keyless_core::config::Config;
 use keyless_core::jwt::{ClaimName, ClaimValue, EntryIndex};
@@ -13,37 +13,41 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
 fn lines(config: &Config, route: &Route) -> Vec<String> {
     let mut lines = vec![matching(route)];
     match route.deployment {
-        DeploymentPlace::Body => lines.push("the body's model names the deployment".to_owned()),
+        DeploymentPlace::Body => lines.push("deployment: the model in the body".to_owned()),
         DeploymentPlace::Path => {}
     }
     if route.cors {
-        lines.push("a browser's preflight passes, without a credential".to_owned());
+        lines.push("CORS preflight: forwarded without a credential".to_owned());
     }
     match &route.access {
         Access::Health => {
-            lines.push("health: keyless answers whether its keys and tokens are held".to_owned());
+            lines.push("health: answered by keyless".to_owned());
         }
-        Access::Public => lines.push("public: needs no token, and carries none on".to_owned()),
+        Access::Public => {
+            lines.push("public: no token required, no upstream credential".to_owned());
+        }
         Access::Granted { grants, identity, forward_claims } => {
             let identity = identity.and_then(|index| config.identities.get(index.0));
             let numbered = grants.iter().enumerate();
             lines.extend(numbered.map(|(at, one)| {
-                let or = if at == 0 { "admits" } else { "or" };
+                let or = if at == 0 { "allow" } else { "or" };
                 format!("{or} {}", grant(config, one))
             }));
             lines.push(match identity {
-                Some(identity) => format!("goes on with the token of {}", identity.name),
-                None => "goes on without a credential".to_owned(),
+                Some(identity) => format!("upstream identity: {}", identity.name),
+                None => "no upstream credential".to_owned(),
             });
-            lines.extend(forward_claims.iter().map(|(header, claim)| {
-                format!("header {} is set to the claim {claim}", header.as_str())
-            }));
+            lines.extend(
+                forward_claims
+                    .iter()
+                    .map(|(header, claim)| format!("header {}: claim {claim}", header.as_str())),
+            );
         }
     }
     lines
 }
 
-/// Tells which requests a route is for.
+/// Returns which requests a route matches.
 pub(crate) fn matching(route: &Route) -> String {
     let hosts: Vec<_> = route.hosts.iter().map(host).collect();
     let hosts =
@@ -58,35 +62,35 @@ fn host(pattern: &HostPattern) -> String {
     }
 }
 
-/// Tells whom a grant admits.
+/// Returns the conditions of a grant.
 pub(crate) fn grant(config: &Config, grant: &Grant) -> String {
     let mut conditions = Vec::new();
     let issuer = grant.issuer.and_then(|entry| issuer_name(config, entry));
-    conditions.extend(issuer.map(|name| format!("of issuer {name}")));
+    conditions.extend(issuer.map(|name| format!("issuer {name}")));
     let mut listed = |words: &str, list: &[String], word: &str| {
         if !list.is_empty() {
             let plural = if word == "and" && list.len() > 1 { "s" } else { "" };
             conditions.push(format!("{words}{plural} {}", joined(list, word)));
         }
     };
-    listed("from application", &grant.clients, "or");
-    listed("with scope", &grant.scopes, "and");
-    listed("with role", &grant.roles, "and");
-    let claims = grant.claims.iter().map(|(name, values)| format!("with {}", claim(name, values)));
+    listed("client", &grant.clients, "or");
+    listed("scope", &grant.scopes, "and");
+    listed("role", &grant.roles, "and");
+    let claims = grant.claims.iter().map(|(name, values)| claim(name, values));
     conditions.extend(claims);
     if !grant.deployments.is_empty() {
-        conditions.push(format!("for deployment {}", joined(&grant.deployments, "or")));
+        conditions.push(format!("deployment {}", joined(&grant.deployments, "or")));
     }
     if conditions.is_empty() {
-        return "any token that an issuer's entry accepts".to_owned();
+        return "any valid token".to_owned();
     }
-    format!("a token {}", conditions.join(", "))
+    conditions.join(", ")
 }
 
-/// Tells what a grant wants of a claim.
+/// Returns what a grant requires of a claim.
 pub(crate) fn claim(name: &ClaimName, values: &[ClaimValue]) -> String {
     let values: Vec<_> = values.iter().map(ToString::to_string).collect();
-    format!("{} in claim {name}", joined(&values, "or"))
+    format!("claim {name} {}", joined(&values, "or"))
 }
 
 /// The name of the entry at this place, which several tenants may share.

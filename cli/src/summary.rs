@@ -1,4 +1,4 @@
-//! A configuration in plain words.
+//! A configuration as a summary in plain words.
 
 mod identities;
 mod issuers;
@@ -11,31 +11,31 @@ use keyless_core::jwks::JwksSource;
 
 use crate::source::Clusters;
 
-/// Tells what a configuration means, in aligned lines.
-pub(crate) fn meaning(config: &Config, clusters: &Clusters) -> String {
+/// Summarises a configuration, in aligned lines.
+pub(crate) fn of(config: &Config, clusters: &Clusters) -> String {
     let mut text = String::new();
     if config.report_only {
-        text += "\nreport_only: nobody is refused for a fault of its own; it is recorded\n";
+        text += "\nreport_only: dry run, denials are recorded but not enforced\n";
     }
     if let Some(resource) = &config.protected_resource {
-        _ = writeln!(text, "\nprotected resource: GET {} is answered with", resource.path);
+        _ = writeln!(text, "\nprotected resource metadata at {}", resource.path);
         _ = writeln!(text, "  {}", resource.metadata);
     }
     let mut section = |heading: &str, entries: Vec<Entry>| {
         _ = writeln!(text, "\n{heading}");
         text += &aligned(&entries);
     };
-    section("issuers: whose tokens are looked at", issuers::entries(config));
-    section("identities: whose token the backend sees", identities::entries(config));
-    section("routes: the first that matches decides, and no match is 404", routes::entries(config));
-    section("clusters: what Envoy must have", called(config, clusters));
+    section("issuers: whose tokens are accepted", issuers::entries(config));
+    section("identities: credentials for the backends", identities::entries(config));
+    section("routes: first match wins, no match is 404", routes::entries(config));
+    section("clusters: required in Envoy", clusters_needed(config, clusters));
     text
 }
 
 /// A name, and the lines beside it.
 pub(crate) type Entry = (String, Vec<String>);
 
-/// Sets each entry's lines beside its name.
+/// Puts each entry's lines beside its name.
 pub(crate) fn aligned(entries: &[Entry]) -> String {
     let mut text = String::new();
     let width = entries.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
@@ -53,11 +53,12 @@ fn needed(config: &Config) -> Vec<(String, String)> {
     let keys = config.issuers.iter().filter_map(|issuer| match &issuer.jwks {
         JwksSource::Inline(_) => None,
         JwksSource::Remote(remote) => {
-            Some((remote.cluster.clone(), format!("keys of {}", issuer.name)))
+            Some((remote.cluster.clone(), format!("keys of issuer {}", issuer.name)))
         }
     });
     let tokens = config.identities.iter();
-    let tokens = tokens.map(|one| (one.cluster.clone(), format!("tokens of {}", one.name)));
+    let tokens =
+        tokens.map(|one| (one.cluster.clone(), format!("tokens of identity {}", one.name)));
     let mut needed: Vec<(String, Vec<String>)> = Vec::new();
     for (cluster, purpose) in keys.chain(tokens) {
         match needed.iter_mut().find(|(known, _)| *known == cluster) {
@@ -69,27 +70,29 @@ fn needed(config: &Config) -> Vec<(String, String)> {
     needed.into_iter().map(|(cluster, purposes)| (cluster, purposes.join(", "))).collect()
 }
 
-fn called(config: &Config, clusters: &Clusters) -> Vec<Entry> {
+fn clusters_needed(config: &Config, clusters: &Clusters) -> Vec<Entry> {
     let note = |cluster: &String| match clusters {
-        Clusters::Untold => "",
-        Clusters::Begun(names) | Clusters::Listed(names) if names.contains(cluster) => "; there",
-        Clusters::Begun(_) => "; not in this file",
-        Clusters::Listed(_) => "; MISSING",
+        Clusters::Unknown => "",
+        Clusters::Dynamic(names) | Clusters::Static(names) if names.contains(cluster) => "; found",
+        Clusters::Dynamic(_) => "; not in this file",
+        Clusters::Static(_) => "; MISSING",
     };
     let entry = |(cluster, purpose): (String, String)| {
         let line = format!("{purpose}{}", note(&cluster));
         (cluster, vec![line])
     };
     let entries: Vec<_> = needed(config).into_iter().map(entry).collect();
-    or_none(entries, "none: keyless calls nobody")
+    or_none(entries, "none: keyless makes no calls")
 }
 
-/// Tells of each cluster that keyless would call and that the file does not have.
+/// Returns an error for each cluster that keyless would call and that the file does not have.
 pub(crate) fn missing(config: &Config, clusters: &Clusters) -> Vec<String> {
-    let (Clusters::Begun(names) | Clusters::Listed(names)) = clusters else { return Vec::new() };
+    let (Clusters::Dynamic(names) | Clusters::Static(names)) = clusters else { return Vec::new() };
     let missing = needed(config).into_iter().filter(|(cluster, _)| !names.contains(cluster));
     let line = |(cluster, purpose)| {
-        format!("static_resources.clusters: found no cluster {cluster:?}, wanted for {purpose}")
+        format!(
+            "static_resources.clusters: expected a cluster {cluster:?} for {purpose}, found none"
+        )
     };
     missing.map(line).collect()
 }

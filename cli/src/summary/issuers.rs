@@ -1,4 +1,4 @@
-//! Issuers in words: whose tokens, what they must be like, where the keys are.
+//! Issuers: which tokens are accepted, and where the keys are.
 
 use humantime::format_duration;
 use keyless_core::config::Config;
@@ -18,26 +18,26 @@ fn lines(issuer: &Issuer) -> Vec<String> {
     let iss = |(at, iss)| format!("{} {iss}", if at == 0 { "iss" } else { "or " });
     let mut lines: Vec<_> = accepted.map(iss).collect();
     if let Some(tenant) = &issuer.tenant {
-        lines.push(format!("of Entra's tenant {}, which tid must name", tenant.id));
+        lines.push(format!("tid {}, the Entra tenant", tenant.id));
     }
-    lines.push(format!("for the audience {}", joined(&issuer.audiences, "or")));
+    lines.push(format!("aud {}", joined(&issuer.audiences, "or")));
     if !issuer.clients.is_empty() {
-        lines.push(format!("only from the application {}", joined(&issuer.clients, "or")));
+        lines.push(format!("client {}", joined(&issuer.clients, "or")));
     }
     let types: Vec<_> = issuer.token_types.iter().map(TokenType::as_str).collect();
-    lines.push(format!("signed with {}, of type {}", algorithms(issuer), joined(&types, "or")));
+    lines.push(format!("alg {}, typ {}", algorithms(issuer), joined(&types, "or")));
     let lifetime = issuer.max_lifetime.map_or_else(
-        || "of any lifetime".to_owned(),
-        |most| format!("living {} at most", format_duration(most)),
+        || "no max lifetime".to_owned(),
+        |most| format!("max lifetime {}", format_duration(most)),
     );
     let leeway = format_duration(issuer.leeway);
-    lines.push(format!("{lifetime}, clocks may differ by {leeway}"));
+    lines.push(format!("{lifetime}, leeway {leeway}"));
     lines.extend(keys(&issuer.jwks));
     lines
 }
 
 fn algorithms(issuer: &Issuer) -> String {
-    let known = |wanted: &Algorithm| Algorithm::ALL.iter().find(|(_, known)| known == wanted);
+    let known = |algorithm: &Algorithm| Algorithm::ALL.iter().find(|(_, known)| known == algorithm);
     let names = issuer.algorithms.iter().filter_map(known).map(|(name, _)| *name);
     joined(&names.collect::<Vec<_>>(), "or")
 }
@@ -45,20 +45,19 @@ fn algorithms(issuer: &Issuer) -> String {
 fn keys(source: &JwksSource) -> Vec<String> {
     let remote = match source {
         JwksSource::Inline(keys) => {
-            return vec![format!("keys: {} in this configuration", keys.len())];
+            return vec![format!("keys: {} inline", keys.len())];
         }
         JwksSource::Remote(remote) => remote,
     };
     let address = |uri: &Uri| format!("{}{}", uri.authority, uri.path);
     let from = match &remote.location {
-        JwksLocation::Discovery(uri) => format!("where {} says", address(uri)),
+        JwksLocation::Discovery(uri) => format!("by discovery at {}", address(uri)),
         JwksLocation::Known(uri) => format!("from {}", address(uri)),
     };
     vec![
-        format!("keys {from}, through cluster {}", remote.cluster),
+        format!("keys {from}, cluster {}", remote.cluster),
         format!(
-            "fetched anew after {}, good for {}; an unknown kid asks again every {} at most; \
-             time-out {}",
+            "refresh {}, max age {}, refetch on unknown kid at most every {}, timeout {}",
             format_duration(remote.refresh),
             format_duration(remote.max_age),
             format_duration(remote.unknown_kid_interval),

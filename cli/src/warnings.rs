@@ -1,48 +1,46 @@
-//! What is legal and probably a mistake.
+//! What is valid and probably a mistake.
 
-mod cover;
+mod shadowing;
 
 use keyless_core::config::Config;
 use keyless_core::identity::IdentityIndex;
 use keyless_core::policy::{Access, Grant};
 
-/// Tells of everything that is probably not meant, with its place in the configuration.
+/// Returns everything that is valid and probably a mistake, with its place in the configuration.
 pub(crate) fn of(config: &Config) -> Vec<String> {
-    let mut doubts = unreachable(config);
-    doubts.extend(unconditional(config));
-    doubts.extend(unused(config));
-    doubts
+    let mut warnings = unreachable(config);
+    warnings.extend(unconditional(config));
+    warnings.extend(unused(config));
+    warnings
 }
 
-/// Routes that no request reaches, because earlier ones take all of theirs.
+/// Routes that no request reaches, because earlier ones match all of theirs.
 fn unreachable(config: &Config) -> Vec<String> {
     let routes = config.routes.iter().enumerate();
-    let doubt = |(at, route)| {
-        let earlier = cover::covering(config.routes.get(..at)?, route)?;
+    let warning = |(at, route)| {
+        let earlier = shadowing::shadowing(config.routes.get(..at)?, route)?;
         let names: Vec<_> = earlier
             .into_iter()
             .map(|at| format!("routes[{at}] {}", config.routes[at].name))
             .collect();
         let (name, names) = (&config.routes[at].name, names.join(", "));
-        Some(format!(
-            "routes[{at}]: {name} is never reached: earlier, {names} takes all of its requests"
-        ))
+        Some(format!("routes[{at}]: {name} is unreachable: shadowed by {names}"))
     };
-    routes.filter_map(doubt).collect()
+    routes.filter_map(warning).collect()
 }
 
-/// Grants that admit every token.
+/// Grants without a condition.
 fn unconditional(config: &Config) -> Vec<String> {
-    let mut doubts = Vec::new();
+    let mut warnings = Vec::new();
     for (at, route) in config.routes.iter().enumerate() {
         let Access::Granted { grants, .. } = &route.access else { continue };
         let free = grants.iter().enumerate().filter(|(_, grant)| is_unconditional(grant));
-        doubts.extend(free.map(|(grant, _)| {
+        warnings.extend(free.map(|(grant, _)| {
             let place = format!("routes[{at}].allow[{grant}]");
-            format!("{place}: admits every token that an issuer's entry accepts")
+            format!("{place}: has no condition and allows every valid token of any issuer")
         }));
     }
-    doubts
+    warnings
 }
 
 fn is_unconditional(grant: &Grant) -> bool {
@@ -52,7 +50,7 @@ fn is_unconditional(grant: &Grant) -> bool {
         && claims.is_empty()
 }
 
-/// Identities whose tokens are fetched for nobody.
+/// Identities that no route uses.
 fn unused(config: &Config) -> Vec<String> {
     let is_used = |identity: usize| {
         config.routes.iter().any(|route| match &route.access {
@@ -62,5 +60,5 @@ fn unused(config: &Config) -> Vec<String> {
     };
     let identities = config.identities.iter().enumerate();
     let unused = identities.filter(|(at, _)| !is_used(*at));
-    unused.map(|(_, one)| format!("identities.{}: no route uses it", one.name)).collect()
+    unused.map(|(_, one)| format!("identities.{}: unused: no route names it", one.name)).collect()
 }

@@ -1,28 +1,28 @@
-//! Whether the requests of one route are all another one's.
+//! Whether earlier routes match every request that a later one would.
 
 use keyless_core::policy::{HostPattern, Route};
 
-/// Returns the places of the routes that together take every request of a later one, each method
+/// Returns the places of the routes that together match every request of a later one, each method
 /// and host of it by a single route; `None` if some request is left for it.
-pub(super) fn covering(earlier: &[Route], later: &Route) -> Option<Vec<usize>> {
+pub(super) fn shadowing(earlier: &[Route], later: &Route) -> Option<Vec<usize>> {
     let any = [None];
     let listed: Vec<_> = later.hosts.iter().map(Some).collect();
     let hosts = if listed.is_empty() { any.as_slice() } else { listed.as_slice() };
-    let mut covering = Vec::new();
+    let mut shadowing = Vec::new();
     for (method, host) in later.methods.iter().flat_map(|m| hosts.iter().map(move |h| (m, *h))) {
         let at = earlier.iter().position(|route| {
             route.methods.contains(method)
-                && takes_host(&route.hosts, host)
-                && takes_path(route.path.as_str(), later.path.as_str())
+                && covers_host(&route.hosts, host)
+                && covers_path(route.path.as_str(), later.path.as_str())
         })?;
-        if !covering.contains(&at) {
-            covering.push(at);
+        if !shadowing.contains(&at) {
+            shadowing.push(at);
         }
     }
-    Some(covering)
+    Some(shadowing)
 }
 
-fn takes_host(patterns: &[HostPattern], host: Option<&HostPattern>) -> bool {
+fn covers_host(patterns: &[HostPattern], host: Option<&HostPattern>) -> bool {
     let is_below = |pattern: &HostPattern, suffix: &str| match pattern {
         HostPattern::Below(other) => {
             suffix.to_ascii_lowercase().ends_with(&other.to_ascii_lowercase())
@@ -39,7 +39,7 @@ fn takes_host(patterns: &[HostPattern], host: Option<&HostPattern>) -> bool {
 
 /// Is every path of the later pattern one of the earlier pattern? Segment by segment; where a
 /// pattern is not a plain one, only if the two are written alike.
-fn takes_path(earlier: &str, later: &str) -> bool {
+fn covers_path(earlier: &str, later: &str) -> bool {
     let is_odd = |pattern: &str| pattern.contains("{{") || pattern.contains("}}");
     if is_odd(earlier) || is_odd(later) {
         return earlier == later;
@@ -49,13 +49,13 @@ fn takes_path(earlier: &str, later: &str) -> bool {
         match (wide.next(), narrow.next()) {
             (None, None) => return true,
             (Some(wide), Some(narrow)) if wide.starts_with("{*") => return !narrow.is_empty(),
-            (Some(wide), Some(narrow)) if takes_segment(wide, narrow) => {}
+            (Some(wide), Some(narrow)) if covers_segment(wide, narrow) => {}
             _ => return false,
         }
     }
 }
 
-fn takes_segment(wide: &str, narrow: &str) -> bool {
+fn covers_segment(wide: &str, narrow: &str) -> bool {
     let is_whole = wide.starts_with('{') && wide.find('}') == wide.len().checked_sub(1);
     let is_rest = narrow.contains("{*");
     (is_whole && !is_rest && !narrow.is_empty()) || shape(wide) == shape(narrow)
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_takes_what_it_matches_and_no_more() {
+    fn a_pattern_covers_what_it_matches_and_no_more() {
         for (earlier, later) in [
             ("/a", "/a"),
             ("/{x}", "/{y}"),
@@ -90,7 +90,7 @@ mod tests {
             ("/{x}", "/a-{y}"),
             ("/{{a}}", "/{{a}}"),
         ] {
-            assert!(takes_path(earlier, later), "{earlier} {later}");
+            assert!(covers_path(earlier, later), "{earlier} {later}");
         }
         for (earlier, later) in [
             ("/a", "/{x}"),
@@ -103,19 +103,19 @@ mod tests {
             ("/{x}", "/{{a}}"),
             ("/{x}", "/a/"),
         ] {
-            assert!(!takes_path(earlier, later), "{earlier} {later}");
+            assert!(!covers_path(earlier, later), "{earlier} {later}");
         }
     }
 
     #[test]
-    fn a_host_is_taken_by_itself_by_its_suffix_and_by_any() {
+    fn a_host_is_covered_by_itself_by_its_suffix_and_by_any() {
         let exact = |name: &str| HostPattern::Exact(name.to_owned());
         let below = |suffix: &str| HostPattern::Below(suffix.to_owned());
-        assert!(takes_host(&[], None) && takes_host(&[], Some(&exact("a"))));
-        assert!(!takes_host(&[exact("a")], None));
-        assert!(takes_host(&[below(".b")], Some(&exact("A.B"))));
-        assert!(takes_host(&[below(".b")], Some(&below(".a.B"))));
-        assert!(!takes_host(&[below(".a.b")], Some(&below(".b"))));
-        assert!(!takes_host(&[exact("a.b")], Some(&below(".b"))));
+        assert!(covers_host(&[], None) && covers_host(&[], Some(&exact("a"))));
+        assert!(!covers_host(&[exact("a")], None));
+        assert!(covers_host(&[below(".b")], Some(&exact("A.B"))));
+        assert!(covers_host(&[below(".b")], Some(&below(".a.B"))));
+        assert!(!covers_host(&[below(".a.b")], Some(&below(".b"))));
+        assert!(!covers_host(&[exact("a.b")], Some(&below(".b"))));
     }
 }

@@ -1,0 +1,105 @@
+//! The metrics that the module counts: their names, labels and meanings.
+//!
+//! Label values come from the configuration and from fixed lists, never from a caller, so their
+//! number is bounded.
+
+/// Describes one metric.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Metric {
+    /// The name, as `/stats/prometheus` shows it with the `stats_tags` of `envoy.yaml`.
+    pub name: &'static str,
+    /// Whether it only grows.
+    pub kind: Kind,
+    /// The names of its labels, in the order of their values.
+    pub labels: &'static [&'static str],
+    /// What it says, in one line of Markdown.
+    pub meaning: &'static str,
+}
+
+/// Says how a metric changes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It is set.
+    Gauge,
+}
+
+/// Counts requests by their decision.
+pub const REQUESTS: Metric = Metric {
+    name: "keyless_requests",
+    kind: Kind::Counter,
+    labels: &["issuer", "route", "verdict", "reason"],
+    meaning: "requests, by decision; labels are the values in filter state",
+};
+
+/// Counts fetches by their result.
+pub const FETCHES: Metric = Metric {
+    name: "keyless_fetches",
+    kind: Kind::Counter,
+    labels: &["kind", "name", "result"],
+    meaning: "fetches; `kind` is `jwks` or `identity`, `name` that of the issuer or identity, \
+              `result` `ok` or one of the codes below",
+};
+
+/// Says when the current keys or the current token were requested.
+pub const ASKED_AT: Metric = Metric {
+    name: "keyless_asked_at",
+    kind: Kind::Gauge,
+    labels: &["kind", "name"],
+    meaning: "when the current keys or token were requested, in Unix seconds",
+};
+
+/// Says until when the current keys or the current token may be used.
+pub const GOOD_UNTIL: Metric = Metric {
+    name: "keyless_good_until",
+    kind: Kind::Gauge,
+    labels: &["kind", "name"],
+    meaning: "when the current keys or token must no longer be used, in Unix seconds; alert when \
+              `time()` comes near",
+};
+
+/// Counts identity tokens that a backend rejected.
+pub const REJECTIONS: Metric = Metric {
+    name: "keyless_rejections",
+    kind: Kind::Counter,
+    labels: &["name"],
+    meaning: "401 responses of a backend to the token of the identity `name`",
+};
+
+/// Says whether the host verifies signatures.
+pub const HOST_CRYPTO: Metric = Metric {
+    name: "keyless_host_crypto",
+    kind: Kind::Gauge,
+    labels: &[],
+    meaning: "1 if Envoy verifies RS* and ES*, 0 if the module does; PS* and EdDSA are always \
+              verified by the module",
+};
+
+/// Holds all metrics.
+pub const ALL: [Metric; 6] = [REQUESTS, FETCHES, ASKED_AT, GOOD_UNTIL, REJECTIONS, HOST_CRYPTO];
+
+impl Metric {
+    /// Returns the name with these values of the labels, in their order, as Istio's bootstrap and
+    /// the `stats_tags` of `envoy.yaml` read them: `name.label=.=value;.;`.
+    pub fn with(&self, values: &[&str]) -> String {
+        let mut name = self.name.to_owned();
+        for (at, (label, value)) in self.labels.iter().zip(values).enumerate() {
+            name += if at == 0 { "." } else { "" };
+            name += &[label, "=.=", value, ";.;"].concat();
+        }
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_in_the_name_as_istio_reads_them() {
+        let name = FETCHES.with(&["jwks", "entra", "ok"]);
+        assert_eq!(name, "keyless_fetches.kind=.=jwks;.;name=.=entra;.;result=.=ok;.;");
+        assert_eq!(HOST_CRYPTO.with(&[]), "keyless_host_crypto");
+    }
+}
