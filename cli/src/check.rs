@@ -7,7 +7,7 @@ use keyless_core::config::Config;
 use keyless_core::policy::DeploymentPlace;
 
 use crate::source::{self, Clusters, Found};
-use crate::{Outcome, doubts, read, words};
+use crate::{Outcome, doubts, istio, read, words};
 
 /// Checks all configurations of a file.
 ///
@@ -55,6 +55,10 @@ fn judged(found: &Found) -> (String, bool) {
     let mut doubts = doubts::of(&config);
     if found.fails_open {
         doubts.push("FAIL_OPEN: admits everybody while the module fails".to_owned());
+    }
+    if let Some(resource) = &found.resource {
+        wrong.extend(istio::mistakes(resource));
+        doubts.extend(istio::doubts(resource));
     }
     let mut text = String::new();
     let mut list = |heading: &str, lines: &[String]| {

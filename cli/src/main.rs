@@ -5,6 +5,7 @@
 mod check;
 mod doubts;
 mod explain;
+mod istio;
 mod schema;
 mod source;
 mod words;

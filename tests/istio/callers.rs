@@ -1,12 +1,16 @@
 //! What callers, the backend and the operator see when all is well.
 
+use std::net::SocketAddr;
+
 use local_azure::Fault;
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::reply::{Refusal, Reply};
 use testkit::world::{CHAT, assert_absent, chat_body, values};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::cluster::{Cluster, test};
+use crate::cluster::{Cluster, GATEWAY, test};
 
 #[test]
 fn a_callers_token_becomes_the_managed_identity() {
@@ -16,8 +20,11 @@ fn a_callers_token_becomes_the_managed_identity() {
         let (_, seen) = cluster.admits(&token, cluster.chat_request()).await;
         assert_eq!(values(&seen, "host"), ["my-openai.openai.azure.com"]);
         assert_eq!(values(&seen, "x-caller-id"), [claims["oid"].as_str().unwrap()]);
-        let imds = &cluster.azure.imds.requests()[0];
-        assert!(imds.target.contains("client_id=00000000-0000-0000-0000-000000000000"), "{imds:?}");
+        // The agent asks the same address whose cloud this is.
+        let imds = cluster.azure.imds.requests();
+        let mut asked = imds.iter().filter(|one| one.target.contains("oauth2/token"));
+        let client = "client_id=00000000-0000-0000-0000-000000000000";
+        assert!(asked.next().is_some_and(|one| one.target.contains(client)), "{imds:?}");
     });
 }
 
@@ -28,7 +35,7 @@ fn who_has_no_token_or_too_little_of_one_is_refused() {
         let other = json!({ "aud": "api://another" });
         let token = cluster.azure.issuer.mint(&cluster.azure.issuer.claims_with(&other));
         let request = cluster.chat_request().bearer_auth(token);
-        cluster.refuses(request, Refusal::invalid_token("audience_rejected")).await;
+        cluster.refuses(request, Refusal::invalid_token("audience_mismatch")).await;
         let poor = json!({ "scp": "profile", "roles": null });
         let token = cluster.azure.issuer.mint(&cluster.azure.issuer.claims_with(&poor));
         let request = cluster.chat_request().bearer_auth(token);
@@ -87,6 +94,72 @@ fn a_stream_arrives_frame_by_frame() {
         assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
         assert!(frames > 2 && pieces + 1 >= frames, "{frames} frames in {pieces} pieces");
     });
+}
+
+#[test]
+fn a_web_socket_passes_once_it_is_admitted() {
+    test(async |cluster| {
+        cluster.fronts.provisioned.lead_to(echo().await);
+        let plugin = cluster.plugin(|wasm| {
+            let realtime = json!({
+                "name": "realtime", "match": { "methods": ["GET"], "path": "/openai/realtime" },
+                "allow": [{ "scopes": ["openai.chat"] }], "identity": "openai",
+            });
+            wasm["pluginConfig"]["routes"].as_array_mut().unwrap().push(realtime);
+        });
+        cluster.kubernetes.apply(&plugin);
+        let target = "/openai/realtime?api-version=2024-10-01-preview&deployment=gpt-4o-realtime";
+        let ask = |credential: &str| {
+            format!(
+                "GET {target} HTTP/1.1\r\nhost: {GATEWAY}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+                 sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{credential}\r\n"
+            )
+        };
+        let head = async |request: &str| {
+            let mut line = TcpStream::connect(cluster.pod.way_in()).await.unwrap();
+            line.write_all(request.as_bytes()).await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                match line.read_u8().await {
+                    Ok(byte) => head.push(byte),
+                    Err(_) => break,
+                }
+            }
+            (String::from_utf8_lossy(&head).into_owned(), line)
+        };
+        cluster
+            .until("the new policy is in force", async || head(&ask("")).await.0.contains(" 401 "))
+            .await;
+        let credential = format!("authorization: Bearer {}\r\n", cluster.token());
+        let (answer, mut line) = head(&ask(&credential)).await;
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        line.write_all(b"a frame").await.unwrap();
+        let mut frame = [0; 7];
+        line.read_exact(&mut frame).await.unwrap();
+        assert_eq!(&frame, b"a frame", "it comes back");
+    });
+}
+
+/// Starts a server that accepts every upgrade and sends back whatever comes.
+async fn echo() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await?);
+                }
+                let upgraded = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n\
+                                upgrade: websocket\r\n\r\n";
+                stream.write_all(upgraded.as_bytes()).await?;
+                let (mut from, mut to) = stream.split();
+                tokio::io::copy(&mut from, &mut to).await
+            });
+        }
+    });
+    address
 }
 
 #[test]

@@ -22,12 +22,12 @@ use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use certificates::Authority;
-pub(crate) use fronts::{Front, Fronts};
+pub(crate) use fronts::Fronts;
 pub(crate) use gateway::Pod;
 pub(crate) use kubernetes::{Kubernetes, NAMESPACE, SYSTEM, documents};
 pub(crate) use mesh::Mesh;
 pub(crate) use program::{Program, output};
-pub(crate) use registry::Registry;
+pub(crate) use registry::{PULLER, Registry};
 
 /// The name by which callers find the gateway.
 pub(crate) const GATEWAY: &str = "openai-gateway.example.com";

@@ -1,5 +1,6 @@
 //! The addresses outside: each ends TLS in a host's name and leads to a stand-in.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use local_azure::{LocalAzure, OpenAi};
@@ -20,20 +21,24 @@ pub(crate) struct Fronts {
     others: Vec<Front>,
 }
 
-/// Holds one address; its certificate can be exchanged.
+/// Holds one address; its certificate and where it leads can be exchanged.
 #[derive(Debug)]
 pub(crate) struct Front {
-    own: Option<Ended>,
-    wrong: Option<Ended>,
-    now: watch::Sender<Option<Ended>>,
+    own: Face,
+    wrong: Face,
+    now: watch::Sender<Face>,
 }
 
+/// What a front shows, and the stand-in behind it.
 #[derive(Clone)]
-struct Ended(TlsAcceptor);
+struct Face {
+    tls: Option<TlsAcceptor>,
+    to: SocketAddr,
+}
 
-impl std::fmt::Debug for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TLS")
+impl fmt::Debug for Face {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.to)
     }
 }
 
@@ -66,20 +71,21 @@ impl Front {
     async fn start(authority: &Authority, host: &str, to: SocketAddr) -> Self {
         let address = tokio::net::lookup_host((host, 443)).await.unwrap().next().unwrap();
         let (own, wrong) = (authority.acceptor(host), authority.acceptor("wrong.example.com"));
-        Self::listen(address, Some(Ended(own)), Some(Ended(wrong)), to).await
+        Self::listen(address, Face { tls: Some(own), to }, Face { tls: Some(wrong), to }).await
     }
 
     async fn plain(address: &str, to: SocketAddr) -> Self {
         let address: IpAddr = address.parse().unwrap();
-        Self::listen((address, 80).into(), None, None, to).await
+        let face = Face { tls: None, to };
+        Self::listen((address, 80).into(), face.clone(), face).await
     }
 
-    async fn listen(address: SocketAddr, own: Option<Ended>, wrong: Option<Ended>, to: SocketAddr) -> Self {
+    async fn listen(address: SocketAddr, own: Face, wrong: Face) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let (now, shown) = watch::channel(own.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(shown.clone(), stream, to));
+                tokio::spawn(serve(shown.clone(), stream));
             }
         });
         Self { own, wrong, now }
@@ -89,22 +95,27 @@ impl Front {
     pub(crate) fn show_a_wrong_certificate(&self) {
         self.now.send_replace(self.wrong.clone());
     }
+
+    /// Leads to another stand-in from now on.
+    pub(crate) fn lead_to(&self, to: SocketAddr) {
+        self.now.send_replace(Face { to, ..self.own.clone() });
+    }
 }
 
-/// Serves a connection until one side ends it, or another certificate is shown.
-async fn serve(mut shown: watch::Receiver<Option<Ended>>, stream: TcpStream, to: SocketAddr) {
+/// Serves a connection until one side ends it, or the front changes.
+async fn serve(mut shown: watch::Receiver<Face>, stream: TcpStream) {
     shown.mark_unchanged();
-    let tls = shown.borrow().clone();
+    let face = shown.borrow().clone();
     tokio::select! {
-        () = copy(tls, stream, to) => (),
+        () = copy(face, stream) => (),
         _ = shown.changed() => (),
     }
 }
 
 /// Who breaks off the handshake gets nothing; where nobody listens, the connection ends.
-async fn copy(tls: Option<Ended>, mut stream: TcpStream, to: SocketAddr) {
+async fn copy(Face { tls, to }: Face, mut stream: TcpStream) {
     let Ok(mut backend) = TcpStream::connect(to).await else { return };
-    let Some(Ended(tls)) = tls else {
+    let Some(tls) = tls else {
         let _ = copy_bidirectional(&mut stream, &mut backend).await;
         return;
     };

@@ -16,8 +16,9 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::mesh::source;
 use super::{Authority, GATEWAY, Kubernetes, NAMESPACE, Program, SYSTEM, folder, output, until};
 
-/// The address of the pod.
+/// The address of the pod, and its name.
 const ADDRESS: &str = "10.77.0.2";
+const POD: &str = "openai-gateway-0";
 
 /// Holds the container `istio-proxy`, and a way in that begins TLS for callers.
 #[derive(Debug)]
@@ -53,8 +54,18 @@ impl Pod {
 
     /// Prepares a request over a new connection with TLS.
     pub(crate) fn request(&self, method: Method, target: &str) -> RequestBuilder {
-        let url = format!("http://{GATEWAY}:{}{target}", self.way_in.port());
-        self.client.request(method, url)
+        self.client.request(method, self.url(target))
+    }
+
+    /// Returns the address by which callers of this machine ask for a target.
+    pub(crate) fn url(&self, target: &str) -> String {
+        format!("http://{GATEWAY}:{}{target}", self.way_in.port())
+    }
+
+    /// Makes a client that keeps its connections.
+    pub(crate) fn patient_client(&self) -> Client {
+        let client = testkit::world::client().pool_max_idle_per_host(usize::MAX);
+        client.resolve(GATEWAY, self.way_in).build().unwrap()
     }
 
     /// Where a connection of one's own goes in.
@@ -103,6 +114,7 @@ async fn container(kubernetes: &Kubernetes, deployment: &str) -> Command {
     let container = pod["spec"]["containers"].as_array().unwrap();
     let container = container.iter().find(|one| one["name"] == "istio-proxy").unwrap();
     let account = pod["spec"]["serviceAccountName"].as_str().unwrap_or("default");
+    register(kubernetes, &pod, deployment).await;
     let home = home(kubernetes, &pod, account).await;
     let mut command = Command::new("ip");
     command.current_dir(&home).args(["netns", "exec", "pod"]).arg(folder().join("bin/pilot-agent"));
@@ -126,7 +138,7 @@ fn injected(kubernetes: &Kubernetes, deployment: &str) -> Value {
     let deployment: Value = serde_json::from_str(&kubernetes.kubectl(&words)).unwrap();
     let template = &deployment["spec"]["template"];
     let mut metadata = template["metadata"].clone();
-    metadata["name"] = "openai-gateway-0".into();
+    metadata["name"] = POD.into();
     metadata["namespace"] = NAMESPACE.into();
     metadata.as_object_mut().unwrap().remove("creationTimestamp");
     let pod = json!({
@@ -136,6 +148,36 @@ fn injected(kubernetes: &Kubernetes, deployment: &str) -> Value {
     serde_json::from_str(&kubernetes.try_kubectl(&words, &pod.to_string()).unwrap()).unwrap()
 }
 
+/// Makes the pod, its status and its service's endpoint, as controllers and the kubelet do.
+async fn register(kubernetes: &Kubernetes, pod: &Value, service: &str) {
+    let delete = ["-n", NAMESPACE, "delete", "pod,endpointslice", "--all", "--force", "--grace-period=0"];
+    kubernetes.kubectl(&delete);
+    let mut pod = pod.clone();
+    for name in ["uid", "creationTimestamp", "resourceVersion", "generation"] {
+        pod["metadata"].as_object_mut().unwrap().remove(name);
+    }
+    pod["spec"]["nodeName"] = "node-0".into();
+    until("the former pod is gone", async || {
+        kubernetes.try_kubectl(&["create", "-f", "-"], &pod.to_string()).is_ok()
+    })
+    .await;
+    let status = json!({ "status": {
+        "phase": "Running", "podIP": ADDRESS, "podIPs": [{ "ip": ADDRESS }],
+        "conditions": [{ "type": "Ready", "status": "True" }],
+    } });
+    let patch = ["-n", NAMESPACE, "patch", "pod", POD, "--subresource", "status", "--patch"];
+    kubernetes.kubectl(&[&patch[..], &[&status.to_string()]].concat());
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": { "name": service, "namespace": NAMESPACE,
+            "labels": { "kubernetes.io/service-name": service } },
+        "endpoints": [{ "addresses": [ADDRESS], "conditions": { "ready": true },
+            "targetRef": { "kind": "Pod", "name": POD, "namespace": NAMESPACE } }],
+        "ports": [{ "name": "https", "port": 443, "protocol": "TCP" }],
+    });
+    kubernetes.try_kubectl(&["create", "-f", "-"], &slice.to_string()).unwrap();
+}
+
 /// What the kubelet puts into a variable; none where it is a matter of limits.
 fn variable(one: &Value, account: &str) -> Option<String> {
     if let Some(value) = one.get("value") {
@@ -143,7 +185,7 @@ fn variable(one: &Value, account: &str) -> Option<String> {
     }
     let field = one.pointer("/valueFrom/fieldRef/fieldPath")?.as_str()?;
     let value = match field {
-        "metadata.name" => "openai-gateway-0",
+        "metadata.name" => POD,
         "metadata.namespace" => NAMESPACE,
         "status.podIP" | "status.hostIP" => ADDRESS,
         "spec.serviceAccountName" => account,

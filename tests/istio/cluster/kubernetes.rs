@@ -18,6 +18,7 @@ pub(crate) const SYSTEM: &str = "istio-system";
 /// Holds the API server, and the names of what the tests have added.
 #[derive(Debug)]
 pub(crate) struct Kubernetes {
+    #[expect(dead_code, reason = "they run")]
     programs: [Program; 2],
     added: Mutex<BTreeSet<[String; 3]>>,
 }
@@ -40,6 +41,7 @@ impl Kubernetes {
         for namespace in [SYSTEM, NAMESPACE] {
             kubernetes.kubectl(&["create", "namespace", namespace]);
         }
+        kubernetes.kubectl(&["label", "namespace", NAMESPACE, "istio-injection=enabled"]);
         kubernetes
     }
 
@@ -94,11 +96,6 @@ impl Kubernetes {
         let mut words = vec!["apply".to_owned()];
         words.extend(FILES.iter().flat_map(|file| ["-f".to_owned(), path(file)]));
         self.kubectl(&words.iter().map(String::as_str).collect::<Vec<_>>());
-    }
-
-    /// Returns what the API server has logged.
-    pub(crate) fn log(&self) -> String {
-        self.programs[1].log()
     }
 }
 

@@ -23,6 +23,9 @@ impl Mesh {
         let charts = source() + "/manifests/charts";
         let definitions = format!("{charts}/base/files/crd-all.gen.yaml");
         kubernetes.kubectl(&["apply", "--server-side", "-f", &definitions]);
+        for definition in gateway_api() {
+            kubernetes.kubectl(&["apply", "--server-side", "-f", &definition]);
+        }
         // Stock Envoy lacks three filters of Istio's own build: istio.stats, istio.metadata_exchange
         // and istio.alpn. Nothing else is left out.
         let chart = format!("{charts}/istio-control/istio-discovery");
@@ -72,6 +75,13 @@ impl Mesh {
 pub(super) fn source() -> String {
     let file = std::fs::read_to_string(folder().join("source")).unwrap();
     file.trim().to_owned()
+}
+
+/// The definitions of the Gateway API that a cluster has before `istio/gateway-api/` is applied.
+fn gateway_api() -> [String; 4] {
+    let folder = std::fs::read_to_string(folder().join("gateway-api")).unwrap();
+    let path = |name| format!("{}/config/crd/standard/gateway.networking.k8s.io_{name}.yaml", folder.trim());
+    ["gatewayclasses", "gateways", "httproutes", "referencegrants"].map(path)
 }
 
 fn template(name: &str, chart: &str, namespace: &str, values: &str, set: &[&str]) -> String {
