@@ -12,7 +12,8 @@ async fn request_authentication(cluster: &Cluster) -> [Value; 2] {
     let claims = cluster.azure.issuer.claims();
     let issuer = claims["iss"].as_str().unwrap();
     let keys = "72f988bf-86f1-41af-91ab-2d7cd011db47/discovery/v2.0/keys";
-    let keys = reqwest::get(format!("http://{}/{keys}", cluster.azure.issuer.address())).await.unwrap();
+    let keys =
+        reqwest::get(format!("http://{}/{keys}", cluster.azure.issuer.address())).await.unwrap();
     let keys: Value = serde_json::from_str(&keys.text().await.unwrap()).unwrap();
     let authentication = json!({
         "apiVersion": "security.istio.io/v1", "kind": "RequestAuthentication",
@@ -56,7 +57,9 @@ fn a_credential_in_the_clear_is_refused_and_logged_where_port_80_redirects() {
                 "hosts": [GATEWAY], "tls": { "httpsRedirect": true } }] },
         }));
         let client = testkit::world::client().build().unwrap();
-        let plain = |method: Method, target: &str| client.request(method, format!("http://{GATEWAY}{target}"));
+        let plain = |method: Method, target: &str| {
+            client.request(method, format!("http://{GATEWAY}{target}"))
+        };
         cluster
             .until("port 80 redirects", async || {
                 let reply = Reply::to(plain(Method::GET, "/healthz")).await;
@@ -64,7 +67,9 @@ fn a_credential_in_the_clear_is_refused_and_logged_where_port_80_redirects() {
             })
             .await;
         let before = cluster.received();
-        for (name, value) in [("authorization", format!("Bearer {}", cluster.token())), ("api-key", cluster.token())] {
+        for (name, value) in
+            [("authorization", format!("Bearer {}", cluster.token())), ("api-key", cluster.token())]
+        {
             let request = plain(Method::POST, CHAT).json(&chat_body(false)).header(name, value);
             let reply = Reply::to(request).await.unwrap();
             assert_eq!((reply.status, reply.code()), (403, None), "{name}: {reply:?}");
@@ -73,7 +78,9 @@ fn a_credential_in_the_clear_is_refused_and_logged_where_port_80_redirects() {
         Refusal::token_missing().is(&reply);
         assert_eq!(cluster.received(), before, "it reached a backend");
         cluster
-            .until("the log says why", async || cluster.pod.log().contains("credential-without-tls"))
+            .until("the log says why", async || {
+                cluster.pod.log().contains("credential-without-tls")
+            })
             .await;
         cluster.admits(&cluster.token(), cluster.chat_request()).await;
     });
@@ -91,7 +98,8 @@ fn another_plugin_of_the_mesh_runs_too() {
         cluster
             .until("the other plugin runs", async || {
                 cluster.chat().await.status == 200
-                    && values(cluster.azure.openai.requests().last().unwrap(), "x-other") == ["seen"]
+                    && values(cluster.azure.openai.requests().last().unwrap(), "x-other")
+                        == ["seen"]
             })
             .await;
         cluster.admits(&cluster.token(), cluster.chat_request()).await;

@@ -37,7 +37,11 @@ impl Load {
                 requests.spawn(Reply::to(request));
             }
             let replies = requests.join_all().await.into_iter();
-            replies.map(|reply| reply.map_or_else(|error| format!("{error:?}"), |reply| format!("{reply:?}"))).collect()
+            replies
+                .map(|reply| {
+                    reply.map_or_else(|error| format!("{error:?}"), |reply| format!("{reply:?}"))
+                })
+                .collect()
         });
         Self { over, sent }
     }
@@ -59,7 +63,8 @@ fn a_new_image_and_a_new_policy_fail_no_request() {
         cluster.registry.push(&another_module(), "0.1.1");
         let load = Load::start(cluster);
         sleep(Duration::from_secs(1)).await;
-        let image = cluster.plugin(|wasm| wasm["url"] = "oci://registry.example.com/keyless:0.1.1".into());
+        let image =
+            cluster.plugin(|wasm| wasm["url"] = "oci://registry.example.com/keyless:0.1.1".into());
         cluster.kubernetes.apply(&image);
         let code = || {
             let dump = cluster.pod.admin("/config_dump?resource=ecds_filters");

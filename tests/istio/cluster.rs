@@ -88,7 +88,16 @@ impl Cluster {
         registry.push(&module(), "0.1.0");
         let pair = authority.files("gateway", &[GATEWAY]);
         kubernetes.kubectl(&[
-            "create", "secret", "tls", "openai-gateway-tls", "-n", NAMESPACE, "--cert", &pair.0, "--key", &pair.1,
+            "create",
+            "secret",
+            "tls",
+            "openai-gateway-tls",
+            "-n",
+            NAMESPACE,
+            "--cert",
+            &pair.0,
+            "--key",
+            &pair.1,
         ]);
         for file in FILES {
             kubernetes.apply_file(file);

@@ -15,7 +15,8 @@ fn istioctl(words: &[&str]) -> Result<String, String> {
 
 /// Runs the command line on a text.
 fn check(text: &str) -> Result<String, String> {
-    let mut command = Command::new(std::env::var("KEYLESS").expect("KEYLESS names the command line"));
+    let mut command =
+        Command::new(std::env::var("KEYLESS").expect("KEYLESS names the command line"));
     command.args(["check", "-"]);
     output(command, text)
 }
@@ -31,8 +32,10 @@ fn istioctl_analyze_finds_nothing_in_the_cluster() {
 #[test]
 fn istioctl_analyze_finds_nothing_in_the_files() {
     test(async |_| {
-        let files: Vec<String> =
-            FILES.iter().map(|file| root().join("istio").join(file).display().to_string()).collect();
+        let files: Vec<String> = FILES
+            .iter()
+            .map(|file| root().join("istio").join(file).display().to_string())
+            .collect();
         let mut words = vec!["analyze", "--use-kube=false", "--namespace", NAMESPACE];
         words.extend(files.iter().map(String::as_str));
         let found = istioctl(&words);
@@ -43,9 +46,12 @@ fn istioctl_analyze_finds_nothing_in_the_files() {
 #[test]
 fn keyless_check_accepts_each_plugin_as_istiods_webhook_does() {
     test(async |cluster| {
-        for file in ["trafficextension.yaml", "wasmplugin.yaml", "gateway-api/trafficextension.yaml"] {
+        for file in
+            ["trafficextension.yaml", "wasmplugin.yaml", "gateway-api/trafficextension.yaml"]
+        {
             let text = shipped(file);
-            let istiod = cluster.kubernetes.try_kubectl(&["apply", "--dry-run=server", "-f", "-"], &text);
+            let istiod =
+                cluster.kubernetes.try_kubectl(&["apply", "--dry-run=server", "-f", "-"], &text);
             assert!(istiod.is_ok(), "{file}: {istiod:?}");
             let keyless = check(&text);
             assert!(keyless.is_ok(), "{file}: {keyless:?}");
@@ -71,7 +77,9 @@ fn keyless_check_refuses_a_plugin_that_istiods_webhook_refuses() {
 
 fn refused(cluster: &Cluster, what: &str, edit: fn(&mut Value)) {
     let plugin = cluster.plugin(edit);
-    let istiod = cluster.kubernetes.try_kubectl(&["apply", "--dry-run=server", "-f", "-"], &plugin.to_string());
+    let istiod = cluster
+        .kubernetes
+        .try_kubectl(&["apply", "--dry-run=server", "-f", "-"], &plugin.to_string());
     assert!(istiod.is_err(), "istiod accepts {what}: {istiod:?}");
     let keyless = check(&plugin.to_string());
     assert!(keyless.is_err(), "keyless check accepts {what}: {keyless:?}");

@@ -17,7 +17,9 @@ fn the_guard_alone_refuses_everybody() {
 #[test]
 fn an_image_that_does_not_exist_refuses_everybody_until_it_is_mended() {
     test(async |cluster| {
-        for url in ["oci://registry.example.com/keyless:9.9.9", "oci://registry.example.com/other:0.1.0"] {
+        for url in
+            ["oci://registry.example.com/keyless:9.9.9", "oci://registry.example.com/other:0.1.0"]
+        {
             cluster.kubernetes.apply(&cluster.plugin(|wasm| wasm["url"] = url.into()));
             cluster.refuses_everybody(403, url).await;
             cluster.kubernetes.restore();
@@ -36,7 +38,10 @@ fn only_the_image_with_the_pinned_digest_runs() {
         };
         cluster.kubernetes.apply(&pinned(&"0".repeat(64)));
         cluster.refuses_everybody(403, "another digest").await;
-        assert!(cluster.pod.log().contains(digest.trim_start_matches("sha256:")), "the log has the right digest");
+        assert!(
+            cluster.pod.log().contains(digest.trim_start_matches("sha256:")),
+            "the log has the right digest"
+        );
         cluster.kubernetes.apply(&pinned(&digest));
         cluster.admits_in_time("the right digest").await;
     });
@@ -50,7 +55,11 @@ fn a_policy_with_a_mistake_leaves_the_former_in_force() {
         }));
         cluster
             .until("Envoy has rejected it and says why", async || {
-                cluster.pod.log().lines().any(|line| line.contains("routes[0]") && line.contains("nonsense"))
+                cluster
+                    .pod
+                    .log()
+                    .lines()
+                    .any(|line| line.contains("routes[0]") && line.contains("nonsense"))
             })
             .await;
         cluster.admits_in_time("the former policy goes on").await;
@@ -63,7 +72,10 @@ fn a_private_registry_wants_the_pull_secret() {
         let url = "oci://registry.example.com:8443/keyless:0.1.0";
         cluster.kubernetes.apply(&cluster.plugin(|wasm| wasm["url"] = url.into()));
         cluster.refuses_everybody(403, "without the secret").await;
-        assert!(cluster.pod.log().to_uppercase().contains("UNAUTHORIZED"), "the agent's log says so");
+        assert!(
+            cluster.pod.log().to_uppercase().contains("UNAUTHORIZED"),
+            "the agent's log says so"
+        );
         cluster.kubernetes.apply(&pull_secret());
         cluster.kubernetes.apply(&cluster.plugin(|wasm| {
             wasm["url"] = url.into();

@@ -9,7 +9,8 @@ use crate::cluster::{Cluster, NAMESPACE, SYSTEM, test};
 fn new_policy(cluster: &Cluster, name: &str) -> Value {
     cluster.plugin(|wasm| {
         let path = format!("/{name}");
-        let route = json!({ "name": name, "match": { "methods": ["GET"], "path": path }, "public": true });
+        let route =
+            json!({ "name": name, "match": { "methods": ["GET"], "path": path }, "public": true });
         wasm["pluginConfig"]["routes"].as_array_mut().unwrap().push(route);
     })
 }
@@ -51,7 +52,15 @@ fn a_mesh_that_forbids_other_ways_out_leaves_ours_open() {
         let mesh = cluster.kubernetes.kubectl(&words);
         let set = |mesh: &str| {
             let patch = json!({ "data": { "mesh": mesh } }).to_string();
-            cluster.kubernetes.kubectl(&["-n", SYSTEM, "patch", "configmap", "istio", "--patch", &patch]);
+            cluster.kubernetes.kubectl(&[
+                "-n",
+                SYSTEM,
+                "patch",
+                "configmap",
+                "istio",
+                "--patch",
+                &patch,
+            ]);
         };
         set(&format!("{mesh}\noutboundTrafficPolicy: {{ mode: REGISTRY_ONLY }}\n"));
         cluster.kubernetes.apply(&new_policy(cluster, "registry-only"));
@@ -76,10 +85,11 @@ fn a_secret_in_the_pods_environment_is_a_source_of_identity() {
         }
         cluster.kubernetes.apply(&cluster.plugin(with_client_credentials));
         let before = cluster.azure.oauth.requests().len();
-        cluster.until("tokens come from there", async || {
-            cluster.chat().await.status == 200 && cluster.azure.oauth.requests().len() > before
-        })
-        .await;
+        cluster
+            .until("tokens come from there", async || {
+                cluster.chat().await.status == 200 && cluster.azure.oauth.requests().len() > before
+            })
+            .await;
         let token = cluster.token();
         cluster.admits(&token, cluster.chat_request()).await;
         let dump = cluster.pod.admin("/config_dump?include_eds");

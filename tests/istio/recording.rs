@@ -52,7 +52,8 @@ fn compare(cluster: &Cluster, kind: &str) {
 fn record(cluster: &Cluster) -> Value {
     let dump: Value = serde_json::from_str(&cluster.pod.admin(DUMP)).unwrap();
     let all = |kind: &str, list: &str, part: &str| -> Vec<Value> {
-        let of_kind = items(&dump["configs"]).find(|one| one["@type"].as_str().unwrap().ends_with(kind));
+        let of_kind =
+            items(&dump["configs"]).find(|one| one["@type"].as_str().unwrap().ends_with(kind));
         let listed = of_kind.map(|one| items(&one[list]).map(|one| one[part].clone()).collect());
         listed.unwrap_or_default()
     };
@@ -62,8 +63,11 @@ fn record(cluster: &Cluster) -> Value {
         .find(|one| one["name"].as_str().is_some_and(|name| name.contains("443")));
     let routes = all("RoutesConfigDump", "dynamic_route_configs", "route_config").into_iter();
     let clusters = all("ClustersConfigDump", "dynamic_active_clusters", "cluster").into_iter();
-    let ours = ["login.microsoftonline.com", "imds.internal", "openai.internal", "models.example.com"];
-    let is_ours = |one: &Value| ours.iter().any(|host| one["name"].as_str().unwrap().ends_with(&format!("||{host}")));
+    let ours =
+        ["login.microsoftonline.com", "imds.internal", "openai.internal", "models.example.com"];
+    let is_ours = |one: &Value| {
+        ours.iter().any(|host| one["name"].as_str().unwrap().ends_with(&format!("||{host}")))
+    };
     let bootstrap = items(&dump["configs"]).find_map(|one| one.get("bootstrap")).unwrap();
     tidy(json!({
         "listener": listener,
@@ -77,7 +81,9 @@ fn record(cluster: &Cluster) -> Value {
 /// The labels that the gateway's own values ask for.
 fn labels(bootstrap: &Value) -> Value {
     let tags = items(&bootstrap["stats_config"]["stats_tags"]);
-    tags.filter(|tag| tag["regex"].as_str().is_some_and(|regex| regex.ends_with(r"=\.=(.*?);\.;)"))).cloned().collect()
+    tags.filter(|tag| tag["regex"].as_str().is_some_and(|regex| regex.ends_with(r"=\.=(.*?);\.;)")))
+        .cloned()
+        .collect()
 }
 
 /// Takes away what differs from run to run.

@@ -4,16 +4,23 @@ use std::time::Duration;
 
 use local_azure::Fault;
 use testkit::world::{assert_absent, values};
+use tokio::time::sleep;
 
 use crate::cluster::{Cluster, test};
 
 /// How many errors in a row eject an endpoint (`consecutive5xxErrors` of `outside.yaml`).
 const ERRORS: usize = 5;
 
+/// How long Envoy may keep a change of health from its workers (`update_merge_window`).
+const MERGED: Duration = Duration::from_secs(1);
+
 #[test]
 fn a_request_that_the_full_deployment_refuses_is_answered_by_another() {
     test(async |cluster| {
-        cluster.azure.openai.fault(Fault::RetryAfter { status: 429, after: Duration::from_secs(9) });
+        cluster
+            .azure
+            .openai
+            .fault(Fault::RetryAfter { status: 429, after: Duration::from_secs(9) });
         let (token, before) = (cluster.token(), standard(cluster));
         let reply = cluster.chat_request().bearer_auth(&token).send().await.unwrap();
         assert_eq!(reply.status(), 200);
@@ -51,7 +58,8 @@ pub(crate) async fn is_left_alone(cluster: &Cluster, fault: Fault) {
     let errors = || provisioned.requests().len() - before;
     let ejected = || {
         let hosts = cluster.pod.admin("/clusters");
-        let mut hosts = hosts.lines().filter(|line| line.contains("openai.internal::10.78.0.2:443::"));
+        let mut hosts =
+            hosts.lines().filter(|line| line.contains("openai.internal::10.78.0.2:443::"));
         hosts.any(|line| line.contains("failed_outlier_check"))
     };
     while errors() < ERRORS {
@@ -59,6 +67,7 @@ pub(crate) async fn is_left_alone(cluster: &Cluster, fault: Fault) {
         assert_eq!(cluster.chat().await.status, 200, "the others serve");
     }
     cluster.until("it is ejected", async || ejected()).await;
+    sleep(MERGED).await;
     let asked = errors();
     assert!(asked <= ERRORS + 1, "two tries a request, until there were five errors: {asked}");
     let served = standard(cluster);

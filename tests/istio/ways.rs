@@ -67,7 +67,9 @@ fn a_gateway_of_the_gateway_api_does_the_same() {
         let deployment = "openai-gateway-istio";
         cluster
             .until("istiod has made the deployment", async || {
-                kubernetes.try_kubectl(&["-n", NAMESPACE, "get", "deployment,service", deployment], "").is_ok()
+                kubernetes
+                    .try_kubectl(&["-n", NAMESPACE, "get", "deployment,service", deployment], "")
+                    .is_ok()
             })
             .await;
         cluster.pod.restart(kubernetes, deployment).await;
@@ -88,9 +90,14 @@ async fn health_and_spill_over(cluster: &Cluster) {
     let request = cluster.request(Method::POST, "/on-prem/v1/chat/completions");
     Reply::to(request.json(&chat_body(false)).bearer_auth(&token)).await.unwrap();
     let seen = cluster.models.requests().pop().unwrap();
-    assert_eq!((seen.target.as_str(), values(&seen, "host")), ("/v1/chat/completions", vec!["models.example.com".into()]));
+    assert_eq!(
+        (seen.target.as_str(), values(&seen, "host")),
+        ("/v1/chat/completions", vec!["models.example.com".into()])
+    );
     assert_eq!(values(&seen, "authorization"), [""; 0]);
     let metrics = cluster.pod.admin("/stats/prometheus");
-    assert!(metrics.contains(r#"keyless_requests{issuer="entra",route="chat",verdict="admitted",reason="ok"}"#));
+    assert!(metrics.contains(
+        r#"keyless_requests{issuer="entra",route="chat",verdict="admitted",reason="ok"}"#
+    ));
     crate::tiers::is_left_alone(cluster, Fault::Status(429)).await;
 }

@@ -56,7 +56,11 @@ impl Authority {
         self.write("admin", self.certify(&["admin"], Some("system:masters")))
     }
 
-    fn write(&self, file: &str, (certificate, key): (rcgen::Certificate, KeyPair)) -> (String, String) {
+    fn write(
+        &self,
+        file: &str,
+        (certificate, key): (rcgen::Certificate, KeyPair),
+    ) -> (String, String) {
         let path = |ending: &str| folder().join("world").join(format!("{file}.{ending}"));
         fs::write(path("pem"), certificate.pem()).unwrap();
         fs::write(path("key"), key.serialize_pem()).unwrap();

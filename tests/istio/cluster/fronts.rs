@@ -43,7 +43,11 @@ impl fmt::Debug for Face {
 }
 
 impl Fronts {
-    pub(crate) async fn start(authority: &Authority, azure: &LocalAzure, [sweden, france, models]: [&OpenAi; 3]) -> Self {
+    pub(crate) async fn start(
+        authority: &Authority,
+        azure: &LocalAzure,
+        [sweden, france, models]: [&OpenAi; 3],
+    ) -> Self {
         let tls = async |name: &str, to: SocketAddr| Front::start(authority, name, to).await;
         Self {
             entra: tls("login.microsoftonline.com", azure.issuer.address()).await,

@@ -110,11 +110,13 @@ impl Pod {
 
 /// Prepares the container as istiod's webhook injects it into the deployment's pod.
 async fn container(kubernetes: &Kubernetes, deployment: &str) -> Command {
+    let delete = ["-n", NAMESPACE, "delete", "pod,endpointslice", "--all", "--force"];
+    kubernetes.kubectl(&[&delete[..], &["--grace-period=0"]].concat());
     let pod = injected(kubernetes, deployment);
     let container = pod["spec"]["containers"].as_array().unwrap();
     let container = container.iter().find(|one| one["name"] == "istio-proxy").unwrap();
     let account = pod["spec"]["serviceAccountName"].as_str().unwrap_or("default");
-    register(kubernetes, &pod, deployment).await;
+    register(kubernetes, &pod, deployment);
     let home = home(kubernetes, &pod, account).await;
     let mut command = Command::new("ip");
     command.current_dir(&home).args(["netns", "exec", "pod"]).arg(folder().join("bin/pilot-agent"));
@@ -127,7 +129,8 @@ async fn container(kubernetes: &Kubernetes, deployment: &str) -> Command {
             command.env(one["name"].as_str().unwrap(), value);
         }
     }
-    let proxy = container["env"].as_array().unwrap().iter().find(|one| one["name"] == "PROXY_CONFIG");
+    let proxy =
+        container["env"].as_array().unwrap().iter().find(|one| one["name"] == "PROXY_CONFIG");
     let proxy = proxy.and_then(|one| one["value"].as_str()).unwrap_or("{}");
     command.env("PROXY_CONFIG", proxy_configuration(proxy, &home).to_string());
     command
@@ -149,18 +152,13 @@ fn injected(kubernetes: &Kubernetes, deployment: &str) -> Value {
 }
 
 /// Makes the pod, its status and its service's endpoint, as controllers and the kubelet do.
-async fn register(kubernetes: &Kubernetes, pod: &Value, service: &str) {
-    let delete = ["-n", NAMESPACE, "delete", "pod,endpointslice", "--all", "--force", "--grace-period=0"];
-    kubernetes.kubectl(&delete);
+fn register(kubernetes: &Kubernetes, pod: &Value, service: &str) {
     let mut pod = pod.clone();
     for name in ["uid", "creationTimestamp", "resourceVersion", "generation"] {
         pod["metadata"].as_object_mut().unwrap().remove(name);
     }
     pod["spec"]["nodeName"] = "node-0".into();
-    until("the former pod is gone", async || {
-        kubernetes.try_kubectl(&["create", "-f", "-"], &pod.to_string()).is_ok()
-    })
-    .await;
+    kubernetes.try_kubectl(&["create", "-f", "-"], &pod.to_string()).unwrap();
     let status = json!({ "status": {
         "phase": "Running", "podIP": ADDRESS, "podIPs": [{ "ip": ADDRESS }],
         "conditions": [{ "type": "Ready", "status": "True" }],
@@ -199,13 +197,33 @@ fn variable(one: &Value, account: &str) -> Option<String> {
 async fn home(kubernetes: &Kubernetes, pod: &Value, account: &str) -> PathBuf {
     let home = folder().join("world/container");
     let _ = fs::remove_dir_all(&home);
-    for part in ["var/run/secrets/tokens", "var/run/secrets/istio", "etc/istio/proxy", "etc/istio/pod"] {
+    for part in
+        ["var/run/secrets/tokens", "var/run/secrets/istio", "etc/istio/proxy", "etc/istio/pod"]
+    {
         fs::create_dir_all(home.join(part)).unwrap();
     }
-    let words = ["create", "token", account, "-n", NAMESPACE, "--audience", "istio-ca", "--duration", "24h"];
+    let words = [
+        "create",
+        "token",
+        account,
+        "-n",
+        NAMESPACE,
+        "--audience",
+        "istio-ca",
+        "--duration",
+        "24h",
+    ];
     let token = kubernetes.kubectl(&words);
     fs::write(home.join("var/run/secrets/tokens/istio-token"), token.trim()).unwrap();
-    let words = ["-n", NAMESPACE, "get", "configmap", "istio-ca-root-cert", "-o", "jsonpath={.data.root-cert\\.pem}"];
+    let words = [
+        "-n",
+        NAMESPACE,
+        "get",
+        "configmap",
+        "istio-ca-root-cert",
+        "-o",
+        "jsonpath={.data.root-cert\\.pem}",
+    ];
     until("the namespace has the mesh's root certificate", async || {
         kubernetes.try_kubectl(&words, "").is_ok_and(|certificate| {
             fs::write(home.join("var/run/secrets/istio/root-cert.pem"), certificate).is_ok()

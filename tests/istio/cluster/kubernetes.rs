@@ -30,7 +30,10 @@ impl Kubernetes {
         let server = authority.files("kube", &names);
         // Only signs the tokens of service accounts; that a certificate belongs to it plays no part.
         let accounts = authority.files("accounts", &["accounts"]);
-        write_kubeconfig("kubeconfig", json!({ "client-certificate": admin.0, "client-key": admin.1 }));
+        write_kubeconfig(
+            "kubeconfig",
+            json!({ "client-certificate": admin.0, "client-key": admin.1 }),
+        );
         let etcd = Program::start("etcd", etcd());
         let server = Program::start("kube-apiserver", api_server(&server, &accounts));
         let kubernetes = Self { programs: [etcd, server], added: Mutex::default() };

@@ -36,13 +36,25 @@ impl Mesh {
             kubernetes.try_kubectl(&["apply", "-f", "-"], &manifests).unwrap();
         }
         let words = ["create", "token", "istiod", "-n", SYSTEM, "--duration", "24h"];
-        write_kubeconfig("kubeconfig.istiod", json!({ "token": kubernetes.kubectl(&words).trim() }));
+        write_kubeconfig(
+            "kubeconfig.istiod",
+            json!({ "token": kubernetes.kubectl(&words).trim() }),
+        );
         serve_the_webhooks(kubernetes).await;
-        let mesh = Self { istiod: Program::start("istiod", istiod_with(&[])), variables: Mutex::default() };
+        let mesh = Self {
+            istiod: Program::start("istiod", istiod_with(&[])),
+            variables: Mutex::default(),
+        };
         mesh.ready().await;
         until("istiod's webhook is in force", async || {
             let name = format!("istio-validator-{SYSTEM}");
-            let policy = ["get", "validatingwebhookconfiguration", &name, "-o", "jsonpath={.webhooks[0].failurePolicy}"];
+            let policy = [
+                "get",
+                "validatingwebhookconfiguration",
+                &name,
+                "-o",
+                "jsonpath={.webhooks[0].failurePolicy}",
+            ];
             kubernetes.kubectl(&policy) == "Fail"
         })
         .await;
@@ -80,7 +92,9 @@ pub(super) fn source() -> String {
 /// The definitions of the Gateway API that a cluster has before `istio/gateway-api/` is applied.
 fn gateway_api() -> [String; 4] {
     let folder = std::fs::read_to_string(folder().join("gateway-api")).unwrap();
-    let path = |name| format!("{}/config/crd/standard/gateway.networking.k8s.io_{name}.yaml", folder.trim());
+    let path = |name| {
+        format!("{}/config/crd/standard/gateway.networking.k8s.io_{name}.yaml", folder.trim())
+    };
     ["gatewayclasses", "gateways", "httproutes", "referencegrants"].map(path)
 }
 

@@ -27,7 +27,8 @@ impl Registry {
         let open = serve("registry", 443, &own, "");
         let private = serve("private-registry", 8443, &own, &private);
         until("the registries listen", async || {
-            let listens = async |port| tokio::net::TcpStream::connect(("10.78.0.6", port)).await.is_ok();
+            let listens =
+                async |port| tokio::net::TcpStream::connect(("10.78.0.6", port)).await.is_ok();
             listens(443).await && listens(8443).await
         })
         .await;
@@ -40,7 +41,11 @@ impl Registry {
         fs::create_dir_all(&layer).unwrap();
         fs::copy(module, layer.join("plugin.wasm")).unwrap();
         let mut tar = Command::new("tar");
-        tar.arg("-C").arg(&layer).arg("-czf").arg(folder().join("world/layer.tar.gz")).arg("plugin.wasm");
+        tar.arg("-C")
+            .arg(&layer)
+            .arg("-czf")
+            .arg(folder().join("world/layer.tar.gz"))
+            .arg("plugin.wasm");
         output(tar, "").unwrap();
         let mut crane = Command::new(folder().join("bin/crane"));
         crane.args(["append", "--oci-empty-base=false", "-f"]);
@@ -56,7 +61,9 @@ fn serve(name: &'static str, port: u16, own: &(String, String), access: &str) ->
     let configuration = format!(
         "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\n\
          http: {{ addr: \"10.78.0.6:{port}\", secret: one, tls: {{ certificate: {}, key: {} }} }}\n{access}\n",
-        folder().join("world/images").display(), own.0, own.1,
+        folder().join("world/images").display(),
+        own.0,
+        own.1,
     );
     let file = folder().join("world").join(format!("{name}.yml"));
     fs::write(&file, configuration).unwrap();
