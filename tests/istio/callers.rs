@@ -224,3 +224,23 @@ fn the_metrics_have_their_labels() {
         }
     });
 }
+
+#[test]
+fn large_whole_numbers_of_the_policy_arrive_as_such() {
+    test(async |cluster| {
+        let plugin = cluster.plugin(|wasm| {
+            let cache = json!({ "max_entries": 1_000_000, "max_bytes": 33_554_432 });
+            wasm["pluginConfig"]["token_cache"] = cache;
+            let found = json!({ "methods": ["GET"], "path": "/ping" });
+            let ping = json!({ "name": "ping", "match": found, "health": true });
+            wasm["pluginConfig"]["routes"].as_array_mut().unwrap().push(ping);
+        });
+        cluster.kubernetes.apply(&plugin);
+        cluster
+            .until("the policy is in force", async || {
+                let reply = Reply::to(cluster.request(Method::GET, "/ping")).await;
+                reply.is_ok_and(|reply| reply.status == 200)
+            })
+            .await;
+    });
+}

@@ -52,8 +52,8 @@ fn compare(cluster: &Cluster, kind: &str) {
 fn record(cluster: &Cluster) -> Value {
     let dump: Value = serde_json::from_str(&cluster.pod.admin(DUMP)).unwrap();
     let all = |kind: &str, list: &str, part: &str| -> Vec<Value> {
-        let of_kind =
-            items(&dump["configs"]).find(|one| one["@type"].as_str().unwrap().ends_with(kind));
+        let of_kind = items(&dump["configs"])
+            .find(|one| one["@type"].as_str().unwrap().ends_with(&format!(".{kind}")));
         let listed = of_kind.map(|one| items(&one[list]).map(|one| one[part].clone()).collect());
         listed.unwrap_or_default()
     };
