@@ -47,6 +47,38 @@ fn a_request_authentication_of_the_whole_mesh_changes_nothing() {
 }
 
 #[test]
+fn a_phase_before_request_authentication_refuses_everybody() {
+    test(async |cluster| {
+        for resource in request_authentication(cluster).await {
+            cluster.kubernetes.apply(&resource);
+        }
+        let mut plugin = cluster.plugin(|_| ());
+        plugin["spec"]["phase"] = "AUTHN".into();
+        cluster.kubernetes.apply(&plugin);
+        cluster
+            .until("Istio refuses the gateway's own token", async || {
+                let reply = cluster.chat().await;
+                reply.status == 401 && reply.body.starts_with(b"Jwt issuer is not configured")
+            })
+            .await;
+    });
+}
+
+#[test]
+fn a_request_authentication_that_keeps_the_token_leaves_keyless_without_one() {
+    test(async |cluster| {
+        let [mut authentication, _] = request_authentication(cluster).await;
+        authentication["spec"]["jwtRules"][0]["forwardOriginalToken"] = false.into();
+        cluster.kubernetes.apply(&authentication);
+        cluster
+            .until("keyless finds no token", async || {
+                cluster.chat().await.code().as_deref() == Some("token_missing")
+            })
+            .await;
+    });
+}
+
+#[test]
 fn a_credential_in_the_clear_is_refused_and_logged_where_port_80_redirects() {
     test(async |cluster| {
         cluster.kubernetes.apply(&json!({

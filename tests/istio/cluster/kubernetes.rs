@@ -62,10 +62,12 @@ impl Kubernetes {
         output(command, input)
     }
 
-    /// Applies a file of `istio/` as it stands.
+    /// Applies a file of `istio/` as it stands; what does not belong there is taken away after the test.
     #[track_caller]
     pub(crate) fn apply_file(&self, name: &str) {
         self.kubectl(&["apply", "-f", &path(name)]);
+        let resources = documents(&super::shipped(name));
+        self.added.lock().unwrap().extend(resources.iter().map(names));
     }
 
     /// Applies resources that are taken away after the test.
@@ -102,11 +104,15 @@ impl Kubernetes {
     }
 }
 
-/// The namespace, the kind and the name of a resource.
+/// The namespace, the kind and the name of a resource, as `kubectl` tells them apart.
 fn names(resource: &Value) -> [String; 3] {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let metadata = &resource["metadata"];
-    [text(&metadata["namespace"]), text(&resource["kind"]), text(&metadata["name"])]
+    let kind = match text(&resource["apiVersion"]).split_once('/') {
+        Some((group, version)) => format!("{}.{version}.{group}", text(&resource["kind"])),
+        None => text(&resource["kind"]),
+    };
+    [text(&metadata["namespace"]), kind, text(&metadata["name"])]
 }
 
 fn path(name: &str) -> String {
