@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use local_azure::{Fault, LocalAzure, OpenAi, Options, Recorded};
+use local_azure::{LocalAzure, OpenAi, Options, Recorded};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use testkit::reply::{Refusal, Reply};
@@ -224,11 +224,6 @@ impl Cluster {
         until(what, ask).await;
     }
 
-    /// Breaks a deployment.
-    pub(crate) fn fault(&self, backend: &OpenAi, fault: Fault) {
-        backend.fault(fault);
-    }
-
     /// Returns the plugin as it ships, with an edited configuration of keyless's.
     pub(crate) fn plugin(&self, edit: impl FnOnce(&mut Value)) -> Value {
         let mut plugin = documents(&shipped("trafficextension.yaml")).remove(0);
@@ -239,7 +234,7 @@ impl Cluster {
 
 /// Asks until the answer is yes, for a minute at most.
 pub(crate) async fn until(what: &str, ask: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !ask().await {
         assert!(Instant::now() < deadline, "not within a minute: {what}");
         sleep(Duration::from_millis(200)).await;

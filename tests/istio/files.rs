@@ -62,20 +62,17 @@ fn keyless_check_accepts_each_plugin_as_istiods_webhook_does() {
 #[test]
 fn keyless_check_refuses_a_plugin_that_istiods_webhook_refuses() {
     test(async |cluster| {
-        let edits: [(&str, fn(&mut Value)); 3] = [
-            ("a policy of failure that is none", |wasm| wasm["failStrategy"] = "FAIL_OFTEN".into()),
-            ("no module", |wasm| {
-                wasm.as_object_mut().unwrap().remove("url");
-            }),
-            ("a digest that is too short", |wasm| wasm["sha256"] = "12ab".into()),
-        ];
-        for (what, edit) in edits {
-            refused(cluster, what, edit);
-        }
+        refused(cluster, "a policy of failure that is none", |wasm| {
+            wasm["failStrategy"] = "FAIL_OFTEN".into();
+        });
+        refused(cluster, "no module", |wasm| {
+            wasm.as_object_mut().unwrap().remove("url");
+        });
+        refused(cluster, "a digest that is too short", |wasm| wasm["sha256"] = "12ab".into());
     });
 }
 
-fn refused(cluster: &Cluster, what: &str, edit: fn(&mut Value)) {
+fn refused(cluster: &Cluster, what: &str, edit: impl FnOnce(&mut Value)) {
     let plugin = cluster.plugin(edit);
     let istiod = cluster
         .kubernetes

@@ -16,6 +16,7 @@
     clippy::needless_pass_by_value,
     reason = "a test may fail loudly, and its values are made for it"
 )]
+#![allow(clippy::unused_self, reason = "who holds a part of the cluster knows that it runs")]
 
 mod beside;
 mod callers;

@@ -1,4 +1,4 @@
-//! The other ways to the same gateway: WasmPlugin, Gateway API, clusters left out by default.
+//! The other ways to the same gateway: `WasmPlugin`, Gateway API, clusters left out by default.
 
 use local_azure::Fault;
 use reqwest::Method;

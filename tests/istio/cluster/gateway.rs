@@ -232,8 +232,8 @@ async fn home(kubernetes: &Kubernetes, pod: &Value, account: &str) -> PathBuf {
     .await;
     for name in ["labels", "annotations"] {
         let entries = pod["metadata"][name].as_object().unwrap().iter();
-        let lines: String = entries.map(|(key, value)| format!("{key}={value}\n")).collect();
-        fs::write(home.join("etc/istio/pod").join(name), lines).unwrap();
+        let lines: Vec<_> = entries.map(|(key, value)| format!("{key}={value}")).collect();
+        fs::write(home.join("etc/istio/pod").join(name), lines.join("\n")).unwrap();
     }
     home
 }

@@ -56,8 +56,9 @@ pub(crate) fn output(mut command: Command, input: &str) -> Result<String, String
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let done = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    match done.status.success() {
-        true => Ok(text(&done.stdout)),
-        false => Err(text(&done.stdout) + &text(&done.stderr)),
+    if done.status.success() {
+        Ok(text(&done.stdout))
+    } else {
+        Err(text(&done.stdout) + &text(&done.stderr))
     }
 }
