@@ -96,3 +96,16 @@ async fn health_and_spill_over(cluster: &Cluster) {
     ));
     crate::tiers::is_left_alone(cluster, Fault::Status(429)).await;
 }
+
+#[test]
+fn files_may_be_applied_in_any_order() {
+    test(async |cluster| {
+        for file in FILES {
+            cluster.kubernetes.delete_file(file);
+        }
+        for file in FILES.into_iter().rev() {
+            cluster.kubernetes.apply_file(file);
+        }
+        works(cluster).await;
+    });
+}
