@@ -1,4 +1,4 @@
-//! What is wrong with a WasmPlugin or a TrafficExtension beside its `pluginConfig`; istiod refuses
+//! What is wrong with a `WasmPlugin` or a `TrafficExtension` beside its `pluginConfig`; istiod refuses
 //! the same, or the API server by Istio's schema (`ValidateTrafficExtension`, Istio 1.31).
 
 use serde_json::Value;
