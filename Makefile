@@ -14,7 +14,7 @@ QUICK := noop,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint doc unit e2e matrix interop docker fuzz wasm wasm-chaos chaos size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: help demo test lint doc unit e2e matrix interop docker istio fuzz wasm wasm-chaos chaos size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
 .PHONY: force # the folder of the Node.js packages was removed
 .PRECIOUS: .envoy/%/bin/envoy
 
@@ -56,6 +56,9 @@ interop: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .interop/installed ## interopera
 
 docker: ## builds and runs the images as README says, in a real engine; ENGINE=podman for podman
 	@ENGINE=$(or $(ENGINE),docker) CASE=$(CASE) tests/docker/run
+
+istio: wasm .envoy/$(ENVOY_VERSION)/bin/envoy ## the files of istio/ in a real Istio, in network namespaces of its own; CASE=name runs the tests of that name
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy tests/istio/run $(CASE)
 
 fuzz: ## random bytes against each parser, two at a time, for FUZZ_SECONDS each
 	@rustup run nightly rustc --version >/dev/null 2>&1 || { \

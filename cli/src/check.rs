@@ -8,7 +8,7 @@ use keyless_core::policy::DeploymentPlace;
 
 use crate::error::CliError;
 use crate::source::{self, Clusters, Found};
-use crate::{Outcome, read, summary, warnings};
+use crate::{Outcome, istio, read, summary, warnings};
 
 /// Checks all configurations of a file.
 ///
@@ -55,6 +55,10 @@ fn checked(found: &Found) -> (String, bool) {
     let mut warnings = warnings::of(&config);
     if found.fails_open {
         warnings.push("FAIL_OPEN: admits every request while the module has failed".to_owned());
+    }
+    if let Some(resource) = &found.resource {
+        errors.extend(istio::errors(resource));
+        warnings.extend(istio::warnings(resource));
     }
     let mut text = summary::of(&config, &found.clusters);
     list(&mut text, "clusters that Envoy must get dynamically", &dynamic);

@@ -7,6 +7,7 @@ mod check;
 mod docs;
 mod error;
 mod explain;
+mod istio;
 mod schema;
 mod source;
 mod summary;

@@ -20,6 +20,8 @@ pub(crate) struct Found {
     pub(crate) fails_open: bool,
     /// True if the module sees no body before the request has been forwarded.
     pub(crate) hides_bodies: bool,
+    /// The resource of Istio that it is in.
+    pub(crate) resource: Option<Value>,
 }
 
 /// Says what a file tells about the clusters of its Envoy.
@@ -83,6 +85,7 @@ impl Found {
             clusters: Clusters::Unknown,
             fails_open: false,
             hides_bodies: false,
+            resource: None,
         }
     }
 }
@@ -95,20 +98,21 @@ fn within(document: &Value, place: &str) -> Vec<Found> {
 
 /// Looks at a value and, if it holds no configuration itself, at all that is in it.
 fn search(value: &Value, place: &str, path: &str, clusters: &Clusters, found: &mut Vec<Found>) {
-    let mut push = |path: &str, config: &Value, bytes| {
+    let mut push = |path: &str, config: &Value, bytes, resource| {
         let place = [place, path].into_iter().filter(|part| !part.is_empty());
         let place = place.collect::<Vec<_>>().join(", ");
         let (fails_open, hides_bodies) = (fails_open(config), hides_bodies(config));
-        found.push(Found { place, bytes, clusters: clusters.clone(), fails_open, hides_bodies });
+        let clusters = clusters.clone();
+        found.push(Found { place, bytes, clusters, fails_open, hides_bodies, resource });
     };
     if let Some(config) = filter(value) {
         if is_keyless(config) {
-            push(path, config, payload(config.get("configuration")));
+            push(path, config, payload(config.get("configuration")), None);
         }
     } else if let Some((name, spec)) = extension(value) {
         if is_keyless(spec) {
             let configuration = spec.get("pluginConfig").map_or_else(String::new, Value::to_string);
-            push(&name, spec, Ok(configuration.into_bytes()));
+            push(&name, spec, Ok(configuration.into_bytes()), Some(value.clone()));
         }
     } else if let Value::Object(members) = value {
         for (name, member) in members {

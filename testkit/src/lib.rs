@@ -14,8 +14,8 @@
     reason = "a test may fail loudly, and its values are made for it"
 )]
 
-pub mod istiod;
 pub mod line;
 pub mod mesh;
+mod recorded;
 pub mod reply;
 pub mod world;

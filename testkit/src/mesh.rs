@@ -1,10 +1,10 @@
-//! A gateway on the files of `istio/`, in front of three backends.
+//! A gateway on what istiod made of the files in `istio/`, in front of three backends.
 
 use gateway::Blueprint;
 use local_azure::{LocalAzure, OpenAi, Options};
 use serde_json::Value;
 
-use crate::istiod::{self, Resources, module_of, struct_as_json};
+use crate::recorded::Recording;
 use crate::world::World;
 
 /// Holds the backends that `outside.yaml` has besides the world's own.
@@ -28,12 +28,9 @@ pub async fn world_of(
     let options = Options::default();
     let more = async || OpenAi::start(&options, azure.imds.clone()).await.unwrap();
     let standard = Standard([more().await, more().await]);
-    let resources = Resources::shipped();
-    let extension = resources.named(kind, "keyless");
-    let mut configuration = module_of(extension)["pluginConfig"].clone();
-    edit(&mut configuration);
-    let bootstrap = resources.bootstrap(extension, &struct_as_json(&configuration));
-    let blueprint = istiod::replace(Blueprint::shipped(), &bootstrap)
+    let blueprint = Recording::of(kind)
+        .blueprint()
+        .plugin(edit)
         .endpoint("outbound|443||login.microsoftonline.com", azure.issuer.address())
         .endpoint("outbound|80||imds.internal", azure.imds.address())
         .endpoint("outbound|443||openai.internal", azure.openai.address())
