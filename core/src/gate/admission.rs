@@ -6,7 +6,7 @@ use super::decision::Stop;
 use super::identities::Identities;
 use super::issuers::Issuers;
 use super::trace::{Step, Trace};
-use super::waiting::Request;
+use super::waiting::{Body, Request};
 use super::{Decided, Decision, Forward, Record, forward, health};
 use crate::bearer;
 use crate::denial::Denial;
@@ -88,43 +88,22 @@ impl Admission {
         now: SystemTime,
     ) -> Result<Forward, Stop> {
         let Request { arrived, body, head, route } = request;
-        let path = head.path()?;
-        self.rules.metadata(head, path, record)?;
-        let Some(found) = self.rules.find(head, path, route) else {
-            return self.rules.preflight(head, path, record);
-        };
-        record.route = Some(found.route.name.clone());
-        trace.hear(|| Step::Route(found.index, found.deployment.map(str::to_owned)));
         let stripped = &self.rules.stripped;
-        let (grants, identity, forward_claims) = match &found.route.access {
-            Access::Health => {
-                // So that the next probe, or the first request, finds what this one did not.
-                self.is_awake = true;
-                return Err(Stop::Respond(health::reply(
-                    &self.issuers,
-                    &self.identities,
-                    record,
-                    now,
-                )));
-            }
-            Access::Public => {
-                record.reason = "public";
-                return Ok(Forward::new(head, stripped, None, Vec::new()));
-            }
-            Access::Granted { grants, identity, forward_claims } => {
-                (grants, *identity, forward_claims)
-            }
+        let Some(found) = self.rules.locate(head, route, record, trace)? else {
+            return Ok(Forward::new(head, stripped, None, Vec::new()));
         };
-        let credential = bearer::credential(&head.authorization());
-        trace.hear(|| Step::Credential(of_credential(&credential)));
+        let Access::Granted { grants, identity, forward_claims } = &found.route.access else {
+            // So that the next probe, or the first request, finds what this one did not.
+            self.is_awake = true;
+            let reply = health::reply(&self.issuers, &self.identities, record, now);
+            return Err(Stop::Respond(reply));
+        };
+        let credential = credential(head, trace)?;
         let (entry, verified) =
-            self.issuers.authenticate(credential?, *arrived, record, trace, now)?;
+            self.issuers.authenticate(credential, *arrived, record, trace, now)?;
         let claims = verified.claims();
         trace.hear(|| Step::Grants { route: found.index, entry, claims: claims.clone() });
-        let deployment = match found.route.deployment {
-            DeploymentPlace::Body => body.deployment(),
-            DeploymentPlace::Path => found.deployment.into(),
-        };
+        let deployment = deployment(&found, body);
         policy::admit(grants, entry, deployment, claims)?;
         if deployment == Deployment::Unread {
             return Err(body.stop(head));
@@ -220,6 +199,32 @@ impl Rules {
         Decided { decision: Decision::Deny(reply), record }
     }
 
+    /// Finds the route of a request that asks for a token, or of a probe; public routes and CORS
+    /// preflights ask for none, and have nothing more to check.
+    fn locate<'a, 'r>(
+        &'a self,
+        head: &'r Head,
+        route: &mut Option<RouteIndex>,
+        record: &mut Record,
+        trace: &mut impl Trace,
+    ) -> Result<Option<Match<'a, 'r>>, Stop> {
+        let path = head.path()?;
+        self.metadata(head, path, record)?;
+        let Some(found) = self.find(head, path, route) else {
+            self.preflight(head, path, record)?;
+            return Ok(None);
+        };
+        record.route = Some(found.route.name.clone());
+        trace.hear(|| Step::Route(found.index, found.deployment.map(str::to_owned)));
+        match found.route.access {
+            Access::Granted { .. } | Access::Health => Ok(Some(found)),
+            Access::Public => {
+                record.reason = "public";
+                Ok(None)
+            }
+        }
+    }
+
     /// Finds the route of a request, once: a request that waits is matched with the same one again.
     pub(super) fn find<'a, 'r>(
         &'a self,
@@ -246,20 +251,28 @@ impl Rules {
         }
     }
 
-    /// Forwards a CORS preflight to the backend, without any credential: a browser sends none.
-    fn preflight(&self, head: &Head, path: &str, record: &mut Record) -> Result<Forward, Stop> {
+    /// Lets a CORS preflight go on to the backend, without any credential: a browser sends none.
+    fn preflight(&self, head: &Head, path: &str, record: &mut Record) -> Result<(), Denial> {
         let asked = head.preflight();
         let found = asked.and_then(|method| self.routes.find(method, head.host(), path));
-        let Some(found) = found.filter(|found| found.route.cors) else {
-            return Err(Stop::Deny(Denial::RouteUnknown));
-        };
+        let found = found.filter(|found| found.route.cors).ok_or(Denial::RouteUnknown)?;
         record.route = Some(found.route.name.clone());
         record.reason = PREFLIGHT;
-        Ok(Forward::new(head, &self.stripped, None, Vec::new()))
+        Ok(())
     }
 }
 
-/// What a trace hears of the credential: whether it is one token.
-fn of_credential(credential: &Result<&[u8], Denial>) -> Result<(), Denial> {
-    credential.clone().and_then(bearer::token).map(|_| ())
+/// Takes the one credential out of `Authorization`.
+fn credential<'a>(head: &'a Head, trace: &mut impl Trace) -> Result<&'a [u8], Denial> {
+    let credential = bearer::credential(&head.authorization());
+    trace.hear(|| Step::Credential(credential.clone().and_then(bearer::token).map(|_| ())));
+    credential
+}
+
+/// Returns what is known of the deployment, from where the route has it read.
+fn deployment<'r>(found: &Match<'_, 'r>, body: &'r Body) -> Deployment<'r> {
+    match found.route.deployment {
+        DeploymentPlace::Body => body.deployment(),
+        DeploymentPlace::Path => found.deployment.into(),
+    }
 }
