@@ -66,7 +66,7 @@ async fn the_model_in_the_body_decides() {
     let other = world.post(V1, &question("gpt-4o")).bearer_auth(&token);
     let reply = world.refuses(other, Refusal::forbidden("deployment_forbidden")).await;
     let message = reply.json()["error"]["message"].clone();
-    assert_eq!(message, "The caller may not use the deployment 'gpt-4o'.");
+    assert_eq!(message, "The caller is not allowed to use the deployment 'gpt-4o'.");
     let none = world.post(V1, &chat_body(false)).bearer_auth(&token);
     world.refuses(none, Refusal::bad_request("model_missing")).await;
     let twice = r#"{"model":"gpt-4o-mini","messages":[],"\u006dodel":"gpt-4o"}"#;

@@ -206,7 +206,7 @@ async fn the_sdks_get_the_model_that_is_granted_and_are_told_of_one_that_is_not(
             call.assert_answered(&order.clone().ask(call).await);
         }
         let failure = order.with("model", "gpt-4o".into()).fails(Call::Chat).await;
-        let message = "The caller may not use the deployment 'gpt-4o'.";
+        let message = "The caller is not allowed to use the deployment 'gpt-4o'.";
         failure.is("PermissionDeniedError", "deployment_forbidden", message);
     }
     assert_eq!(world.azure.openai.requests().len(), 4);
