@@ -87,7 +87,10 @@ denials! {
     TypeForbidden = "type_forbidden", InvalidToken,
         "The token's type is not allowed.";
     /// `iss` or `exp` is missing, or a registered claim has the wrong type
-    ClaimsMalformed = "claims_malformed", InvalidToken,
+    ClaimsMalformed {
+        /// The registered claim; never one of the configuration's, nor a value.
+        claim: &'static str
+    } = "claims_malformed", InvalidToken,
         "A claim of the token is missing or has the wrong type.";
     /// no entry has this `iss`
     IssuerUnknown = "issuer_unknown", InvalidToken,
@@ -95,8 +98,11 @@ denials! {
     /// `tid` is not the issuer's tenant
     TenantMismatch = "tenant_mismatch", InvalidToken,
         "The token's tenant does not match its issuer.";
-    /// `aud` has none of the entry's audiences
-    AudienceMismatch = "audience_mismatch", InvalidToken,
+    /// `aud` is missing or has none of the entry's audiences; the message says which
+    AudienceMismatch {
+        /// The token has no `aud` at all.
+        is_missing: bool
+    } = "audience_mismatch", InvalidToken,
         "The token's audience does not match.";
     /// `exp` plus leeway has passed
     TokenExpired = "token_expired", InvalidToken,
@@ -251,14 +257,19 @@ impl Denial {
         reply
     }
 
-    /// The message of the table, or one that names what the caller asked for.
+    /// The message of the table, or one that names what it is about.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others say the same each time")]
     fn message(&self) -> Cow<'static, str> {
-        if let Self::DeploymentForbidden { deployment: name } = self
-            && is_plain(name)
-        {
-            return format!("The caller is not allowed to use the deployment '{name}'.").into();
+        match self {
+            Self::AudienceMismatch { is_missing: true } => "The token has no audience.".into(),
+            Self::ClaimsMalformed { claim } => {
+                format!("The token's claim '{claim}' is missing or has the wrong type.").into()
+            }
+            Self::DeploymentForbidden { deployment: name } if is_plain(name) => {
+                format!("The caller is not allowed to use the deployment '{name}'.").into()
+            }
+            _ => self.row().1.into(),
         }
-        self.row().1.into()
     }
 
     /// The value of `WWW-Authenticate` (RFC 6750 §3). Scopes are checked at configuration to need

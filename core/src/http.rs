@@ -148,7 +148,9 @@ macro_rules! fetch_errors {
 }
 
 fetch_errors! {
-    /// another status than 200 and 504; a 503 may be Envoy's own, for a failed connection
+    /// Envoy could not connect, for the reason in the log: no route to the host, or a certificate that fails verification
+    Unreachable(Box<str>) = "unreachable";
+    /// another status than 200 and 504
     Status {
         /// The status.
         status: u16,
@@ -213,9 +215,10 @@ impl Answer {
             }
             Self::Arrived { status: 200, body, .. } => Ok(body),
             Self::Arrived { status: 504, .. } => Err(FetchError::Timeout),
-            Self::Arrived { status, .. } => {
-                Err(FetchError::Status { status: *status, error: None })
-            }
+            Self::Arrived { status, body, .. } => Err(match envoys_reason(*status, body) {
+                Some(reason) => FetchError::Unreachable(reason),
+                None => FetchError::Status { status: *status, error: None },
+            }),
             Self::Broken => Err(FetchError::Reset),
             Self::Lost => Err(FetchError::Unanswered),
             Self::Unsent => Err(FetchError::Unsent),
@@ -229,6 +232,24 @@ impl Answer {
             Self::Broken | Self::Lost | Self::Unsent => None,
         }
     }
+}
+
+/// What Envoy's own 503 begins with, whose rest is the reason (Envoy, `Filter::onUpstreamReset` and
+/// `sendNoHealthyUpstreamResponse` of the router).
+const ENVOYS_503: [&[u8]; 2] =
+    [b"upstream connect error or disconnect/reset before headers. ", b"no healthy upstream"];
+
+/// Limits the reason of a failed connection in the log, in bytes.
+const MAX_REASON: usize = 200;
+
+/// Returns why Envoy could not connect, if it is Envoy that answers: its reason holds nothing of a
+/// caller, an issuer's own words might.
+fn envoys_reason(status: u16, body: &[u8]) -> Option<Box<str>> {
+    let begins = |start: &&[u8]| body.starts_with(start);
+    let start = ENVOYS_503.iter().copied().find(begins).filter(|_| status == 503)?;
+    let rest = body.strip_prefix(start).filter(|rest| !rest.is_empty()).unwrap_or(body);
+    let printable = |byte: &u8| if byte.is_ascii_graphic() { char::from(*byte) } else { ' ' };
+    Some(rest.iter().take(MAX_REASON).map(printable).collect::<String>().into())
 }
 
 /// Reads the value of `Retry-After`, seconds or a date (RFC 9110 §10.2.3); a number too large to
@@ -273,6 +294,7 @@ impl fmt::Display for FetchError {
             Self::TokenType => formatter.write_str("token_type is not Bearer"),
             Self::TooLarge => write!(formatter, "longer than {MAX_BODY} bytes"),
             Self::Truncated => formatter.write_str("truncated JSON"),
+            Self::Unreachable(reason) => write!(formatter, "unreachable: {reason}"),
             Self::Unanswered => formatter.write_str("no response in time"),
             Self::Unsent => formatter.write_str("no such cluster, or no healthy host"),
             Self::Unset(name) => {
@@ -329,6 +351,30 @@ mod tests {
             let expected = expected.map(Duration::from_secs);
             assert_eq!(retry_after(value, now), expected, "{}", value.escape_ascii());
         }
+    }
+
+    #[test]
+    fn envoys_own_503_says_why_and_an_issuers_does_not() {
+        let error = |status, body: &str| {
+            let body = body.as_bytes().to_vec();
+            Answer::Arrived { status, retry_after: None, body }.content().unwrap_err()
+        };
+        let prefix = "upstream connect error or disconnect/reset before headers. ";
+        let reason = "reset reason: remote connection failure, transport failure reason: TLS_error:|\
+                      268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:TLS_error_end";
+        let shown = error(503, &format!("{prefix}{reason}\n{}", "x".repeat(1000)));
+        assert_eq!(shown.code(), "unreachable");
+        let shown = shown.to_string();
+        assert!(shown.contains("CERTIFICATE_VERIFY_FAILED"), "{shown}");
+        assert!(shown.len() < 230 && !shown.contains('\n'), "{shown}");
+        assert_eq!(
+            error(503, "no healthy upstream").to_string(),
+            "unreachable: no healthy upstream"
+        );
+        for body in ["", "token eyJ", "an upstream connect error"] {
+            assert_eq!(error(503, body).to_string(), "status 503", "{body}");
+        }
+        assert_eq!(error(500, &format!("{prefix}{reason}")).code(), "status");
     }
 
     #[test]

@@ -283,7 +283,7 @@ impl Times {
 
     fn check_lifetime(&self, issuer: &Issuer) -> Result<(), Denial> {
         let Some(most) = issuer.max_lifetime else { return Ok(()) };
-        let issued_at = self.issued_at.ok_or(Denial::ClaimsMalformed)?;
+        let issued_at = self.issued_at.ok_or(Denial::ClaimsMalformed { claim: "iat" })?;
         if self.expires.saturating_sub(issued_at) > most {
             return Err(Denial::LifetimeExceeded);
         }

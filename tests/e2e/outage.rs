@@ -52,6 +52,24 @@ async fn an_issuer_that_does_not_listen_is_got_over() {
 }
 
 #[tokio::test]
+async fn the_log_says_why_an_issuer_is_unreachable() {
+    let world = World::start().await;
+    world.azure.issuer.fault(Fault::Close);
+    let token = world.token();
+    world.refuses(world.chat_as(&token), KEYS).await;
+    let line =
+        "fetch kind=jwks name=entra result=unreachable message=\"unreachable: reset reason: ";
+    assert!(world.gateway.log().contains(line), "{}", world.gateway.log());
+    world.azure.issuer.fault(Fault::Status(503));
+    let own = "fetch kind=jwks name=entra result=status message=\"status 503\"";
+    eventually("the issuer's own 503 is logged", async || {
+        world.refuses(world.chat_as(&token), KEYS).await;
+        world.gateway.log().contains(own).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_imds_that_answers_429_is_got_over() {
     let world = World::start().await;
     world.azure.imds.fault(Fault::Status(429));

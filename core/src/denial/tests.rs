@@ -8,7 +8,7 @@ fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
     let scopes = vec!["openai.chat".to_owned(), "openai.read".to_owned()];
     vec![
         (AlgorithmForbidden, 401, "algorithm_forbidden", Some("invalid_token")),
-        (AudienceMismatch, 401, "audience_mismatch", Some("invalid_token")),
+        (AudienceMismatch { is_missing: true }, 401, "audience_mismatch", Some("invalid_token")),
         (AuthorizationAmbiguous, 400, "authorization_ambiguous", Some("invalid_request")),
         (AuthorizationMalformed, 400, "authorization_malformed", Some("invalid_request")),
         (BodyLate, 408, "body_late", None),
@@ -16,7 +16,7 @@ fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
         (BodyTooLarge, 413, "body_too_large", None),
         (BodyUnsupported, 415, "body_unsupported", None),
         (ClaimMissing, 403, "claim_missing", Some("insufficient_scope")),
-        (ClaimsMalformed, 401, "claims_malformed", Some("invalid_token")),
+        (ClaimsMalformed { claim: "exp" }, 401, "claims_malformed", Some("invalid_token")),
         (ClientForbidden, 403, "client_forbidden", Some("insufficient_scope")),
         (
             DeploymentForbidden { deployment: String::new() },
@@ -157,4 +157,20 @@ fn retry_after_is_in_whole_seconds_rounded_up_and_never_zero() {
     }
     let endless = Denial::IdentityUnavailable { retry_after: Duration::MAX };
     assert_eq!(header(&endless.reply(), "retry-after"), Some("18446744073709551615"));
+}
+
+#[test]
+fn a_message_names_the_claim_that_is_malformed_and_tells_no_audience_from_another() {
+    let message = |denial: Denial| {
+        let body: serde_json::Value = serde_json::from_str(&denial.reply().body).unwrap();
+        body["error"]["message"].as_str().unwrap().to_owned()
+    };
+    let claim = message(Denial::ClaimsMalformed { claim: "exp" });
+    assert_eq!(claim, "The token's claim 'exp' is missing or has the wrong type.");
+    assert_eq!(
+        message(Denial::AudienceMismatch { is_missing: true }),
+        "The token has no audience."
+    );
+    let other = message(Denial::AudienceMismatch { is_missing: false });
+    assert_eq!(other, "The token's audience does not match.");
 }

@@ -85,6 +85,7 @@ fn retry_class(error: &FetchError) -> RetryClass {
         | FetchError::TooLarge
         | FetchError::Truncated
         | FetchError::Unanswered
+        | FetchError::Unreachable(_)
         | FetchError::Unsent => RetryClass::Transient,
     }
 }

@@ -20,10 +20,11 @@ pub struct Claims(Vec<(Rc<str>, Value)>);
 pub struct KeptClaims(Vec<Rc<str>>);
 
 /// The claims that are looked at whatever the configuration says.
-const REGISTERED: [&str; 14] = [
+const REGISTERED: [&str; 15] = [
     "appid",
     "aud",
     "azp",
+    "cid",
     "client_id",
     "exp",
     "iat",
@@ -62,9 +63,12 @@ impl Claims {
         let keep = |name: &str| kept.map_or_else(|| Some(name.into()), |list| list.named(name));
         let members = json::members(text, keep).map_err(|_| Denial::TokenMalformed)?;
         let claims = Self(members);
-        claims.text("iss").ok_or(Denial::ClaimsMalformed)?;
-        let is_text = |name| claims.value(name).is_none_or(Value::is_string);
-        if is_text("jti") && is_text("sub") { Ok(claims) } else { Err(Denial::ClaimsMalformed) }
+        claims.text("iss").ok_or(Denial::ClaimsMalformed { claim: "iss" })?;
+        let is_text = |name: &&str| claims.value(name).is_none_or(Value::is_string);
+        match ["jti", "sub"].into_iter().find(|name| !is_text(name)) {
+            Some(claim) => Err(Denial::ClaimsMalformed { claim }),
+            None => Ok(claims),
+        }
     }
 
     /// Returns a claim that is a string.
@@ -72,9 +76,10 @@ impl Claims {
         self.value(name)?.as_str()
     }
 
-    /// Returns the calling application: `azp`, Entra v1's `appid`, or RFC 9068's `client_id`.
+    /// Returns the calling application: `azp`, Entra v1's `appid`, RFC 9068's `client_id`, or Okta's
+    /// `cid`.
     pub fn client(&self) -> Option<&str> {
-        ["azp", "appid", "client_id"].into_iter().find_map(|name| self.text(name))
+        ["azp", "appid", "client_id", "cid"].into_iter().find_map(|name| self.text(name))
     }
 
     /// Returns true if the token carries the scope, in `scp` (Entra) or `scope` (RFC 8693 §4.2).
@@ -120,26 +125,26 @@ impl Claims {
             Some(Value::Array(list)) if list.iter().all(Value::is_string) => {
                 list.iter().filter_map(Value::as_str).any(named)
             }
-            None => false,
-            Some(_) => return Err(Denial::ClaimsMalformed),
+            None => return Err(Denial::AudienceMismatch { is_missing: true }),
+            Some(_) => return Err(Denial::ClaimsMalformed { claim: "aud" }),
         };
-        if matches { Ok(()) } else { Err(Denial::AudienceMismatch) }
+        if matches { Ok(()) } else { Err(Denial::AudienceMismatch { is_missing: false }) }
     }
 
     pub(super) fn times(&self) -> Result<Times, Denial> {
         Ok(Times {
-            expires: self.date("exp")?.ok_or(Denial::ClaimsMalformed)?,
+            expires: self.date("exp")?.ok_or(Denial::ClaimsMalformed { claim: "exp" })?,
             issued_at: self.date("iat")?,
             not_before: self.date("nbf")?,
         })
     }
 
     /// A `NumericDate` (RFC 7519 §2); fractions of a second are cut off.
-    fn date(&self, name: &str) -> Result<Option<Duration>, Denial> {
+    fn date(&self, name: &'static str) -> Result<Option<Duration>, Denial> {
         let Some(value) = self.value(name) else { return Ok(None) };
-        let seconds = value.as_f64().ok_or(Denial::ClaimsMalformed)?;
+        let seconds = value.as_f64().ok_or(Denial::ClaimsMalformed { claim: name })?;
         if !(0.0..=MAX_DATE).contains(&seconds) {
-            return Err(Denial::ClaimsMalformed);
+            return Err(Denial::ClaimsMalformed { claim: name });
         }
         Ok(Some(Duration::from_secs_f64(seconds.floor())))
     }

@@ -85,7 +85,7 @@ fn every_check_has_an_outcome_of_its_own_and_the_first_that_fails_decides() {
         [
             ("alg", Err(Denial::AlgorithmForbidden)),
             ("exp", Err(Denial::TokenExpired)),
-            ("aud", Err(Denial::AudienceMismatch)),
+            ("aud", Err(Denial::AudienceMismatch { is_missing: false })),
         ]
     );
     assert_eq!(token.check(&issuer(json!({})), now()), Err(Denial::AlgorithmForbidden));
@@ -191,6 +191,10 @@ fn a_key_name_must_be_a_text_of_bounded_length() {
     }
 }
 
+fn malformed(claim: &'static str) -> Denial {
+    Denial::ClaimsMalformed { claim }
+}
+
 #[test]
 fn the_audience_is_compared_exactly() {
     for aud in [json!("api"), json!("other"), json!(["x", "api"])] {
@@ -198,10 +202,12 @@ fn the_audience_is_compared_exactly() {
     }
     let wrong = [json!(null), json!([]), json!("API"), json!("api/"), json!("ap"), json!(["x"])];
     for aud in wrong {
-        assert_eq!(check_claims(json!({"aud": aud})), Err(Denial::AudienceMismatch), "{aud}");
+        let is_missing = aud.is_null();
+        let mismatch = Denial::AudienceMismatch { is_missing };
+        assert_eq!(check_claims(json!({"aud": aud})), Err(mismatch), "{aud}");
     }
     for aud in [json!({"api": 1}), json!(1), json!(["api", 1]), json!(true)] {
-        assert_eq!(check_claims(json!({"aud": aud})), Err(Denial::ClaimsMalformed), "{aud}");
+        assert_eq!(check_claims(json!({"aud": aud})), Err(malformed("aud")), "{aud}");
     }
 }
 
@@ -224,10 +230,10 @@ fn dates_that_are_none_are_malformed() {
     for date in dates {
         for name in ["exp", "nbf", "iat"] {
             let claims = json!({ name: date });
-            assert_eq!(check_claims(claims.clone()), Err(Denial::ClaimsMalformed), "{claims}");
+            assert_eq!(check_claims(claims.clone()), Err(malformed(name)), "{claims}");
         }
     }
-    assert_eq!(check_claims(json!({"exp": null})), Err(Denial::ClaimsMalformed), "required");
+    assert_eq!(check_claims(json!({"exp": null})), Err(malformed("exp")), "required");
 }
 
 #[test]
@@ -243,13 +249,13 @@ fn a_lifetime_beyond_the_issuers_limit_is_refused() {
     let with = |iat: Value| check(json!({}), json!({"iat": iat}), json!({"max_lifetime": "1h"}));
     assert_eq!(with(json!(NOW)), Ok(()));
     assert_eq!(with(json!(NOW - 1)), Err(Denial::LifetimeExceeded));
-    assert_eq!(with(json!(null)), Err(Denial::ClaimsMalformed), "without iat there is no lifetime");
+    assert_eq!(with(json!(null)), Err(malformed("iat")), "without iat there is no lifetime");
 }
 
 #[test]
 fn an_issuer_must_be_a_text() {
     for iss in [json!(null), json!(1), json!([ISSUER])] {
-        assert_eq!(check_claims(json!({"iss": iss})), Err(Denial::ClaimsMalformed));
+        assert_eq!(check_claims(json!({"iss": iss})), Err(malformed("iss")));
     }
 }
 
@@ -259,7 +265,7 @@ fn a_subject_and_a_token_id_must_be_texts() {
         assert_eq!(check_claims(json!({ name: null })), Ok(()), "both are optional");
         for value in [json!(1), json!(true), json!(["me"]), json!({})] {
             let claims = json!({ name: value });
-            assert_eq!(check_claims(claims.clone()), Err(Denial::ClaimsMalformed), "{claims}");
+            assert_eq!(check_claims(claims.clone()), Err(malformed(name)), "{claims}");
         }
     }
 }
