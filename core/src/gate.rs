@@ -29,7 +29,7 @@ use crate::request::{Head, is_stripped};
 use crate::signature::Crypto;
 use admission::{Admission, Rules};
 use decision::Stop;
-pub use decision::{Decided, Decision, Record, Wait};
+pub use decision::{Awaited, Decided, Decision, Record, Wait};
 pub use forward::Forward;
 use identities::Identities;
 use issuers::Issuers;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use testkit::reply::Reply;
-use testkit::world::{World, eventually};
+use testkit::world::{CONNECTIONS, World, eventually, without_an_id};
 
 async fn probe(world: &World) -> (u16, Value) {
     let reply = Reply::to(world.request(Method::GET, "/readyz")).await.unwrap();
@@ -24,7 +24,6 @@ fn told(keys: bool, identity: bool) -> Value {
 #[tokio::test]
 async fn probes_make_every_worker_ready_though_nobody_else_asks() {
     let world = World::start().await;
-    assert_eq!(probe(&world).await, (503, told(false, false)));
     for line in &mut world.lines().await {
         let mut ask = async || line.ask(b"GET /readyz HTTP/1.1\r\nhost: g\r\n\r\n").await.unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -37,6 +36,20 @@ async fn probes_make_every_worker_ready_though_nobody_else_asks() {
     assert!(world.azure.openai.requests().is_empty(), "the gateway itself answers");
     world.assert_every_worker_admits().await;
     world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_probe_finds_a_new_worker_ready_on_native_envoy_and_without_a_vm_id() {
+    for blueprint in [|shipped| shipped, without_an_id] {
+        let world = World::with(blueprint).await;
+        for line in &mut world.lines().await {
+            let reply = line.ask(b"GET /readyz HTTP/1.1\r\nhost: g\r\n\r\n").await.unwrap();
+            assert_eq!((reply.status, reply.json()), (200, told(true, true)), "at the first probe");
+        }
+        for _ in 0..CONNECTIONS {
+            assert_eq!(probe(&world).await.0, 200, "and it stays so");
+        }
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use keyless_core::config::Config;
 use keyless_core::denial::Denial;
-use keyless_core::gate::{Decided, Decision, Fetch, Step};
+use keyless_core::gate::{Awaited, Decided, Decision, Fetch, Step};
 use keyless_core::http::Reply;
 use keyless_core::policy::{self, Access, Deployment};
 
@@ -35,14 +35,15 @@ impl End {
             Decision::Respond(_) if decided.record.reason == "metadata" => {
                 Self::line("200: keyless tells which issuers it trusts (protected_resource)")
             }
-            Decision::Respond(_) => {
-                Self::line("200, or 503 while keys or tokens are missing; keyless answers")
-            }
-            Decision::Wait(wait) => match wait.fetch() {
-                None => Self::undecided(),
+            Decision::Respond(_) => Self::probe(),
+            Decision::Wait(wait) => match wait.on() {
+                Awaited::Body => Self::undecided(),
+                Awaited::Readiness => Self::probe(),
                 // There is no identity here to fetch a token for.
-                Some(Fetch::Identity(_)) => Self::forwarded(explanation),
-                Some(Fetch::Keys(_)) => Self { is_unchecked: true, ..Self::if_good(explanation) },
+                Awaited::Fetch(Fetch::Identity(_), _) => Self::forwarded(explanation),
+                Awaited::Fetch(Fetch::Keys(_), _) => {
+                    Self { is_unchecked: true, ..Self::if_good(explanation) }
+                }
             },
         }
     }
@@ -69,6 +70,10 @@ impl End {
 
     fn line(text: &str) -> Self {
         Self { is_refused: false, is_unchecked: false, lines: vec![text.to_owned()] }
+    }
+
+    fn probe() -> Self {
+        Self::line("200, or 503 while keys or tokens are missing; keyless answers")
     }
 
     fn undecided() -> Self {

@@ -2,14 +2,15 @@
 
 use std::time::SystemTime;
 
-use super::decision::Stop;
+use super::decision::{MAX_PROBE_WAIT, Stop};
 use super::identities::Identities;
 use super::issuers::Issuers;
 use super::trace::{Step, Trace};
 use super::waiting::{Body, Request};
-use super::{Decided, Decision, Forward, Record, forward, health};
+use super::{Decided, Decision, Forward, Record, Wait, forward, health};
 use crate::bearer;
 use crate::denial::Denial;
+use crate::fetch::after;
 use crate::http::{HeaderName, Reply};
 use crate::jwt::Token;
 use crate::metadata::ProtectedResource;
@@ -93,10 +94,7 @@ impl Admission {
             return Ok(Forward::new(head, stripped, None, Vec::new()));
         };
         let Access::Granted { grants, identity, forward_claims } = &found.route.access else {
-            // So that the next probe, or the first request, finds what this one did not.
-            self.is_awake = true;
-            let reply = health::reply(&self.issuers, &self.identities, record, now);
-            return Err(Stop::Respond(reply));
+            return Err(self.answer_probe(*arrived, record, now));
         };
         let credential = credential(head, trace)?;
         let (entry, verified) =
@@ -113,6 +111,22 @@ impl Admission {
         let token = identity.map(|index| self.identities.token(index, now)).transpose()?;
         let claims = forward::values(forward_claims, claims);
         Ok(Forward::new(head, stripped, token, claims))
+    }
+
+    /// Returns true if every issuer's keys and every identity's token are cached.
+    pub(super) fn is_ready(&self, now: SystemTime) -> bool {
+        let issuers = self.issuers.readiness(now).map(|(_, is_ready)| is_ready);
+        issuers.chain(self.identities.readiness(now).map(|(_, is_ready)| is_ready)).all(|is| is)
+    }
+
+    /// Answers a probe, which waits a moment for what is about to come: each worker has keys and
+    /// tokens of its own, and the first probe that meets it has them fetched.
+    fn answer_probe(&mut self, arrived: SystemTime, record: &mut Record, now: SystemTime) -> Stop {
+        let is_patient = now < after(MAX_PROBE_WAIT, arrived) && arrived <= now;
+        if is_patient && !self.is_ready(now) {
+            return Stop::Wait(Wait::for_readiness());
+        }
+        Stop::Respond(health::reply(&self.issuers, &self.identities, record, now))
     }
 
     /// Turns a stop into a decision. With `report_only` a denial is only recorded, and the request

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::{Fetch, Forward};
+use super::{ALREADY_TRYING, Fetch, Forward};
 use crate::denial::Denial;
 use crate::http::Reply;
 use crate::jwt::Verified;
@@ -43,11 +44,13 @@ pub struct Wait {
 
 /// Names what a request waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Awaited {
+pub enum Awaited {
     /// The end of its body, which names the model.
     Body,
     /// A fetch; the number is how many of it had ended when the wait began.
     Fetch(Fetch, u64),
+    /// All key sets and identity tokens; it is a probe.
+    Readiness,
 }
 
 /// Says why a request does not go on now. It is the only error of the steps of a decision.
@@ -74,6 +77,14 @@ pub struct Record {
     pub deployment: Option<String>,
 }
 
+/// How long a request may wait for keys and an identity token, all in all, and for the next part of
+/// its body.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a probe waits for a worker that is about to be ready: less than the second after which
+/// the kubelet gives up a probe by default.
+pub(super) const MAX_PROBE_WAIT: Duration = Duration::from_millis(900);
+
 /// How many requests of one thread may wait; each is held with its headers.
 const MAX_WAITING: usize = 1024;
 
@@ -99,11 +110,16 @@ impl Decision {
 }
 
 impl Wait {
-    /// Returns the fetch that the request waits for; without one it is the end of its body.
-    pub fn fetch(&self) -> Option<Fetch> {
+    /// Returns what the request waits for.
+    pub fn on(&self) -> Awaited {
+        self.on
+    }
+
+    /// Returns how long the request may wait before it is decided without what it waits for.
+    pub(super) fn longest(&self) -> Duration {
         match self.on {
-            Awaited::Body => None,
-            Awaited::Fetch(fetch, _) => Some(fetch),
+            Awaited::Body | Awaited::Fetch(..) => MAX_WAIT,
+            Awaited::Readiness => MAX_PROBE_WAIT,
         }
     }
 
@@ -115,6 +131,12 @@ impl Wait {
     /// Waits for a fetch that may bring nothing new, because the token may be forged.
     pub(super) fn for_doubtful_fetch(fetch: Fetch, ended: u64, otherwise: Denial) -> Self {
         Self { room: MAX_WAITING_DOUBTFUL, ..Self::for_fetch(fetch, ended, otherwise) }
+    }
+
+    /// Waits until everything that requests need is cached.
+    pub(super) fn for_readiness() -> Self {
+        let otherwise = Denial::TooManyWaiting { retry_after: ALREADY_TRYING };
+        Self { on: Awaited::Readiness, otherwise, room: MAX_WAITING_DOUBTFUL }
     }
 
     /// Waits for the end of the body.

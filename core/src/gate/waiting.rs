@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::admission::Admission;
-use super::decision::{Awaited, Stop};
+use super::decision::{Awaited, MAX_WAIT, Stop};
 use super::trace::NoTrace;
 use super::{ALREADY_TRYING, Decided, Decision, Fetch, Progress, Record, StreamId, Wait};
 use crate::body::{self, Format};
@@ -52,10 +52,6 @@ struct Waiting {
 /// How many requests are released at a time. Envoy carries out what is done to one stream inside of
 /// what it does for the one before: several hundred overflow the stack, and the VM traps.
 const MAX_RELEASED_PER_TICK: usize = 32;
-
-/// How long a request may wait for keys and an identity token, all in all, and for the next part of
-/// its body.
-const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// How long a body may take from its request's arrival to its end.
 const MAX_BODY_TIME: Duration = Duration::from_mins(1);
@@ -106,13 +102,13 @@ impl WaitingList {
         if self.list.len() >= wait.room {
             let full = match wait.on {
                 Awaited::Body => Denial::TooManyWaiting { retry_after: ALREADY_TRYING },
-                Awaited::Fetch(..) => wait.otherwise.clone(),
+                Awaited::Fetch(..) | Awaited::Readiness => wait.otherwise.clone(),
             };
             return admission.give_up(&mut request, &full, decided.record, now);
         }
         admission.is_awake = true;
         let (wait, record) = (wait.clone(), decided.record.clone());
-        let until = after(MAX_WAIT, now);
+        let until = after(wait.longest(), now);
         self.list.push(Waiting { stream, request, is_midway: false, wait, record, until });
         decided
     }
@@ -149,7 +145,7 @@ impl WaitingList {
         let mut released = Vec::new();
         self.is_crowded = false;
         self.list.retain_mut(|waiting| {
-            if !waiting.is_overdue(now) && !waiting.is_ready(admission) {
+            if !waiting.is_overdue(now) && !waiting.is_ready(admission, now) {
                 return true;
             }
             if released.len() >= MAX_RELEASED_PER_TICK {
@@ -183,17 +179,18 @@ impl WaitingList {
 impl Waiting {
     /// Returns true if what the request waits for was fetched again since; what waits for its body
     /// is decided when that comes.
-    fn is_ready(&self, admission: &Admission) -> bool {
-        !self.is_midway && self.is_settled(admission)
+    fn is_ready(&self, admission: &Admission, now: SystemTime) -> bool {
+        !self.is_midway && self.is_settled(admission, now)
     }
 
-    fn is_settled(&self, admission: &Admission) -> bool {
+    fn is_settled(&self, admission: &Admission, now: SystemTime) -> bool {
         match self.wait.on {
             Awaited::Body => false,
             Awaited::Fetch(Fetch::Identity(index), ended) => {
                 admission.identities.count(index) != ended
             }
             Awaited::Fetch(Fetch::Keys(index), ended) => admission.issuers.count(index) != ended,
+            Awaited::Readiness => admission.is_ready(now),
         }
     }
 
@@ -243,7 +240,7 @@ impl Waiting {
             let model = format.and_then(|format| body::model(&format, &read()));
             self.request.body = Body::Read(model);
         }
-        if is_read || self.is_settled(admission) { self.retry(admission, now) } else { None }
+        if is_read || self.is_settled(admission, now) { self.retry(admission, now) } else { None }
     }
 
     /// Returns true if the body says which deployment the request is for, and was not read yet.

@@ -1,5 +1,7 @@
 //! What probes are told.
 
+use std::time::Duration;
+
 use keyless_core::gate::{Decided, Decision};
 use keyless_core::jwt::IssuerIndex;
 use serde_json::{Value, json};
@@ -11,13 +13,23 @@ fn probe() -> Request {
     Request::empty().with(":method", "GET").with(":path", "/readyz")
 }
 
+/// How long a probe waits.
+const PATIENCE: Duration = Duration::from_millis(900);
+
+/// A millisecond less.
+const ALMOST: Duration = Duration::from_millis(899);
+
 fn script(changes: Value) -> Script {
+    Script::of(routes(changes))
+}
+
+fn routes(changes: Value) -> Value {
     let mut document = json!({"routes": [
         {"name": "ready", "match": {"methods": ["GET"], "path": "/readyz"}, "health": true},
         {"name": "plain", "match": {"methods": ["GET"], "path": "/plain"}, "allow": [{}]}
     ]});
     document.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-    Script::of(document)
+    document
 }
 
 /// The status and the body of an answer that is the gateway's own.
@@ -34,21 +46,53 @@ fn told(keys: bool, identity: bool) -> Value {
     })
 }
 
+/// What a probe is told in the end, if nothing more comes while it waits.
+fn asked(script: &mut Script) -> Decided {
+    if let Some(decided) = script.ask(probe()) {
+        return decided;
+    }
+    script.pass(PATIENCE);
+    script.released().pop().expect("it waited long enough").1
+}
+
 #[test]
 fn a_probe_has_everything_fetched_and_is_told_by_name_what_is_there() {
     let mut script = script(json!({}));
     assert!(script.calls().is_empty(), "nobody has asked");
-    let decided = script.ask(probe()).expect("an answer at once");
+    let decided = asked(&mut script);
     assert_eq!((answer(&decided), reason(&decided)), ((503, told(false, false)), "not_ready"));
     assert_eq!((decided.decision.verdict(), is_admitted(&decided)), ("refused", false));
     assert_eq!(script.calls().len(), 2, "the probe woke the gate");
     script.answer(KEYS, &jwks(&["k1"]));
-    assert_eq!(answer(&script.ask(probe()).unwrap()), (503, told(true, false)));
+    assert_eq!(answer(&asked(&mut script)), (503, told(true, false)));
     script.answer(IDENTITY, &script.token_answer("m1", 86_400));
     let decided = script.ask(probe()).unwrap();
     assert_eq!((answer(&decided), reason(&decided)), ((200, told(true, true)), "ready"));
     assert_eq!((decided.decision.verdict(), is_admitted(&decided)), ("admitted", false));
     assert!(is_admitted(&script.ask(script.chat().to("GET", "/plain")).unwrap()));
+}
+
+#[test]
+fn a_probe_waits_a_moment_for_a_worker_that_is_about_to_be_ready() {
+    let mut script = script(json!({}));
+    assert!(script.ask(probe()).is_none(), "it waits");
+    assert_eq!(script.calls().len(), 2);
+    script.answer(KEYS, &jwks(&["k1"]));
+    assert!(script.released().is_empty(), "one half is missing");
+    script.pass(ALMOST);
+    assert!(script.released().is_empty());
+    script.answer(IDENTITY, &script.token_answer("m1", 86_400));
+    let (_, decided) = script.released().pop().expect("an answer at once");
+    assert_eq!(answer(&decided), (200, told(true, true)));
+
+    let mut other = Script::of(routes(json!({})));
+    assert!(other.ask(probe()).is_none());
+    other.pass(ALMOST);
+    assert!(other.released().is_empty());
+    assert!(other.wake_at().unwrap() <= other.now + Duration::from_millis(1));
+    other.pass(Duration::from_millis(1));
+    let (_, decided) = other.released().pop().expect("no longer than that");
+    assert_eq!(answer(&decided).0, 503);
 }
 
 #[test]
@@ -59,7 +103,7 @@ fn what_failed_to_be_renewed_counts_until_it_expires() {
     for _ in 0..25 {
         script.pass(3600 * SECOND);
         script.fail_all();
-        if answer(&script.ask(probe()).unwrap()).0 == 503 {
+        if answer(&asked(&mut script)).0 == 503 {
             return;
         }
     }
@@ -78,7 +122,7 @@ fn an_entry_is_ready_when_all_its_tenants_are() {
     let issuers = |entra, idp| json!({"entra": entra, "idp.example.com": idp});
     for (at, entra, idp) in [(0, false, false), (2, false, true), (1, true, true)] {
         script.answer(keyless_core::gate::Fetch::Keys(IssuerIndex(at)), &jwks(&["k1"]));
-        let (_, body) = answer(&script.ask(probe()).unwrap());
+        let (_, body) = answer(&asked(&mut script));
         assert_eq!(body["issuers"], issuers(entra, idp), "{at}");
     }
 }
