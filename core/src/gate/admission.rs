@@ -122,8 +122,8 @@ impl Admission {
     /// Answers a probe, which waits a moment for what is about to come: each worker has keys and
     /// tokens of its own, and the first probe that meets it has them fetched.
     fn answer_probe(&mut self, arrived: SystemTime, record: &mut Record, now: SystemTime) -> Stop {
-        let is_patient = now < after(MAX_PROBE_WAIT, arrived) && arrived <= now;
-        if is_patient && !self.is_ready(now) {
+        let may_wait = now < after(MAX_PROBE_WAIT, arrived) && arrived <= now;
+        if may_wait && !self.is_ready(now) {
             return Stop::Wait(Wait::for_readiness());
         }
         Stop::Respond(health::reply(&self.issuers, &self.identities, record, now))

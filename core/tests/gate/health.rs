@@ -14,7 +14,7 @@ fn probe() -> Request {
 }
 
 /// How long a probe waits.
-const PATIENCE: Duration = Duration::from_millis(900);
+const MAX_PROBE_WAIT: Duration = Duration::from_millis(900);
 
 /// A millisecond less.
 const ALMOST: Duration = Duration::from_millis(899);
@@ -51,7 +51,7 @@ fn asked(script: &mut Script) -> Decided {
     if let Some(decided) = script.ask(probe()) {
         return decided;
     }
-    script.pass(PATIENCE);
+    script.pass(MAX_PROBE_WAIT);
     script.released().pop().expect("it waited long enough").1
 }
 
