@@ -21,14 +21,14 @@ mod schema;
 
 use std::collections::BTreeSet;
 
-use crate::http::HeaderName;
+use crate::credentials::Stripped;
 use crate::identity::Identity;
 use crate::jwt::{Issuer, KeptClaims};
 use crate::metadata::ProtectedResource;
 use crate::policy::{Access, Route};
 use crate::token_cache::Limits;
-use document::{Document, TokenCacheEntry};
-use entry::Entry;
+use document::{Document, StripEntry, TokenCacheEntry};
+use entry::{Entry, NonEmpty};
 pub use error::{Error, Errors};
 use scalars::Count;
 #[cfg(feature = "schema")]
@@ -43,8 +43,9 @@ pub struct Config {
     pub identities: Vec<Identity>,
     /// At least one; the first that matches a request decides it.
     pub routes: Vec<Route>,
-    /// Every header that a caller may not set: credentials, and what any route forwards claims in.
-    pub stripped: Vec<HeaderName>,
+    /// What a caller may not send, beside every credential: what any route forwards claims in, and
+    /// what the configuration names.
+    pub stripped: Stripped,
     /// The claims that are worth keeping: any grant asks for them, or any route forwards them.
     pub claims: KeptClaims,
     /// How many verified tokens a thread remembers.
@@ -54,9 +55,6 @@ pub struct Config {
     /// What the gateway tells clients that do not know it.
     pub protected_resource: Option<ProtectedResource>,
 }
-
-/// What a caller may never send on: its credentials for the backend.
-const CREDENTIAL_HEADERS: [&str; 3] = ["authorization", "api-key", "ocp-apim-subscription-key"];
 
 // A few thousand callers, each with a token of Entra's usual size, in about 20 MB for each thread.
 const TOKEN_CACHE: Limits = Limits { max_entries: 4096, max_bytes: 32 << 20 };
@@ -117,7 +115,7 @@ fn convert(document: Document, wrong: &[String], errors: &mut Errors) -> Config 
     let resource = document.protected_resource;
     let resource = resource.and_then(|entry| entry.read("protected_resource", errors));
     Config {
-        stripped: stripped(&routes),
+        stripped: stripped(document.strip, &routes, errors),
         claims: claims(&routes),
         token_cache: limits(document.token_cache, errors),
         report_only: document.report_only,
@@ -178,15 +176,19 @@ fn limits(entry: Option<Entry<TokenCacheEntry>>, errors: &mut Errors) -> Limits 
     }
 }
 
-/// Every header that is removed from what callers send, on every route.
-fn stripped(routes: &[Route]) -> Vec<HeaderName> {
-    let mut names: BTreeSet<_> = CREDENTIAL_HEADERS.into_iter().map(HeaderName::known).collect();
+/// What is removed from what callers send, on every route, beside every credential.
+fn stripped(entry: Option<Entry<StripEntry>>, routes: &[Route], errors: &mut Errors) -> Stripped {
+    let entry = entry.and_then(|entry| entry.read("strip", errors));
+    let (headers, query) = entry.map_or((None, None), |entry| (entry.headers, entry.query));
+    let mut names: BTreeSet<_> =
+        headers.map_or_else(Vec::new, NonEmpty::into_values).into_iter().collect();
     for route in routes {
         if let Access::Granted { forward_claims, .. } = &route.access {
             names.extend(forward_claims.iter().map(|(header, _)| header.clone()));
         }
     }
-    names.into_iter().collect()
+    let parameters = query.map_or_else(Vec::new, NonEmpty::into_values);
+    Stripped { headers: names.into_iter().collect(), parameters }
 }
 
 /// Every claim that a route looks at.

@@ -6,6 +6,8 @@
 
 use percent_encoding::percent_decode;
 
+use crate::http::HeaderName;
+
 /// Headers of this very name, in order, with who sends them.
 pub const HEADERS: [&str; 42] = [
     "api-key",                        // Azure OpenAI
@@ -99,29 +101,73 @@ pub const SUBPROTOCOLS: [&str; 8] = [
     "token",
 ];
 
+/// Lists what is removed from every request beside the tables.
+#[derive(Clone, Debug, Default)]
+pub struct Stripped {
+    /// Headers and trailers: those that the configuration names, and those that the gateway sets.
+    pub headers: Vec<HeaderName>,
+    /// Query parameters, in lower case and without `-` and `_`.
+    pub parameters: Vec<String>,
+}
+
+/// Lists what a route lets through on purpose, although it is removed elsewhere.
+#[derive(Clone, Debug, Default)]
+pub struct Pass {
+    /// Cookies by their names, compared exactly.
+    pub cookies: Vec<String>,
+    /// Headers.
+    pub headers: Vec<HeaderName>,
+}
+
+impl Stripped {
+    /// Returns true if a header or trailer of this name, in lower case, may not go on.
+    pub fn has_header(&self, name: &str) -> bool {
+        is_credential_header(name) || self.headers.iter().any(|other| other.as_str() == name)
+    }
+
+    /// Returns true if a parameter of a query, `name` or `name=value`, may not go on. Its name is
+    /// compared as a server would read it: decoded, in any case.
+    pub fn has_parameter(&self, parameter: &[u8]) -> bool {
+        // Some servers separate parameters by `;`, too (HTML 4.01, appendix B.2.2).
+        parameter.split(|byte| *byte == b';').any(|one| {
+            let name = one.split(|byte| *byte == b'=').next().unwrap_or_default();
+            let name = normalized(percent_decode(name));
+            let is_listed = self.parameters.contains(&name);
+            is_listed || PARAMETERS.binary_search(&name.as_str()).is_ok()
+        })
+    }
+}
+
+impl Pass {
+    /// Returns the cookies of a `Cookie` header that pass (RFC 6265 §4.2.1), or `None` if none do.
+    pub fn cookies<'a>(&self, values: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+        if self.cookies.is_empty() {
+            return None;
+        }
+        let pairs = values.flat_map(|value| value.split(|byte| *byte == b';'));
+        let kept = pairs.map(<[u8]>::trim_ascii).filter_map(|pair| str::from_utf8(pair).ok());
+        let is_kept = |pair: &&str| {
+            let name = pair.split_once('=').map(|(name, _)| name);
+            name.is_some_and(|name| self.cookies.iter().any(|other| other == name))
+        };
+        let kept: Vec<&str> = kept.filter(is_kept).collect();
+        (!kept.is_empty()).then(|| kept.join("; "))
+    }
+}
+
+/// Returns a parameter's name as it is compared: in lower case, without `-`, `_` and spaces around.
+pub fn normalized(name: impl Iterator<Item = u8>) -> String {
+    let name = name.filter(|byte| !b"-_".contains(byte)).map(|byte| byte.to_ascii_lowercase());
+    let name: Vec<u8> = name.collect();
+    String::from_utf8_lossy(name.trim_ascii()).into_owned()
+}
+
 /// Returns true if a header or trailer of this name, in lower case, may be a credential.
 pub fn is_credential_header(name: &str) -> bool {
     HEADERS.binary_search(&name).is_ok()
         || HEADER_PATTERNS
             .iter()
             .any(|(start, end)| name.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)))
-}
-
-/// Returns true if a parameter of a query, `name` or `name=value`, may be a credential. Its name is
-/// compared as a server would read it: decoded, in any case.
-pub fn is_credential_parameter(parameter: &[u8]) -> bool {
-    // Some servers separate parameters by `;`, too (HTML 4.01, appendix B.2.2).
-    parameter.split(|byte| *byte == b';').any(|one| {
-        let name = one.split(|byte| *byte == b'=').next().unwrap_or_default();
-        is_credential_name(name)
-    })
-}
-
-fn is_credential_name(name: &[u8]) -> bool {
-    let decoded = percent_decode(name).filter(|byte| !b"-_".contains(byte));
-    let decoded: Vec<u8> = decoded.map(|byte| byte.to_ascii_lowercase()).collect();
-    let name = decoded.trim_ascii();
-    PARAMETERS.binary_search_by(|known| known.as_bytes().cmp(name)).is_ok()
 }
 
 /// Returns the items of a `Sec-WebSocket-Protocol` that carry no credential (RFC 6455 §11.3.4).
@@ -164,10 +210,10 @@ mod tests {
         for text in
             ["api-key=1", "API_KEY", "apikey=", "%61pi%2Dkey=1", "Subscription-Key", "key=k"]
         {
-            assert!(is_credential_parameter(text.as_bytes()), "{text}");
+            assert!(Stripped::default().has_parameter(text.as_bytes()), "{text}");
         }
         for text in ["api-version=2024-10-21", "keyboard=1", "", "=key", "model=token", "a;b=key"] {
-            assert!(!is_credential_parameter(text.as_bytes()), "{text}");
+            assert!(!Stripped::default().has_parameter(text.as_bytes()), "{text}");
         }
     }
 
@@ -186,5 +232,15 @@ mod tests {
         );
         assert_eq!(kept("Bearer, x.eyJhbGciOi.eyJ.sig, realtime"), "realtime");
         assert_eq!(kept("authorization.bearer.abc"), "");
+    }
+
+    #[test]
+    fn only_the_cookies_that_a_route_names_pass() {
+        let pass = Pass { cookies: vec!["ab".to_owned()], headers: Vec::new() };
+        let kept =
+            |values: &[&'static str]| pass.cookies(values.iter().map(|value| value.as_bytes()));
+        assert_eq!(kept(&["session=1; ab=2;ab=3", "AB=4; abc=5"]).as_deref(), Some("ab=2; ab=3"));
+        assert_eq!(kept(&["session=1; ab"]), None, "it has no value");
+        assert_eq!(kept(&[]), None);
     }
 }

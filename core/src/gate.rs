@@ -25,7 +25,7 @@ use crate::http::{Answer, Call, FetchError};
 use crate::identity::{self, IdentityIndex};
 use crate::jwt::IssuerIndex;
 use crate::policy::Routes;
-use crate::request::{Head, is_stripped};
+use crate::request::Head;
 use crate::signature::Crypto;
 use admission::{Admission, Rules};
 use decision::Stop;
@@ -267,7 +267,7 @@ impl Gate {
 
     /// Returns true if no caller may send a trailer of this name, in lower case.
     pub fn strips_trailer(&self, name: &str) -> bool {
-        is_stripped(name, &self.admission.rules.stripped)
+        self.admission.rules.stripped.has_header(name)
     }
 }
 

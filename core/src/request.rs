@@ -4,9 +4,8 @@ use std::fmt;
 
 use percent_encoding::percent_decode;
 
-use crate::credentials::{is_credential_header, is_credential_parameter, without_credentials};
+use crate::credentials::{Pass, Stripped, without_credentials};
 use crate::denial::Denial;
-use crate::http::HeaderName;
 
 /// Holds the head of a request as it arrived: names in lower case, values as bytes.
 #[derive(Clone)]
@@ -20,11 +19,6 @@ const MAX_PATH: usize = 2048;
 
 /// The header in which a WebSocket client offers subprotocols, in lower case (RFC 6455 §11.3.4).
 pub const PROTOCOLS: &str = "sec-websocket-protocol";
-
-/// Returns true if a header or trailer of this name, in lower case, may not go on.
-pub fn is_stripped(name: &str, ours: &[HeaderName]) -> bool {
-    is_credential_header(name) || ours.iter().any(|other| other.as_str() == name)
-}
 
 impl Head {
     /// Wraps the pairs of Envoy's header map, pseudo-headers included.
@@ -91,23 +85,29 @@ impl Head {
     }
 
     /// Returns `:path` without the credentials in its query, if there are any.
-    pub fn cleaned_target(&self) -> Option<Vec<u8>> {
+    pub fn cleaned_target(&self, stripped: &Stripped) -> Option<Vec<u8>> {
         let (path, query) = split_query(self.first(":path"));
         let query = query?;
         let parameters = || query.split(|byte| *byte == b'&');
-        if !parameters().any(is_credential_parameter) {
+        if !parameters().any(|pair| stripped.has_parameter(pair)) {
             return None;
         }
-        let kept: Vec<&[u8]> = parameters().filter(|pair| !is_credential_parameter(pair)).collect();
+        let kept: Vec<&[u8]> = parameters().filter(|pair| !stripped.has_parameter(pair)).collect();
         let mark: &[u8] = if kept.is_empty() { b"" } else { b"?" };
         Some([path, mark, &kept.join(&b'&')].concat())
     }
 
-    /// Returns the names of the headers that may not go on: those that may be a credential, and those
-    /// among `ours`, which the gateway sets.
-    pub fn stripped<'a>(&'a self, ours: &'a [HeaderName]) -> impl Iterator<Item = &'a str> {
+    /// Returns the names of the headers that may not go on.
+    pub fn stripped<'a>(
+        &'a self,
+        stripped: &'a Stripped,
+        pass: Option<&'a Pass>,
+    ) -> impl Iterator<Item = &'a str> {
         let names = self.pairs.iter().map(|(name, _)| name.as_str());
-        names.filter(|name| is_stripped(name, ours))
+        let passes = move |name: &str| {
+            pass.is_some_and(|pass| pass.headers.iter().any(|other| other.as_str() == name))
+        };
+        names.filter(move |name| stripped.has_header(name) && !passes(name))
     }
 
     /// Returns `Sec-WebSocket-Protocol` without the items that carry a credential, if there are any;

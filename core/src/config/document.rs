@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::claim_value::ClaimValueEntry;
 use super::entry::{Entry, NonEmpty, Object};
 use super::scalars::{
-    Claim, CloudName, Count, Host, KeySetUri, Label, Leeway, MetadataPath, Method, Path, Place,
-    Plain, Resource, Scope, SignatureAlgorithm, TenantId, Text, TokenUri, Type, Variable, Wait,
+    Claim, CloudName, Cookie, Count, Host, KeySetUri, Label, Leeway, MetadataPath, Method,
+    Parameter, PassedHeader, Path, Place, Plain, Resource, Scope, SignatureAlgorithm,
+    StrippedHeader, TenantId, Text, TokenUri, Type, Variable, Wait,
 };
 use super::{Error, Errors};
 use crate::json::Strict;
@@ -35,6 +36,9 @@ pub(super) struct Document {
     /// the size of each worker's cache of verified tokens
     /// Default: `{}`
     pub(super) token_cache: Option<Entry<TokenCacheEntry>>,
+    /// what is removed from every request beside every credential
+    /// Default: `{}`
+    pub(super) strip: Option<Entry<StripEntry>>,
     /// dry run: decisions are logged and counted but not enforced
     /// Default: `false`
     #[serde(default)]
@@ -42,6 +46,34 @@ pub(super) struct Document {
     /// protected resource metadata for clients that discover the issuer (RFC 9728)
     /// Default: none
     pub(super) protected_resource: Option<Entry<ProtectedResourceEntry>>,
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(super) struct StripEntry {
+    /// headers and trailers
+    /// Default: none
+    /// Limits: 1 or more; none that frames the message, nor `host` and `content-type`
+    pub(super) headers: Option<NonEmpty<Text<StrippedHeader>>>,
+    /// query parameters, in any case, with or without `-` and `_`
+    /// Default: none
+    /// Limits: 1 or more of A-Z a-z 0-9 . _ -
+    pub(super) query: Option<NonEmpty<Text<Parameter>>>,
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(super) struct PassEntry {
+    /// headers that are removed on other routes
+    /// Default: none
+    /// Limits: 1 or more; not `authorization`, `proxy-authorization` and `cookie`
+    pub(super) headers: Option<NonEmpty<Text<PassedHeader>>>,
+    /// cookies by name, compared exactly; all others are removed
+    /// Default: none
+    /// Limits: 1 or more
+    pub(super) cookies: Option<NonEmpty<Text<Cookie>>>,
 }
 
 #[derive(Deserialize)]
@@ -300,6 +332,10 @@ pub(super) struct RouteEntry {
     /// message
     #[serde(default)]
     pub(super) forward_claims: BTreeMap<String, Text<Claim>>,
+    /// what goes on to the backend on this route, on purpose, although it may be a credential
+    /// Default: `{}`
+    /// Limits: not with `health`
+    pub(super) pass: Option<Object<PassEntry>>,
     /// where the deployment's name is read: `path` is the segment `{deployment}` of `match.path`,
     /// `body.model` the `model` of the body
     /// Default: `"path"`

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::claim_value::ClaimValueEntry;
-use super::document::{GrantEntry, RouteEntry};
+use super::document::{GrantEntry, PassEntry, RouteEntry};
 use super::entry::{Entry, NonEmpty, Object};
 use super::scalars::{self, Claim, HEADER, Scalar as _, Text};
 use super::{Error, Errors, Names, known, numbered, unexpected};
+use crate::credentials::Pass;
 use crate::http::HeaderName;
 use crate::identity::IdentityIndex;
 use crate::jwt::{ClaimName, ClaimValue, EntryIndex};
@@ -36,6 +37,7 @@ pub(super) fn route(
         ("deployment", deployment == DeploymentPlace::Body),
         ("public", entry.health && entry.public),
         ("cors", entry.health && entry.cors),
+        ("pass", entry.health && entry.pass.is_some()),
     ];
     // Only a token could satisfy these, and such a route asks for none.
     let access = if entry.health {
@@ -68,6 +70,7 @@ pub(super) fn route(
         path: pattern,
         deployment,
         cors: entry.cors,
+        pass: entry.pass.map_or_else(Pass::default, |Object(entry)| pass(entry)),
         access,
     })
 }
@@ -160,6 +163,14 @@ fn conditions(
         conditions.push((claim, values.into_iter().map(|value| value.0).collect()));
     }
     conditions
+}
+
+fn pass(entry: PassEntry) -> Pass {
+    let PassEntry { cookies, headers } = entry;
+    Pass {
+        cookies: cookies.map_or_else(Vec::new, NonEmpty::into_values),
+        headers: headers.map_or_else(Vec::new, NonEmpty::into_values),
+    }
 }
 
 /// The headers that claims are forwarded in; names that differ in case only are one.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
 use super::entry::NonEmpty;
+use crate::credentials::{is_credential_header, normalized};
 use crate::http::{HeaderName, Uri};
 use crate::jwt::{ClaimName, TokenType};
 use crate::policy::{DeploymentPlace, HostPattern, PathPattern};
@@ -137,6 +138,10 @@ scalars! {
             "us-government" => Some(Cloud::UsGovernment),
             _ => None,
         };
+    Cookie -> String:
+        "the name of a cookie (RFC 6265 §4.1.1)",
+        Shape::Pattern("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
+        token;
     Host -> HostPattern:
         "a host such as \"api.example.com\" or \"*.example.com\", without a port",
         Shape::Pattern("^(\\*\\.)?[A-Za-z0-9_:\\[\\]-]+(\\.[A-Za-z0-9_:\\[\\]-]+)*$"),
@@ -168,6 +173,18 @@ scalars! {
             let capitals = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase());
             (capitals && text != "CONNECT").then(|| text.to_owned())
         };
+    Parameter -> String:
+        "the name of a query parameter: A-Z a-z 0-9 . _ -",
+        Shape::Pattern("^[A-Za-z0-9._-]+$"),
+        |text| {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+            let name = normalized(text.bytes());
+            (!name.is_empty() && text.bytes().all(allowed)).then_some(name)
+        };
+    PassedHeader -> HeaderName:
+        "the name of a header other than authorization, proxy-authorization, cookie and those that frame a message",
+        Shape::Pattern("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
+        |text| removable(text).filter(|name| !NEVER_PASSED.contains(&name.as_str()));
     Path -> PathPattern:
         "a pattern such as \"/openai/deployments/{deployment}/{*rest}\"",
         Shape::Pattern("^/"),
@@ -207,6 +224,10 @@ scalars! {
             "Ed25519",
         ]),
         Algorithm::named;
+    StrippedHeader -> HeaderName:
+        "the name of a header that does not frame a message",
+        Shape::Pattern("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
+        removable;
     TenantId -> String:
         "a tenant's id such as \"72f988bf-86f1-41af-91ab-2d7cd011db47\"; in place of \
          `common` or `organizations` list every tenant whose tokens you accept",
@@ -235,18 +256,13 @@ pub(super) const PLAIN: &str = "a text that is not empty and has no control char
 /// What the name of a header is that a claim is forwarded in.
 pub(super) const HEADER: &str = "a header name that is not one of HTTP's own or a credential";
 
-/// Headers that frame or route a message, or carry the credential itself.
-const RESERVED: [&str; 15] = [
-    "api-key",
-    "authorization",
+/// Headers that frame or route a message.
+const FRAMING: [&str; 10] = [
     "connection",
     "content-length",
     "content-type",
-    "cookie",
     "host",
     "keep-alive",
-    "ocp-apim-subscription-key",
-    "proxy-authorization",
     "proxy-connection",
     "te",
     "trailer",
@@ -254,9 +270,24 @@ const RESERVED: [&str; 15] = [
     "upgrade",
 ];
 
+/// Credentials that no route lets through as they are: the first is what the gateway replaces, the
+/// last is many things of which a route names those that it needs.
+const NEVER_PASSED: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+
 /// Returns the name of a header that is [`HEADER`].
 pub(super) fn header(text: &str) -> Option<HeaderName> {
-    HeaderName::parse(text).filter(|name| !RESERVED.contains(&name.as_str()))
+    removable(text).filter(|name| !is_credential_header(name.as_str()))
+}
+
+/// Returns the name of a header without which a message stays the same message.
+fn removable(text: &str) -> Option<HeaderName> {
+    HeaderName::parse(text).filter(|name| !FRAMING.contains(&name.as_str()))
+}
+
+/// A token of RFC 9110 §5.6.2, as the name of a cookie is one.
+fn token(text: &str) -> Option<String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    (!text.is_empty() && text.bytes().all(allowed)).then(|| text.to_owned())
 }
 
 /// Returns true for a text that may stand in logs and in names of metrics.

@@ -9,9 +9,10 @@ use super::trace::{Step, Trace};
 use super::waiting::{Body, Request};
 use super::{Decided, Decision, Forward, Record, Wait, forward, health};
 use crate::bearer;
+use crate::credentials::{Pass, Stripped};
 use crate::denial::Denial;
 use crate::fetch::after;
-use crate::http::{HeaderName, Reply};
+use crate::http::Reply;
 use crate::jwt::Token;
 use crate::metadata::ProtectedResource;
 use crate::policy::{self, Access, Deployment, DeploymentPlace, Match, RouteIndex, Routes};
@@ -31,7 +32,15 @@ pub(super) struct Rules {
     pub(super) report_only: bool,
     pub(super) resource: Option<ProtectedResource>,
     pub(super) routes: Routes,
-    pub(super) stripped: Vec<HeaderName>,
+    pub(super) stripped: Stripped,
+}
+
+/// Where a request leads.
+enum Located<'a, 'r> {
+    /// To a route that asks for a token, or that answers a probe.
+    Checked(Match<'a, 'r>),
+    /// To the backend without any identity; the route lets this through.
+    Open(Option<&'a Pass>),
 }
 
 /// The reason why a preflight goes on, which carries no token.
@@ -90,8 +99,9 @@ impl Admission {
     ) -> Result<Forward, Stop> {
         let Request { arrived, body, head, route } = request;
         let stripped = &self.rules.stripped;
-        let Some(found) = self.rules.locate(head, route, record, trace)? else {
-            return Ok(Forward::new(head, stripped, None, Vec::new()));
+        let found = match self.rules.locate(head, route, record, trace)? {
+            Located::Checked(found) => found,
+            Located::Open(pass) => return Ok(Forward::new(head, stripped, pass, None, Vec::new())),
         };
         let Access::Granted { grants, identity, forward_claims } = &found.route.access else {
             return Err(self.answer_probe(*arrived, record, now));
@@ -110,7 +120,7 @@ impl Admission {
         record.reason = "ok";
         let token = identity.map(|index| self.identities.token(index, now)).transpose()?;
         let claims = forward::values(forward_claims, claims);
-        Ok(Forward::new(head, stripped, token, claims))
+        Ok(Forward::new(head, stripped, Some(&found.route.pass), token, claims))
     }
 
     /// Returns true if every issuer's keys and every identity's token are cached.
@@ -175,7 +185,8 @@ impl Admission {
         let verified = record.verified.as_ref();
         let claims = verified.map(|verified| forward::values(forward_claims, verified.claims()));
         let token = identity.map(|index| self.identities.token(index, now)).transpose()?;
-        Ok(Forward::new(head, &self.rules.stripped, token, claims.unwrap_or_default()))
+        let pass = found.map(|found| &found.route.pass);
+        Ok(Forward::new(head, &self.rules.stripped, pass, token, claims.unwrap_or_default()))
     }
 
     /// Makes the steps that a decision left out because an earlier one failed, as far as they can be
@@ -221,20 +232,20 @@ impl Rules {
         route: &mut Option<RouteIndex>,
         record: &mut Record,
         trace: &mut impl Trace,
-    ) -> Result<Option<Match<'a, 'r>>, Stop> {
+    ) -> Result<Located<'a, 'r>, Stop> {
         let path = head.path()?;
         self.metadata(head, path, record)?;
         let Some(found) = self.find(head, path, route) else {
             self.preflight(head, path, record)?;
-            return Ok(None);
+            return Ok(Located::Open(None));
         };
         record.route = Some(found.route.name.clone());
         trace.hear(|| Step::Route(found.index, found.deployment.map(str::to_owned)));
         match found.route.access {
-            Access::Granted { .. } | Access::Health => Ok(Some(found)),
+            Access::Granted { .. } | Access::Health => Ok(Located::Checked(found)),
             Access::Public => {
                 record.reason = "public";
-                Ok(None)
+                Ok(Located::Open(Some(&found.route.pass)))
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::credentials::{Pass, Stripped};
 use crate::http::HeaderName;
 use crate::identity::{AccessToken, IdentityIndex};
 use crate::jwt::{ClaimName, Claims};
@@ -26,7 +27,8 @@ impl Forward {
     /// route has one, and the claims that it forwards.
     pub(super) fn new(
         head: &Head,
-        stripped: &[HeaderName],
+        stripped: &Stripped,
+        pass: Option<&Pass>,
         token: Option<(IdentityIndex, &AccessToken)>,
         claims: Vec<(HeaderName, Secret)>,
     ) -> Self {
@@ -36,11 +38,13 @@ impl Forward {
         let mut protocols = head.cleaned_protocols();
         let without = protocols.take_if(|kept| kept.is_empty()).map(|_| PROTOCOLS);
         set.extend(protocols.map(|kept| (HeaderName::known(PROTOCOLS), Secret::new(kept))));
+        let cookies = pass.and_then(|pass| pass.cookies(head.values("cookie")));
+        set.extend(cookies.map(|kept| (HeaderName::known("cookie"), Secret::new(kept))));
         let is_set = |name: &&str| set.iter().any(|(other, _)| other.as_str() == *name);
-        let remove = head.stripped(stripped).filter(|name| !is_set(name)).chain(without);
+        let remove = head.stripped(stripped, pass).filter(|name| !is_set(name)).chain(without);
         let remove = remove.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect();
         let identity = token.map(|(index, _)| index);
-        Self { target: head.cleaned_target(), remove, set, identity }
+        Self { target: head.cleaned_target(stripped), remove, set, identity }
     }
 
     /// Returns true if the request goes on as it came.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use matchit::Router;
 
+use crate::credentials::Pass;
 use crate::http::HeaderName;
 use crate::identity::IdentityIndex;
 use crate::jwt::{ClaimName, ClaimValue, EntryIndex};
@@ -24,6 +25,8 @@ pub struct Route {
     pub deployment: DeploymentPlace,
     /// Browsers may ask whether they may come, without a credential.
     pub cors: bool,
+    /// What goes on to the backend although it is removed elsewhere.
+    pub pass: Pass,
     /// Who may pass.
     pub access: Access,
 }

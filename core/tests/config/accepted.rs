@@ -11,10 +11,13 @@ use serde_json::{Value, json};
 
 use super::{accepted, base, grants, known_keys, parse, remote, shown};
 
+/// Credentials that are removed whatever the configuration says.
+const CREDENTIALS: [&str; 3] = ["api-key", "authorization", "ocp-apim-subscription-key"];
+
 const RESOURCE: &str = "https://cognitiveservices.azure.com";
 
 fn stripped(config: &Config) -> Vec<&str> {
-    config.stripped.iter().map(HeaderName::as_str).collect()
+    config.stripped.headers.iter().map(HeaderName::as_str).collect()
 }
 
 /// A document in which every object has its keys in the opposite order.
@@ -376,13 +379,30 @@ fn a_host_is_one_name_or_all_below_a_suffix() {
 fn credentials_and_forwarded_headers_are_stripped_in_lower_case() {
     let headers = json!({ "X-Caller-Id": "oid", "X-Team": "department" });
     let config = accepted("/routes/1/forward_claims", headers);
-    let expected =
-        ["api-key", "authorization", "ocp-apim-subscription-key", "x-caller-id", "x-team"];
-    assert_eq!(stripped(&config), expected, "each once, whatever route names it");
+    assert_eq!(stripped(&config), ["x-caller-id", "x-team"], "each once, whatever route names it");
+    assert!(CREDENTIALS.iter().all(|name| config.stripped.has_header(name)));
 }
 
 #[test]
 fn credentials_are_stripped_where_nothing_is_forwarded() {
     let config = accepted("/routes/0/forward_claims", json!({}));
-    assert_eq!(stripped(&config), ["api-key", "authorization", "ocp-apim-subscription-key"]);
+    assert_eq!(stripped(&config), [""; 0]);
+    assert!(CREDENTIALS.iter().all(|name| config.stripped.has_header(name)));
+    assert!(!config.stripped.has_header("accept") && !config.stripped.has_parameter(b"a=1"));
+}
+
+#[test]
+fn more_may_be_stripped_and_a_route_may_let_some_through() {
+    let strip = json!({ "headers": ["X-Custom-Key"], "query": ["My_Ticket"] });
+    let config = accepted("/strip", strip);
+    assert_eq!(stripped(&config), ["x-caller-id", "x-custom-key"]);
+    for parameter in ["my_ticket=1", "MYTICKET", "my-ticket=1"] {
+        assert!(config.stripped.has_parameter(parameter.as_bytes()), "{parameter}");
+    }
+    let pass = json!({ "headers": ["X-Api-Key"], "cookies": ["affinity"] });
+    let config = accepted("/routes/0/pass", pass);
+    let passed = &config.routes[0].pass;
+    assert_eq!(passed.headers[0].as_str(), "x-api-key");
+    assert_eq!(passed.cookies, ["affinity"]);
+    assert!(config.routes[1].pass.headers.is_empty() && config.routes[1].pass.cookies.is_empty());
 }

@@ -76,7 +76,9 @@ fn answer(bytes: &[u8]) -> Result<Config, String> {
 
 /// What must hold of whatever was accepted.
 fn is_consistent(config: &Config) -> bool {
-    !config.issuers.is_empty() && !config.routes.is_empty() && config.stripped.len() >= 3
+    !config.issuers.is_empty()
+        && !config.routes.is_empty()
+        && config.stripped.has_header("authorization")
 }
 
 proptest! {

@@ -345,6 +345,30 @@ fn a_claim_is_forwarded_in_a_header_of_its_own() {
 }
 
 #[test]
+fn what_frames_a_message_is_not_stripped_and_the_replaced_credential_never_passes() {
+    let expected = "the name of a header that does not frame a message";
+    for name in ["", "Host", "content-length", "Transfer-Encoding", "x y"] {
+        let problem = format!("expected {expected}, found {name:?}");
+        let strip = json!({ "headers": [name] });
+        assert_eq!(message("/strip", Some(strip)), format!("strip.headers[0]: {problem}"));
+    }
+    let expected = "the name of a header other than authorization, proxy-authorization, cookie and \
+                    those that frame a message";
+    for name in ["Authorization", "cookie", "proxy-authorization", "host"] {
+        let problem = format!("expected {expected}, found {name:?}");
+        let pass = json!({ "headers": [name] });
+        let found = message("/routes/0/pass", Some(pass));
+        assert_eq!(found, format!("routes[0].pass.headers[0]: {problem}"));
+    }
+    let health = json!({
+        "name": "ready", "match": { "methods": ["GET"], "path": "/readyz" }, "health": true,
+        "pass": { "cookies": ["a"] }
+    });
+    let found = message("/routes/2", Some(health));
+    assert!(found.starts_with("routes[2].pass: expected no such key on a health route"), "{found}");
+}
+
+#[test]
 fn an_algorithm_must_be_one_with_a_public_key() {
     let expected = "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, Ed25519";
     let names = ["", "none", "None", "HS256", "HS384", "HS512", "rs256", "ES256K", "RSA-OAEP"];

@@ -18,8 +18,8 @@ const ENTRA_KEYS: &str = "expected one of `tenants`, `cloud`, `clients`";
 const JWKS_KEYS: &str = "expected one of `cluster`, `uri`, `discovery`, `inline`, `timeout`, \
                          `refresh`, `max_age`, `unknown_kid_interval`";
 const ROUTE_KEYS: &str = "expected one of `name`, `match`, `allow`, `identity`, `public`, \
-                          `health`, `cors`, `forward_claims`, `deployment`";
-const DOCUMENT_KEYS: &str = "expected one of `issuers`, `identities`, `routes`, `token_cache`, `report_only`, `protected_resource`";
+                          `health`, `cors`, `forward_claims`, `pass`, `deployment`";
+const DOCUMENT_KEYS: &str = "expected one of `issuers`, `identities`, `routes`, `token_cache`, `strip`, `report_only`, `protected_resource`";
 const RESOURCE_KEYS: &str = "expected one of `resource`, `path`, `scopes_supported`";
 const TOKEN_CACHE_KEYS: &str = "expected one of `max_entries`, `max_bytes`";
 const IDENTITY_KEYS: &str =

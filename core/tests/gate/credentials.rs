@@ -4,6 +4,7 @@ use keyless_core::credentials::{HEADER_PATTERNS, HEADERS, PARAMETERS, SUBPROTOCO
 use keyless_core::gate::Decision;
 use proptest::prelude::*;
 use proptest::sample::select;
+use serde_json::json;
 
 use crate::scripted::{Request, Script};
 use crate::warm;
@@ -58,6 +59,26 @@ fn forwarded(script: &mut Script, request: &Request) -> Vec<String> {
     };
     let kept = request.pairs().iter().filter(|(name, _)| is_kept(name)).map(value);
     kept.chain(forward.set.iter().map(|(_, value)| value.expose().to_owned())).collect()
+}
+
+#[test]
+fn a_route_lets_through_what_it_names_and_no_more() {
+    let route = json!({
+        "name": "open", "match": { "methods": ["GET"], "path": "/open" }, "public": true,
+        "pass": { "headers": ["x-api-key"], "cookies": ["affinity"] }
+    });
+    let mut script = Script::of(
+        json!({ "routes": [route], "strip": { "headers": ["x-own"], "query": ["own"] } }),
+    );
+    let request = Request::empty()
+        .with(":method", "GET")
+        .with(":path", "/open?own=o1&a=1")
+        .with("x-api-key", "k1")
+        .with("x-goog-api-key", "k2")
+        .with("x-own", "o2")
+        .with("cookie", "session=s1; affinity=a1");
+    let seen = forwarded(&mut script, &request);
+    assert_eq!(seen, ["GET", "/open?a=1", "k1", "affinity=a1"]);
 }
 
 proptest! {
