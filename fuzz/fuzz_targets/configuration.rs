@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     match first {
         Ok(config) => {
             assert!(!config.issuers.is_empty() && !config.routes.is_empty());
-            assert!(config.stripped.len() >= 3, "callers' credentials are always removed");
+            assert!(config.stripped.has_header("authorization"), "callers' credentials are always removed");
             for issuer in &config.issuers {
                 assert!(!issuer.accepted.is_empty() && !issuer.audiences.is_empty());
                 assert!(!issuer.algorithms.is_empty() && !issuer.token_types.is_empty());
