@@ -192,17 +192,20 @@ impl<T> Cached<T> {
         }
     }
 
-    /// Makes the next fetch due early, because the value may be outdated. Early fetches begin at
-    /// least `interval` apart; nothing changes if that is more than `max_wait` away.
+    /// Allows this many early fetches at once, and then one more for each `interval` that passes;
+    /// without it, early fetches are not bounded.
+    #[must_use]
+    pub fn with_early_budget(mut self, at_once: u32, interval: Duration) -> Self {
+        self.schedule.set_early_budget(at_once, interval);
+        self
+    }
+
+    /// Makes the next fetch due early, because the value may be outdated, unless that is more than
+    /// `max_wait` away by the budget of [`Cached::with_early_budget`].
     ///
     /// Returns true if a fetch is in flight or will begin within `max_wait`.
-    pub fn refresh_early(
-        &mut self,
-        interval: Duration,
-        max_wait: Duration,
-        now: SystemTime,
-    ) -> bool {
-        self.schedule.refresh_early(interval, max_wait, now)
+    pub fn refresh_early(&mut self, max_wait: Duration, now: SystemTime) -> bool {
+        self.schedule.refresh_early(max_wait, now)
     }
 
     /// Returns true if the fetch in flight is lost; it is then to be settled with [`Answer::Lost`].
@@ -256,7 +259,7 @@ impl<T> Cached<T> {
         let Ok(fetched) = read(&body, arrived) else { return false };
         let is_usable = now < fetched.expires;
         if is_usable {
-            self.schedule.note_early(requested);
+            self.schedule.note_early(requested, now);
             self.hold(fetched, requested.at, arrived, now);
         }
         is_usable

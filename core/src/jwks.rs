@@ -69,7 +69,7 @@ pub struct RemoteJwks {
     pub refresh: Duration,
     /// How old keys may get while no fetch succeeds.
     pub max_age: Duration,
-    /// The least time between fetches that unknown `kid`s cause.
+    /// The time after which unknown `kid`s may cause one more fetch; a few are allowed at once.
     pub unknown_kid_interval: Duration,
 }
 

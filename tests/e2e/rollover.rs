@@ -90,8 +90,8 @@ async fn no_caller_is_refused_while_the_keys_rotate() {
         "{requests} requests and {rotations} rotations in {elapsed:.1?}: {fetches} JWKS requests"
     );
     let seconds = usize::try_from(elapsed.as_secs()).unwrap() + 1;
-    // One thread asks for all: at most once a second, and once at the start.
-    assert!(fetches > rotations / 2 && fetches <= seconds + 1, "{fetches} fetches");
+    // One thread asks for all: at most once a second, once at the start, and two more at once.
+    assert!(fetches > rotations / 2 && fetches <= seconds + 3, "{fetches} fetches");
     assert_eq!(world.identity_fetches(), 1);
     world.assert_unharmed().await;
 }

@@ -143,8 +143,8 @@ async fn unknown_keys_do_not_make_the_gateway_ask_the_issuer_each_time() {
         let token = world.token_with_header(json!({"kid": format!("unknown-{n}")}));
         world.refuses(world.chat_as(&token), Refusal::invalid_token("key_unknown")).await;
     }
-    // Each worker's first, and one that its unknown keys cause.
-    assert!(world.key_fetches() <= 2 * WORKERS, "{} fetches", world.key_fetches());
+    // Each worker's first, and those that unknown keys may cause at once.
+    assert!(world.key_fetches() <= WORKERS + 3, "{} fetches", world.key_fetches());
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ fn keys(source: &JwksSource) -> Vec<String> {
     vec![
         format!("keys {from}, cluster {}", remote.cluster),
         format!(
-            "refresh {}, max age {}, refetch on unknown kid at most every {}, timeout {}",
+            "refresh {}, max age {}, refetch on unknown kid 3 times at once, then every {}, timeout {}",
             format_duration(remote.refresh),
             format_duration(remote.max_age),
             format_duration(remote.unknown_kid_interval),

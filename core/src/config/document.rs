@@ -202,7 +202,7 @@ pub(super) struct JwksEntry {
     /// Default: `"24h"`
     /// Limits: 1ms to 30d, not below `refresh`
     pub(super) max_age: Option<Text<Wait>>,
-    /// the minimum interval between refetches on unknown `kid`
+    /// how often keys are refetched on unknown `kid`, after three refetches at once
     /// Default: `"30s"`
     /// Limits: 1ms to 30d
     pub(super) unknown_kid_interval: Option<Text<Wait>>,

@@ -12,10 +12,20 @@ pub(super) struct Schedule {
     last: Outcome,
     /// The last fetch that this thread began.
     requested: Option<Requested>,
-    /// When the last early fetch began, of this thread or of another one.
-    last_early: Option<SystemTime>,
+    /// What early fetches are left, of this thread and of the others.
+    early: EarlyBudget,
     /// How many fetches have ended.
     ended: u64,
+}
+
+/// Bounds early fetches: a few at once, and then one for each interval. It is a token bucket, kept as
+/// the time at which it is full again (the generic cell rate algorithm of ITU-T I.371).
+#[derive(Debug, Default)]
+struct EarlyBudget {
+    at_once: u32,
+    interval: Duration,
+    /// When all that was spent is earned again.
+    spent: Option<SystemTime>,
 }
 
 /// What is being done about the value.
@@ -69,6 +79,27 @@ pub enum NextFetch {
 /// A request waits for a fetch that begins within this time, instead of being refused.
 const MAX_WAIT_FOR_RETRY: Duration = Duration::from_secs(2);
 
+impl EarlyBudget {
+    /// Returns when the next early fetch may begin.
+    fn earliest(&self, now: SystemTime) -> SystemTime {
+        let others = self.interval.saturating_mul(self.at_once.saturating_sub(1));
+        let earned = self.spent(now).and_then(|spent| spent.checked_sub(others));
+        earned.map_or(now, |earned| earned.max(now))
+    }
+
+    /// Takes one early fetch, which began at `at`.
+    fn spend(&mut self, at: SystemTime, now: SystemTime) {
+        let from = self.spent(now).map_or(at, |spent| spent.max(at));
+        self.spent = Some(after(self.interval, from));
+    }
+
+    /// What lies further ahead than all that can be spent was noted before the clock was set back.
+    fn spent(&self, now: SystemTime) -> Option<SystemTime> {
+        let all = self.interval.saturating_mul(self.at_once.max(1));
+        self.spent.filter(|spent| !is_of_another_clock(*spent, after(all, now)))
+    }
+}
+
 impl Schedule {
     /// Makes one whose first fetch is due at once.
     pub(super) fn due_now() -> Self {
@@ -82,7 +113,13 @@ impl Schedule {
     }
 
     fn of(state: State) -> Self {
-        Self { state, last: Outcome::Good, requested: None, last_early: None, ended: 0 }
+        Self {
+            state,
+            last: Outcome::Good,
+            requested: None,
+            early: EarlyBudget::default(),
+            ended: 0,
+        }
     }
 
     /// Returns true if it is time for a fetch, and none is in flight.
@@ -96,7 +133,7 @@ impl Schedule {
         let early = self.is_early();
         self.requested = Some(Requested { at: now, early });
         if early {
-            self.last_early = Some(now);
+            self.early.spend(now, now);
         }
         self.state = State::InFlight { lost: Timer::new(deadline, now) };
     }
@@ -146,23 +183,23 @@ impl Schedule {
         self.end(refresh_at, false, now);
     }
 
-    /// Notes that another thread made this fetch: if it was early, the next early one has to wait.
-    pub(super) fn note_early(&mut self, requested: Requested) {
+    /// Notes that another thread made this fetch: if it was early, it counts for all.
+    pub(super) fn note_early(&mut self, requested: Requested, now: SystemTime) {
         if requested.early {
-            self.last_early = Some(requested.at);
+            self.early.spend(requested.at, now);
         }
     }
 
+    /// Sets how many fetches may be early at once, and how long each of them takes to be earned
+    /// again.
+    pub(super) fn set_early_budget(&mut self, at_once: u32, interval: Duration) {
+        self.early = EarlyBudget { at_once, interval, spent: None };
+    }
+
     /// Makes the next fetch due early; see [`Cached::refresh_early`](super::Cached::refresh_early).
-    pub(super) fn refresh_early(
-        &mut self,
-        interval: Duration,
-        max_wait: Duration,
-        now: SystemTime,
-    ) -> bool {
+    pub(super) fn refresh_early(&mut self, max_wait: Duration, now: SystemTime) -> bool {
         let Some(next) = self.next() else { return self.is_in_flight() };
-        let last = self.last_early.filter(|last| !is_of_another_clock(*last, now));
-        let earliest = last.map_or(now, |last| after(interval, last).max(now));
+        let earliest = self.early.earliest(now);
         if earliest <= after(max_wait, now) && earliest < next.fires() {
             self.state = State::Idle { due: Timer::new(earliest, now), early: true };
             return true;

@@ -152,22 +152,39 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 
 #[test]
 fn early_fetches_begin_once_an_interval() {
-    let mut cached = fetched(3600, 7200);
-    assert!(cached.refresh_early(INTERVAL, MAX_WAIT, at(1)), "the first need not wait");
+    let mut cached = fetched(3600, 7200).with_early_budget(1, INTERVAL);
+    assert!(cached.refresh_early(MAX_WAIT, at(1)), "the first need not wait");
     assert!(begin(&mut cached, at(1)));
-    assert!(cached.refresh_early(INTERVAL, MAX_WAIT, at(2)), "in flight");
+    assert!(cached.refresh_early(MAX_WAIT, at(2)), "in flight");
     succeed(&mut cached, at(3600), at(7200), at(2));
-    assert!(!cached.refresh_early(INTERVAL, MAX_WAIT, at(20)), "eleven seconds are too long");
+    assert!(!cached.refresh_early(MAX_WAIT, at(20)), "eleven seconds are too long");
     assert!(!begin(&mut cached, at(31)), "and nothing is due early");
-    assert!(cached.refresh_early(INTERVAL, MAX_WAIT, at(21)));
+    assert!(cached.refresh_early(MAX_WAIT, at(21)));
     assert!(!begin(&mut cached, at(30)));
     assert!(begin(&mut cached, at(31)));
 }
 
 #[test]
+fn a_few_fetches_may_be_early_at_once_and_then_one_an_interval() {
+    let mut cached = fetched(36_000, 72_000).with_early_budget(3, INTERVAL);
+    let mut early = |seconds| {
+        let begins =
+            cached.refresh_early(Duration::ZERO, at(seconds)) && begin(&mut cached, at(seconds));
+        if begins {
+            succeed(&mut cached, at(36_000), at(72_000), at(seconds));
+        }
+        begins
+    };
+    let begun: Vec<u64> = (1..=200).filter(|seconds| early(*seconds)).collect();
+    assert_eq!(begun, [1, 2, 3, 31, 61, 91, 121, 151, 181], "three, then one for each 30 s");
+    assert!((0..3).all(|more| early(1000 + more)) && !early(1003), "earned again meanwhile");
+    assert!(early(0), "a clock that was set back does not count");
+}
+
+#[test]
 fn a_fetch_that_is_due_anyway_is_not_delayed_by_an_early_one() {
     let mut cached = fetched(50, 100);
-    assert!(cached.refresh_early(INTERVAL, MAX_WAIT, at(50)));
+    assert!(cached.refresh_early(MAX_WAIT, at(50)));
     assert!(begin(&mut cached, at(50)));
 }
 

@@ -93,7 +93,7 @@ impl Identities {
         let entry = self.0.get_mut(index.0)?;
         // While fetches fail, the back-off alone says when to try again.
         if !entry.token.is_failing() {
-            entry.token.refresh_early(REJECTED_INTERVAL, Duration::ZERO, now);
+            entry.token.refresh_early(Duration::ZERO, now);
         }
         let is_recent = |at: SystemTime| at <= now && now < after(REJECTED_INTERVAL, at);
         let is_news = !entry.reported.is_some_and(is_recent);
@@ -122,6 +122,7 @@ impl Entry {
     fn new(endpoint: Endpoint, shared: &Rc<dyn SharedData>) -> Self {
         let leased = |call| Cached::leased(shared, "identity", call);
         let token = endpoint.call().map_or_else(|| Cached::unshared(shared), leased);
+        let token = token.with_early_budget(1, REJECTED_INTERVAL);
         Self { endpoint, token, reported: None }
     }
 

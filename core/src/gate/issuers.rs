@@ -43,6 +43,10 @@ enum Signature {
     KeysMissing(Stop),
 }
 
+/// How many fetches unknown keys may cause at once, before one for each `unknown_kid_interval`: an
+/// issuer that rotates twice in a row is followed, and a flood of forged tokens causes no more.
+const MAX_UNKNOWN_KEY_FETCHES: u32 = 3;
+
 /// How far a fetch has come: where discovery has to find the keys, it takes two calls.
 enum FetchStep {
     Discover,
@@ -269,6 +273,12 @@ impl Entry {
             // thread fetches for itself, which is one call an hour.
             JwksSource::Remote(_) => Cached::unshared(shared),
         };
+        let keys = match &issuer.jwks {
+            JwksSource::Inline(_) => keys,
+            JwksSource::Remote(remote) => {
+                keys.with_early_budget(MAX_UNKNOWN_KEY_FETCHES, remote.unknown_kid_interval)
+            }
+        };
         Self { issuer, keys, step: FetchStep::Fetch }
     }
 
@@ -309,16 +319,15 @@ impl Entry {
         arrived: SystemTime,
         now: SystemTime,
     ) -> Stop {
-        let JwksSource::Remote(remote) = &self.issuer.jwks else { return Stop::Deny(denial) };
+        if let JwksSource::Inline(_) = self.issuer.jwks {
+            return Stop::Deny(denial);
+        }
         let keys = &mut self.keys;
         let fetch = Fetch::Keys(index);
         if keys.is_failing() {
             return stop_for(fetch, keys, keys_unavailable, now);
         }
-        let interval = remote.unknown_kid_interval;
-        if keys.is_as_new_as(arrived)
-            || !keys.refresh_early(interval, MAX_WAIT_FOR_FETCH_START, now)
-        {
+        if keys.is_as_new_as(arrived) || !keys.refresh_early(MAX_WAIT_FOR_FETCH_START, now) {
             return Stop::Deny(denial);
         }
         // If the answer is late, nobody knows whether the key is known.

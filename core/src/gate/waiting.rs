@@ -215,6 +215,8 @@ impl Waiting {
 
     /// Decides from the start, so that there is one way to an admission however often it is walked.
     fn retry(&mut self, admission: &mut Admission, now: SystemTime) -> Option<Decided> {
+        // A request that came before the clock was set back has been here at least since now.
+        self.request.arrived = self.request.arrived.min(now);
         let decided = admission.decide(&mut self.request, &mut NoTrace, now);
         let Decision::Wait(wait) = decided.decision else { return Some(decided) };
         (self.wait, self.record) = (wait, decided.record);

@@ -12,6 +12,9 @@ use crate::scripted::{
 };
 use crate::{SECOND, warm};
 
+/// How many fetches unknown keys may cause at once.
+const AT_ONCE: usize = 3;
+
 #[test]
 fn an_unknown_key_is_fetched_once_and_the_new_token_passes() {
     let mut script = warm();
@@ -45,23 +48,25 @@ fn a_new_key_that_no_token_names_is_fetched_once_and_the_new_token_passes() {
 }
 
 #[test]
-fn a_forged_token_without_a_key_name_causes_one_fetch_an_interval() {
+fn forged_tokens_without_a_key_name_cause_three_fetches_at_once_and_no_more() {
     let mut script = warm();
     script.pass(Duration::from_mins(1));
     let forged = Request::chat(&sign(None, "k9", &script.claims(json!({}))));
-    assert!(script.ask(forged.clone()).is_none());
-    assert_eq!(script.calls().len(), 1);
-    script.answer(KEYS, &jwks(&["k1"]));
-    let (_, decided) = script.released().pop().expect("a decision");
-    assert_eq!((status(&decided), reason(&decided)), (401, "signature_invalid"));
-    script.pass(SECOND);
+    for _ in 0..AT_ONCE {
+        assert!(script.ask(forged.clone()).is_none());
+        assert_eq!(script.calls().len(), 1);
+        script.answer(KEYS, &jwks(&["k1"]));
+        let (_, decided) = script.released().pop().expect("a decision");
+        assert_eq!((status(&decided), reason(&decided)), (401, "signature_invalid"));
+        script.pass(SECOND);
+    }
     let again = script.ask(forged).expect("a decision at once");
     assert_eq!(reason(&again), "signature_invalid");
     assert!(script.calls().is_empty());
 }
 
 #[test]
-fn forged_key_names_cause_one_fetch_an_interval() {
+fn forged_key_names_cause_a_few_fetches_at_once_and_then_one_an_interval() {
     let mut script = warm();
     script.pass(Duration::from_mins(1));
     let mut fetches = 0;
@@ -78,7 +83,22 @@ fn forged_key_names_cause_one_fetch_an_interval() {
         }
         script.pass(SECOND);
     }
-    assert!((1..=300 / 30 + 1).contains(&fetches), "{fetches} fetches in 300 s");
+    assert!((1..=300 / 30 + AT_ONCE).contains(&fetches), "{fetches} fetches in 300 s");
+}
+
+#[test]
+fn an_issuer_that_rotates_three_times_in_a_row_is_followed() {
+    let mut script = warm();
+    script.pass(Duration::from_mins(1));
+    for (at, kid) in ["k2", "k3", "k4"].into_iter().enumerate() {
+        assert!(script.ask(script.chat_signed_by(kid)).is_none(), "rotation {at}");
+        for (fetch, _) in script.calls() {
+            script.answer(fetch, &jwks(&[kid]));
+        }
+        let (_, decided) = script.released().pop().expect("a decision");
+        assert!(is_admitted(&decided), "rotation {at}: {decided:?}");
+        script.pass(2 * SECOND);
+    }
 }
 
 #[test]
