@@ -148,7 +148,7 @@ macro_rules! fetch_errors {
 }
 
 fetch_errors! {
-    /// Envoy could not connect, for the reason in the log: no route to the host, or a certificate that fails verification
+    /// Envoy could not connect, for the reason in the log: no connection to the host, or a certificate that fails verification
     Unreachable(Box<str>) = "unreachable";
     /// another status than 200 and 504
     Status {
@@ -360,6 +360,7 @@ mod tests {
             Answer::Arrived { status, retry_after: None, body }.content().unwrap_err()
         };
         let prefix = "upstream connect error or disconnect/reset before headers. ";
+        // Envoy 1.40 leaves out the second half.
         let reason = "reset reason: remote connection failure, transport failure reason: TLS_error:|\
                       268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:TLS_error_end";
         let shown = error(503, &format!("{prefix}{reason}\n{}", "x".repeat(1000)));

@@ -1,6 +1,7 @@
 //! An Azure on this machine, the gateway in front of it, and callers.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use gateway::{Blueprint, Gateway, StartOptions};
@@ -200,8 +201,13 @@ impl World {
 
 /// Leads the shipped configuration to an Azure on this machine, where one backend plays them all.
 pub fn shipped(azure: &LocalAzure) -> Blueprint {
+    shipped_with_issuer(azure, azure.issuer.address())
+}
+
+/// Leads the shipped configuration to an Azure on this machine, and to its issuer by this address.
+pub fn shipped_with_issuer(azure: &LocalAzure, issuer: SocketAddr) -> Blueprint {
     Blueprint::shipped()
-        .endpoint("entra", azure.issuer.address())
+        .endpoint("entra", issuer)
         .endpoint("imds", azure.imds.address())
         .endpoint("openai_provisioned", azure.openai.address())
         .endpoint("openai_pay_as_you_go", azure.openai.address())

@@ -37,6 +37,9 @@ fn an_issuer_with_the_certificate_of_another_host_is_not_believed() {
             cluster.refuses(request, Refusal::unavailable("keys_unavailable")).await;
         }
         assert_eq!(cluster.azure.issuer.requests().len(), before, "it was not even asked");
+        let log = cluster.pod.log();
+        let says_why = |line: &str| line.contains("fetch kind=jwks name=entra result=unreachable");
+        assert!(log.lines().any(says_why), "it is not taken for an answer of the issuer's");
     });
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use gateway::Blueprint;
+use local_azure::{LocalAzure, Options};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -13,7 +14,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::{Backends, NAMES, PAY_AS_YOU_GO, PROVISIONED, Tiers, full};
-use testkit::world::values;
+use testkit::reply::Refusal;
+use testkit::world::{World, shipped_with_issuer, values};
 
 /// Ends TLS in front of a backend.
 struct Front {
@@ -119,4 +121,23 @@ async fn an_endpoint_that_cannot_prove_its_name_gets_no_token() {
     assert!(fronts[0].asked().iter().all(|name| name == NAMES[0]));
     let stats = tiers.world.gateway.stats().await.unwrap();
     assert!(stats[&format!("cluster.{PROVISIONED}.ssl.fail_verify_san")] > 0, "for its name alone");
+}
+
+#[tokio::test]
+async fn an_issuer_that_cannot_prove_its_name_is_unreachable() {
+    let azure = LocalAzure::start(Options::default()).await.unwrap();
+    let authority = Authority::new();
+    let acceptor = authority.acceptor("neighbour.example.com");
+    let front = Front::start(acceptor, azure.issuer.address()).await;
+    let blueprint = shipped_with_issuer(&azure, front.address).tls("entra", &authority.0.pem());
+    let world = World::on(azure, blueprint).await;
+    let request = world.chat_as(&world.token());
+    world.refuses(request, Refusal::unavailable("keys_unavailable")).await;
+    let log = world.gateway.log();
+    let line = log.lines().find(|line| line.contains("fetch kind=jwks name=entra"));
+    let line = line.unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains("result=unreachable"), "{line}");
+    let stats = world.gateway.stats().await.unwrap();
+    assert!(stats["cluster.entra.ssl.fail_verify_san"] > 0, "Envoy tells the module no more");
+    assert_eq!(world.key_fetches(), 0, "the issuer was not even asked");
 }
