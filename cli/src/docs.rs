@@ -19,10 +19,11 @@ use crate::error::CliError;
 const END: &str = "<!-- keyless docs: end -->\n";
 
 /// The tables of keys: the name of each, and how the paths of its keys begin.
-const KEYS: [(&str, &str); 5] = [
+const KEYS: [(&str, &str); 6] = [
     ("issuers", "issuers[]."),
     ("identities", "identities.*."),
     ("routes", "routes[]."),
+    ("prices", "prices.*."),
     ("protected_resource", "protected_resource."),
     ("token_cache", "token_cache."),
 ];

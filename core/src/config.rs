@@ -13,6 +13,7 @@ mod error;
 mod identities;
 mod issuers;
 mod node;
+mod prices;
 mod resource;
 mod routes;
 mod scalars;
@@ -26,6 +27,7 @@ use crate::identity::Identity;
 use crate::jwt::{Issuer, KeptClaims};
 use crate::metadata::ProtectedResource;
 use crate::policy::{Access, Route};
+use crate::price::Prices;
 use crate::token_cache::Limits;
 use document::{Document, StripEntry, TokenCacheEntry};
 use entry::{Entry, NonEmpty};
@@ -50,6 +52,8 @@ pub struct Config {
     pub claims: KeptClaims,
     /// How many verified tokens a thread remembers.
     pub token_cache: Limits,
+    /// What tokens cost, by deployment.
+    pub prices: Prices,
     /// Dry run: denials are recorded and not enforced.
     pub report_only: bool,
     /// What the gateway tells clients that do not know it.
@@ -118,6 +122,7 @@ fn convert(document: Document, wrong: &[String], errors: &mut Errors) -> Config 
         stripped: stripped(document.strip, &routes, errors),
         claims: claims(&routes),
         token_cache: limits(document.token_cache, errors),
+        prices: prices::prices(document.prices, errors),
         report_only: document.report_only,
         protected_resource: resource
             .map(|entry| resource::protected_resource(entry, &issuers, &routes)),

@@ -11,6 +11,8 @@
 //! 5. [`policy`] looks for a grant that the claims satisfy.
 //! 6. [`identity`] asks Azure for the token that takes the place of the caller's.
 //!
+//! [`usage`] reads what an answer used, and [`price`] says what that costs.
+//!
 //! [`gate`] joins them: events go in with the time, decisions and calls to make come out.
 //! [`fetch`] decides when keys and identity tokens are fetched, and by which thread of the proxy,
 //! [`denial`] turns each reason into a reply, [`metadata`] describes the gateway to clients,
@@ -42,7 +44,9 @@ pub mod jwt;
 pub mod metadata;
 pub mod metrics;
 pub mod policy;
+pub mod price;
 pub mod request;
 pub mod secret;
 pub mod signature;
 pub mod token_cache;
+pub mod usage;

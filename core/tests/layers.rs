@@ -12,10 +12,12 @@ use std::fs;
 use std::path::Path;
 
 /// Every room, from the bottom to the top: each imports only from those above its own line.
-const ROOMS: [&str; 19] = [
+const ROOMS: [&str; 21] = [
     "secret",      // tokens that are never shown
     "metrics",     // names, labels and meanings
     "json",        // JSON without repeated members
+    "usage",       // what a request used, as its answer says
+    "price",       // what that costs
     "signature",   // algorithms and keys
     "http",        // calls, answers, replies, addresses, header names
     "denial",      // why a request is refused, and the reply

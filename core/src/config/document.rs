@@ -2,6 +2,7 @@
 
 mod identities;
 mod issuers;
+mod prices;
 mod routes;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use super::{Error, Errors};
 use crate::json::Strict;
 pub(super) use identities::{AppServiceEntry, ClientCredentialsEntry, IdentityEntry, ImdsEntry};
 pub(super) use issuers::{EntraEntry, IssuerEntry, JwksEntry};
+pub(super) use prices::PriceEntry;
 pub(super) use routes::{GrantEntry, PassEntry, RouteEntry};
 
 #[derive(Deserialize)]
@@ -41,6 +43,11 @@ pub(super) struct Document {
     /// what is removed from every request beside every credential
     /// Default: `{}`
     pub(super) strip: Option<Entry<StripEntry>>,
+    /// what a million tokens cost, by deployment
+    /// Default: `{}`
+    /// Limits: names are labels
+    #[serde(default)]
+    pub(super) prices: BTreeMap<String, Entry<PriceEntry>>,
     /// dry run: decisions are logged and counted but not enforced
     /// Default: `false`
     #[serde(default)]

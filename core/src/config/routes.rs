@@ -38,6 +38,7 @@ pub(super) fn route(
         ("public", entry.health && entry.public),
         ("cors", entry.health && entry.cors),
         ("pass", entry.health && entry.pass.is_some()),
+        ("usage", entry.health && entry.usage.is_some()),
     ];
     // Only a token could satisfy these, and such a route asks for none.
     let access = if entry.health {
@@ -71,6 +72,7 @@ pub(super) fn route(
         deployment,
         cors: entry.cors,
         pass: entry.pass.map_or_else(Pass::default, |Object(entry)| pass(entry)),
+        counting: entry.usage.map(|Text(counting)| counting),
         access,
     })
 }

@@ -9,7 +9,9 @@ use crate::credentials::{is_credential_header, normalized};
 use crate::http::{HeaderName, Uri};
 use crate::jwt::{ClaimName, TokenType};
 use crate::policy::{DeploymentPlace, HostPattern, PathPattern};
+use crate::price::TokenPrice;
 use crate::signature::Algorithm;
+use crate::usage;
 
 /// A kind of text: what is expected of it, and what it becomes.
 pub(super) trait Scalar {
@@ -142,6 +144,14 @@ scalars! {
         "the name of a cookie (RFC 6265 §4.1.1)",
         Shape::Pattern("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
         token;
+    Counting -> usage::Counting:
+        "one of \"read\", \"ask\"",
+        Shape::OneOf(&["ask", "read"]),
+        |text| match text {
+            "ask" => Some(usage::Counting::Ask),
+            "read" => Some(usage::Counting::Read),
+            _ => None,
+        };
     Host -> HostPattern:
         "a host such as \"api.example.com\" or \"*.example.com\", without a port",
         Shape::Pattern("^(\\*\\.)?[A-Za-z0-9_:\\[\\]-]+(\\.[A-Za-z0-9_:\\[\\]-]+)*$"),
@@ -173,6 +183,10 @@ scalars! {
             let capitals = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase());
             (capitals && text != "CONNECT").then(|| text.to_owned())
         };
+    Money -> TokenPrice:
+        "a decimal number such as \"2.50\", below 10000000 and with up to 6 digits after the point",
+        Shape::Pattern("^[0-9]{1,7}(\\.[0-9]{1,6})?$"),
+        TokenPrice::parse;
     Parameter -> String:
         "the name of a query parameter: A-Z a-z 0-9 . _ -",
         Shape::Pattern("^[A-Za-z0-9._-]+$"),

@@ -18,7 +18,9 @@ pub fn schema() -> Value {
     let mut schema = schema_for!(Document).to_value();
     schema["title"] = "The configuration of keyless".into();
     schema["required"] = json!(["issuers", "routes"]);
-    schema["properties"]["identities"]["propertyNames"] = shape::<Label>();
+    for named in ["identities", "prices"] {
+        schema["properties"][named]["propertyNames"] = shape::<Label>();
+    }
     for (entry, rule, choices) in ALTERNATIVES {
         let choices = choices.iter().map(|name| json!({ "required": [name] }));
         schema["$defs"][entry][rule] = choices.collect();

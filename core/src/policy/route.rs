@@ -9,6 +9,7 @@ use crate::credentials::Pass;
 use crate::http::HeaderName;
 use crate::identity::IdentityIndex;
 use crate::jwt::{ClaimName, ClaimValue, EntryIndex};
+use crate::usage::Counting;
 
 /// Describes which requests a route is for and who may make them.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Route {
     pub cors: bool,
     /// What goes on to the backend although it is removed elsewhere.
     pub pass: Pass,
+    /// Whether its answers are read for what they used.
+    pub counting: Option<Counting>,
     /// Who may pass.
     pub access: Access,
 }

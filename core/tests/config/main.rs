@@ -12,6 +12,7 @@ mod arbitrary;
 mod entra;
 mod keys;
 mod mistakes;
+mod prices;
 mod sense;
 mod shape;
 mod token_cache;
@@ -104,7 +105,8 @@ fn base() -> Value {
                     }
                 ],
                 "identity": "openai",
-                "forward_claims": { "x-caller-id": "oid" }
+                "forward_claims": { "x-caller-id": "oid" },
+                "usage": "ask"
             },
             {
                 "name": "models",
@@ -113,6 +115,7 @@ fn base() -> Value {
             },
             { "name": "healthz", "match": { "methods": ["GET"], "path": "/healthz" }, "public": true }
         ],
+        "prices": { "gpt-4o": { "input": "2.50", "cached_input": "1.25", "output": "10.00" } },
         "token_cache": { "max_entries": 1000, "max_bytes": 1_000_000 },
         "protected_resource": { "resource": "https://gateway.example.com" }
     })

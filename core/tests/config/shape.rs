@@ -18,8 +18,10 @@ const ENTRA_KEYS: &str = "expected one of `tenants`, `cloud`, `clients`";
 const JWKS_KEYS: &str = "expected one of `cluster`, `uri`, `discovery`, `inline`, `timeout`, \
                          `refresh`, `max_age`, `unknown_kid_interval`";
 const ROUTE_KEYS: &str = "expected one of `name`, `match`, `allow`, `identity`, `public`, \
-                          `health`, `cors`, `forward_claims`, `pass`, `deployment`";
-const DOCUMENT_KEYS: &str = "expected one of `issuers`, `identities`, `routes`, `token_cache`, `strip`, `report_only`, `protected_resource`";
+                          `health`, `cors`, `forward_claims`, `pass`, `deployment`, `usage`";
+const DOCUMENT_KEYS: &str = "expected one of `issuers`, `identities`, `routes`, `token_cache`, `strip`, `prices`, `report_only`, `protected_resource`";
+const PRICE_KEYS: &str = "expected one of `input`, `cached_input`, `cache_write`, `audio_input`, \
+                          `output`, `audio_output`";
 const RESOURCE_KEYS: &str = "expected one of `resource`, `path`, `scopes_supported`";
 const TOKEN_CACHE_KEYS: &str = "expected one of `max_entries`, `max_bytes`";
 const IDENTITY_KEYS: &str =
@@ -108,6 +110,7 @@ fn an_unknown_key_is_refused_at_every_level() {
         ("/routes/0", ROUTE_KEYS),
         ("/routes/0/match", MATCH_KEYS),
         ("/routes/0/allow/1", GRANT_KEYS),
+        ("/prices/gpt-4o", PRICE_KEYS),
         ("/token_cache", TOKEN_CACHE_KEYS),
         ("/protected_resource", RESOURCE_KEYS),
     ];

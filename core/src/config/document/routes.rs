@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::config::claim_value::ClaimValueEntry;
 use crate::config::entry::{Entry, NonEmpty, Object};
 use crate::config::scalars::{
-    Claim, Cookie, Host, Label, Method, PassedHeader, Path, Place, Plain, Scope, Text,
+    Claim, Cookie, Counting, Host, Label, Method, PassedHeader, Path, Place, Plain, Scope, Text,
 };
 
 #[derive(Deserialize)]
@@ -63,6 +63,11 @@ pub(in crate::config) struct RouteEntry {
     /// Limits: `body.model` not on a public route, and not where the path names a deployment or
     /// might, as with `/openai/{*rest}`
     pub(in crate::config) deployment: Option<Text<Place>>,
+    /// answers are read for the tokens that they used: `read` as they come, `ask` makes streamed
+    /// chats say it
+    /// Default: not read
+    /// Limits: not with `health`
+    pub(in crate::config) usage: Option<Text<Counting>>,
 }
 
 #[derive(Deserialize)]
