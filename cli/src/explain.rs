@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use keyless_core::body::{self, Format};
 use keyless_core::config::Config;
+use keyless_core::credentials::OPENAI_SUBPROTOCOL;
 use keyless_core::denial::Denial;
 use keyless_core::fetch::{InMemorySharedData, SharedData};
 use keyless_core::gate::{Decided, Gate, Step};
 use keyless_core::jwks::{JwksSource, KeySet};
 use keyless_core::jwt::IssuerIndex;
 use keyless_core::policy::{Access, Deployment, DeploymentPlace, Route};
-use keyless_core::request::Head;
+use keyless_core::request::{Head, PROTOCOLS};
 use keyless_core::signature::Sandbox;
 
 use crate::error::{CliError, TimeError};
@@ -36,6 +37,12 @@ pub(crate) struct Arguments {
     /// A file that holds the token; `-` is stdin; without it the request has none
     #[arg(long, value_name = "FILE")]
     token: Option<PathBuf>,
+    /// Where the request has the token
+    #[arg(long, value_enum, value_name = "PLACE", default_value_t = TokenPlace::Authorization)]
+    credential: TokenPlace,
+    /// The request is the handshake of a WebSocket
+    #[arg(long)]
+    websocket: bool,
     /// The issuer's key set, to verify the signature with
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
@@ -59,11 +66,18 @@ pub(crate) struct Arguments {
     show_claims: bool,
 }
 
+/// Where a request has the token, in the words of `routes[].credential`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TokenPlace {
+    ApiKey,
+    Authorization,
+    Subprotocol,
+}
+
 /// A request that is to be explained, and what is known besides.
 struct Request {
     head: Head,
-    /// What `Authorization` holds.
-    authorization: Option<Vec<u8>>,
+    token: Option<Vec<u8>>,
     /// The model that the body names, if it is known.
     model: Option<Result<Option<String>, Denial>>,
     jwks: Option<Vec<u8>>,
@@ -94,7 +108,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, CliError> {
     }
     let mut outcome = Explanation { config: &config, request: &request, steps }.told(decided);
     if arguments.show_claims
-        && let Some(claims) = request.authorization.as_deref().and_then(token::payload)
+        && let Some(claims) = request.token.as_deref().and_then(token::payload)
     {
         _ = write!(outcome.text, "\nclaims, as the token has them\n{claims}\n");
     }
@@ -132,6 +146,18 @@ fn configuration(file: &Path) -> Result<Config, CliError> {
     config.map_err(|error| CliError::Config { file: file.into(), error })
 }
 
+impl TokenPlace {
+    /// The header that a client sends the token in, and its value.
+    fn header(self, token: &[u8]) -> (String, Vec<u8>) {
+        let (name, start) = match self {
+            Self::ApiKey => ("api-key", ""),
+            Self::Authorization => ("authorization", "Bearer "),
+            Self::Subprotocol => (PROTOCOLS, OPENAI_SUBPROTOCOL),
+        };
+        (name.to_owned(), [start.as_bytes(), token].concat())
+    }
+}
+
 impl Request {
     fn read(arguments: &Arguments) -> Result<Self, CliError> {
         let token = arguments.token.as_deref().map(read).transpose();
@@ -139,20 +165,24 @@ impl Request {
         let token = token.map_err(|error| CliError::Argument { option: "--token", error })?;
         let jwks = arguments.jwks.as_deref().map(read).transpose();
         let jwks = jwks.map_err(|error| CliError::Argument { option: "--jwks", error })?;
-        let authorization = token.map(|token| [b"Bearer ", token.trim_ascii()].concat());
+        let token = token.map(|token| token.trim_ascii().to_vec());
         let mut pairs = vec![
             (":method".to_owned(), arguments.method.clone().into_bytes()),
             (":path".to_owned(), arguments.path.clone().into_bytes()),
             (":authority".to_owned(), arguments.host.clone().into_bytes()),
-            ("content-type".to_owned(), b"application/json".to_vec()),
         ];
-        pairs.extend(authorization.clone().map(|value| ("authorization".to_owned(), value)));
+        pairs.push(if arguments.websocket {
+            ("upgrade".to_owned(), b"websocket".to_vec())
+        } else {
+            ("content-type".to_owned(), b"application/json".to_vec())
+        });
+        pairs.extend(token.as_deref().map(|token| arguments.credential.header(token)));
         let model = arguments.model.as_ref().map(|name| {
             let body = serde_json::json!({ "model": name }).to_string();
             body::model(&Format::Json, body.as_bytes())
         });
         let now = arguments.at.unwrap_or_else(SystemTime::now);
-        Ok(Self { head: Head::new(pairs), authorization, model, jwks, now })
+        Ok(Self { head: Head::new(pairs), token, model, jwks, now })
     }
 
     /// What a gate that has fetched nothing yet makes of the request, and how. Whether a denial is
@@ -174,7 +204,7 @@ impl Explanation<'_> {
                 let matched = matched(route, deployment);
                 text += &section("route", &[(route.name.to_string(), matched)]);
             }
-            None if decided.record.reason == Denial::RouteUnknown.code() => {
+            None if decided.record.reason == (Denial::RouteUnknown { nearest: None }).code() => {
                 let near = near(self.config, self.request.head.path().unwrap_or_default());
                 text += &section("route", &[("none".to_owned(), near)]);
             }
@@ -199,6 +229,10 @@ impl Explanation<'_> {
         let route = self.config.routes.get(index.0)?;
         let deployment = match (route.deployment, &self.request.model) {
             (DeploymentPlace::Path, _) => named.into(),
+            (DeploymentPlace::Query, _) => {
+                self.request.head.deployment_in_query().unwrap_or_default().into()
+            }
+            (DeploymentPlace::Body, _) if !self.request.head.has_body() => Deployment::Unnamed,
             (DeploymentPlace::Body, Some(Ok(model))) => model.as_deref().into(),
             (DeploymentPlace::Body, Some(Err(_)) | None) => Deployment::Unread,
         };

@@ -1,11 +1,93 @@
-//! The one credential of a request: `Authorization: Bearer` (RFC 6750 §2.1, RFC 9110 §11.6.2).
+//! The one credential of a request: `Authorization: Bearer` (RFC 6750 §2.1, RFC 9110 §11.6.2), or
+//! where else a route lets a token stand.
 
+use crate::credentials::OPENAI_SUBPROTOCOL;
 use crate::denial::Denial;
+use crate::request::{Head, PROTOCOLS};
 
 /// Limits a credential, in bytes; longer ones are refused before anything looks at them.
 ///
 /// Entra's largest tokens, with 200 groups, stay below 12 kB.
 pub const MAX_TOKEN: usize = 16 * 1024;
+
+/// Says where in a request a token may stand.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CredentialPlace {
+    /// In the headers that clients fill from a box for an API key: `api-key` of the Azure OpenAI
+    /// SDKs, `x-api-key` of Anthropic's.
+    ApiKey,
+    /// In `Authorization: Bearer`.
+    Authorization,
+    /// In the WebSocket subprotocol `openai-insecure-api-key.TOKEN` of OpenAI's realtime clients:
+    /// browsers can set no header there.
+    Subprotocol,
+}
+
+/// The headers of [`CredentialPlace::ApiKey`].
+pub const API_KEY_HEADERS: [&str; 2] = ["api-key", "x-api-key"];
+
+impl CredentialPlace {
+    /// Returns the word of the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api-key",
+            Self::Authorization => "authorization",
+            Self::Subprotocol => "subprotocol",
+        }
+    }
+
+    /// Tells a caller how to send a token there.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::ApiKey => "in 'api-key' or 'x-api-key'",
+            Self::Authorization => "as 'Authorization: Bearer'",
+            Self::Subprotocol => "as the WebSocket subprotocol 'openai-insecure-api-key.TOKEN'",
+        }
+    }
+
+    /// Returns whatever stands there, be it a token or not.
+    fn values(self, head: &Head) -> Vec<&[u8]> {
+        match self {
+            Self::ApiKey => API_KEY_HEADERS.iter().flat_map(|name| head.values(name)).collect(),
+            Self::Authorization => head.authorization(),
+            Self::Subprotocol => {
+                let items =
+                    head.values(PROTOCOLS).flat_map(|value| value.split(|byte| *byte == b','));
+                items.filter_map(|item| without_prefix(item.trim_ascii())).collect()
+            }
+        }
+    }
+}
+
+/// Returns what follows the name of the subprotocol, in whatever case that is written.
+fn without_prefix(item: &[u8]) -> Option<&[u8]> {
+    let (name, token) = item.split_at_checked(OPENAI_SUBPROTOCOL.len())?;
+    name.eq_ignore_ascii_case(OPENAI_SUBPROTOCOL.as_bytes()).then_some(token)
+}
+
+/// Takes the one credential out of the places where it may stand, without looking at it.
+///
+/// # Errors
+///
+/// Those of [`credential`]; [`Denial::AuthorizationAmbiguous`] also if there is one in two places,
+/// of whatever kind.
+pub fn credential_in<'a>(head: &'a Head, places: &[CredentialPlace]) -> Result<&'a [u8], Denial> {
+    if let [CredentialPlace::Authorization] = places {
+        return credential(&head.authorization());
+    }
+    let values =
+        |place: CredentialPlace| place.values(head).into_iter().map(move |value| (place, value));
+    let mut found = places.iter().copied().flat_map(values);
+    match (found.next(), found.next()) {
+        (None, _) => {
+            Err(Denial::TokenMissing { places: places.iter().map(|one| one.advice()).collect() })
+        }
+        (Some(_), Some(_)) => Err(Denial::AuthorizationAmbiguous),
+        (Some((CredentialPlace::Authorization, value)), None) => credential(&[value]),
+        (Some((_, value)), None) if value.len() > MAX_TOKEN => Err(Denial::TokenTooLarge),
+        (Some((_, value)), None) => Ok(value),
+    }
+}
 
 /// Takes the credential out of all values of `Authorization` that a request carries, without
 /// looking at it.
@@ -24,7 +106,7 @@ pub const MAX_TOKEN: usize = 16 * 1024;
 /// - [`Denial::TokenTooLarge`]: longer than [`MAX_TOKEN`].
 pub fn credential<'a>(authorization: &[&'a [u8]]) -> Result<&'a [u8], Denial> {
     let value = match authorization {
-        [] => return Err(Denial::TokenMissing),
+        [] => return Err(missing()),
         [value] => *value,
         [_, _, ..] => return Err(Denial::AuthorizationAmbiguous),
     };
@@ -54,13 +136,17 @@ pub fn token(credential: &[u8]) -> Result<&str, Denial> {
     }
 }
 
+fn missing() -> Denial {
+    Denial::TokenMissing { places: vec![CredentialPlace::Authorization.advice()] }
+}
+
 /// Another well-formed scheme is no bearer credential; anything else is no credential at all.
 fn other_scheme(scheme: &[u8], value: &[u8]) -> Denial {
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     if value.contains(&b',') {
         Denial::AuthorizationAmbiguous
     } else if !scheme.is_empty() && scheme.iter().all(is_token) {
-        Denial::TokenMissing
+        missing()
     } else {
         Denial::AuthorizationMalformed
     }
@@ -104,9 +190,9 @@ mod tests {
 
     #[test]
     fn no_header_and_another_scheme_are_a_missing_token() {
-        assert_eq!(token(&[]), Err(Denial::TokenMissing));
+        assert_eq!(token(&[]), Err(missing()));
         for value in ["Basic dXNlcjpwYXNz", "Negotiate", "DPoP abc", "Bearertoken"] {
-            assert_eq!(token(&[value.as_bytes()]), Err(Denial::TokenMissing), "{value}");
+            assert_eq!(token(&[value.as_bytes()]), Err(missing()), "{value}");
         }
     }
 
@@ -138,6 +224,54 @@ mod tests {
         for value in values {
             assert_eq!(token(&[value]), Err(Denial::AuthorizationMalformed), "{value:?}");
         }
+    }
+
+    fn head(pairs: &[(&str, &str)]) -> Head {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().into()));
+        Head::new(pairs.collect())
+    }
+
+    #[test]
+    fn a_token_may_stand_in_one_of_several_places() {
+        use CredentialPlace::{ApiKey, Authorization, Subprotocol};
+        let all = [Authorization, ApiKey, Subprotocol];
+        let protocols = "realtime, OpenAI-insecure-api-key.abc ,openai-beta.realtime-v1";
+        let rows = [
+            ("authorization", "Bearer abc"),
+            ("api-key", "abc"),
+            ("x-api-key", "abc"),
+            (PROTOCOLS, protocols),
+        ];
+        for (name, value) in rows {
+            let head = head(&[(name, value), ("accept", "Bearer x")]);
+            assert_eq!(credential_in(&head, &all), Ok(b"abc".as_slice()), "{name}");
+            let elsewhere = if name == "authorization" { [ApiKey] } else { [Authorization] };
+            let missing = credential_in(&head, &elsewhere);
+            assert!(matches!(missing, Err(Denial::TokenMissing { .. })), "{name}");
+        }
+        for one in rows {
+            for other in rows {
+                let found = credential_in(&head(&[one, other]), &all).map(<[u8]>::to_vec);
+                assert_eq!(found, Err(Denial::AuthorizationAmbiguous), "{one:?} {other:?}");
+            }
+        }
+        let twice = "openai-insecure-api-key.abc, openai-insecure-api-key.abc";
+        let found = head(&[(PROTOCOLS, twice)]);
+        assert_eq!(credential_in(&found, &[Subprotocol]), Err(Denial::AuthorizationAmbiguous));
+        let basic = head(&[("authorization", "Basic abc"), ("api-key", "abc")]);
+        assert_eq!(credential_in(&basic, &all), Err(Denial::AuthorizationAmbiguous));
+        let long = head(&[("api-key", &"a".repeat(MAX_TOKEN + 1))]);
+        assert_eq!(credential_in(&long, &all), Err(Denial::TokenTooLarge));
+    }
+
+    #[test]
+    fn who_sends_no_token_is_told_where_it_may_stand() {
+        let places = [CredentialPlace::ApiKey, CredentialPlace::Subprotocol];
+        let Err(Denial::TokenMissing { places }) = credential_in(&head(&[]), &places) else {
+            panic!("there is none");
+        };
+        assert_eq!(places[0], "in 'api-key' or 'x-api-key'");
+        assert!(places[1].contains("openai-insecure-api-key.TOKEN"));
     }
 
     #[test]

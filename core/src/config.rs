@@ -45,8 +45,8 @@ pub struct Config {
     pub identities: Vec<Identity>,
     /// At least one; the first that matches a request decides it.
     pub routes: Vec<Route>,
-    /// What a caller may not send, beside every credential: what any route forwards claims in, and
-    /// what the configuration names.
+    /// What a caller may not send, beside every credential: what any route forwards claims or the
+    /// deployment in, and what the configuration names.
     pub stripped: Stripped,
     /// The claims that are worth keeping: any grant asks for them, or any route forwards them.
     pub claims: KeptClaims,
@@ -190,6 +190,7 @@ fn stripped(entry: Option<Entry<StripEntry>>, routes: &[Route], errors: &mut Err
     for route in routes {
         if let Access::Granted { forward_claims, .. } = &route.access {
             names.extend(forward_claims.iter().map(|(header, _)| header.clone()));
+            names.extend(route.deployment_header.clone());
         }
     }
     let parameters = query.map_or_else(Vec::new, NonEmpty::into_values);

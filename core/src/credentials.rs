@@ -97,9 +97,12 @@ pub const SUBPROTOCOLS: [&str; 8] = [
     "base64url.bearer.authorization.", // Kubernetes
     "bearer",
     "jwt",
-    "openai-insecure-api-key.", // OpenAI's realtime clients in browsers
+    OPENAI_SUBPROTOCOL,
     "token",
 ];
+
+/// How the subprotocol begins in which OpenAI's realtime clients in browsers send their credential.
+pub const OPENAI_SUBPROTOCOL: &str = "openai-insecure-api-key.";
 
 /// Lists what is removed from every request beside the tables.
 #[derive(Clone, Debug, Default)]

@@ -56,8 +56,11 @@ macro_rules! denials {
 }
 
 denials! {
-    /// no `Authorization`, or another scheme than `Bearer`
-    TokenMissing = "token_missing", Unauthenticated,
+    /// no token where the route's `credential` lets one stand, or another scheme than `Bearer`
+    TokenMissing {
+        /// How to send one.
+        places: Vec<&'static str>
+    } = "token_missing", Unauthenticated,
         "Send a token as 'Authorization: Bearer'.";
     /// more than one credential, or a comma in it
     AuthorizationAmbiguous = "authorization_ambiguous", InvalidRequest,
@@ -69,10 +72,16 @@ denials! {
     TokenTooLarge = "token_too_large", InvalidRequest,
         "The token is too large.";
     /// an ambiguous path: `//`, `.` and `..`, `;`, `\`, escapes of `/` and of what needs none, or longer than 2048 bytes
-    PathRefused = "path_refused", BadRequest,
+    PathRefused {
+        /// What is wrong with it, in words of the gateway.
+        fault: &'static str
+    } = "path_refused", BadRequest,
         "The path is ambiguous or too long; send it normalized.";
-    /// no route matches this method, host and path
-    RouteUnknown = "route_unknown", NotFound,
+    /// no route matches this method, host and path; the message names the nearest
+    RouteUnknown {
+        /// The methods and the pattern of the nearest route, as they were configured.
+        nearest: Option<String>
+    } = "route_unknown", NotFound,
         "No route matches this request.";
     /// not a signed JWT, or a duplicate member, or non-canonical base64url
     TokenMalformed = "token_malformed", InvalidToken,
@@ -131,12 +140,18 @@ denials! {
     /// the route reads the body, which is neither a JSON object nor an unambiguous form
     BodyMalformed = "body_malformed", BadRequest,
         "The body is neither a JSON object nor an unambiguous form.";
-    /// `model` is a duplicate, in another case, or not one plain string
+    /// the model, in the body or in the query, is a duplicate, in another case, or not one plain string
     ModelMalformed = "model_malformed", BadRequest,
-        "The body must have exactly one model, a plain string.";
-    /// there is no `model`, and every grant that would match is for certain deployments
+        "The request must name exactly one model, as a plain string.";
+    /// no model is named, and every grant that would match is for certain deployments, or the route is
     ModelMissing = "model_missing", BadRequest,
-        "The body must have a model, since the caller is not allowed to use every deployment.";
+        "The request must name a model that the caller may use.";
+    /// the route's `deployments` do not have the model; the message names it, if its name is plain
+    ModelNotFound {
+        /// Its name, as the caller wrote it.
+        deployment: String
+    } = "model_not_found", NotFound,
+        "The model does not exist or you do not have access to it.";
     /// the calling application is not listed
     ClientForbidden = "client_forbidden", Forbidden,
         "The client application is not allowed.";
@@ -267,6 +282,18 @@ impl Denial {
             }
             Self::DeploymentForbidden { deployment: name } if is_plain(name) => {
                 format!("The caller is not allowed to use the deployment '{name}'.").into()
+            }
+            Self::ModelNotFound { deployment: name } if is_plain(name) => {
+                format!("The model '{name}' does not exist or you do not have access to it.").into()
+            }
+            Self::PathRefused { fault } => {
+                format!("The path is refused: {fault}. Send it normalized.").into()
+            }
+            Self::RouteUnknown { nearest: Some(nearest) } => {
+                format!("No route matches this request. The nearest is '{nearest}'.").into()
+            }
+            Self::TokenMissing { places } if !places.is_empty() => {
+                format!("Send a token {}.", places.join(" or ")).into()
             }
             _ => self.row().1.into(),
         }

@@ -180,7 +180,7 @@ impl Gate {
         now: SystemTime,
     ) -> (Decided, Vec<Step>) {
         let mut request = Request::new(head, now);
-        if let Some(model) = model {
+        if let Some(model) = model.filter(|_| request.head.has_body()) {
             request.body = Body::Read(model);
         }
         self.admission.explain(&mut request, now)

@@ -1,6 +1,7 @@
 //! Which route a request takes, and whether a token's claims satisfy one of its grants.
 
 mod index;
+mod nearest;
 mod route;
 
 use crate::denial::Denial;
@@ -36,9 +37,7 @@ pub enum Deployment<'r> {
 
 /// Looks whether a route is for a method and for a host without its port.
 fn is_for(route: &Route, method: &str, host: &str) -> bool {
-    let any_host = route.hosts.is_empty();
-    route.methods.iter().any(|known| known == method)
-        && (any_host || route.hosts.iter().any(|pattern| pattern.matches(host)))
+    route.methods.iter().any(|known| known == method) && route.is_for_host(host)
 }
 
 impl<'r> Deployment<'r> {
@@ -54,6 +53,31 @@ impl<'r> Deployment<'r> {
 impl<'r> From<Option<&'r str>> for Deployment<'r> {
     fn from(name: Option<&'r str>) -> Self {
         name.map_or(Self::Unnamed, Self::Named)
+    }
+}
+
+/// Admits a caller to a route if any of its grants holds, and if there is such a deployment.
+///
+/// # Errors
+///
+/// Those of [`admit`]. Where the route lists its deployments, [`Denial::ModelNotFound`] for another
+/// one if a grant holds but for the deployment, and [`Denial::ModelMissing`] if none is named.
+pub fn admit_to(
+    route: &Route,
+    grants: &[Grant],
+    issuer: EntryIndex,
+    deployment: Deployment<'_>,
+    claims: &Claims,
+) -> Result<(), Denial> {
+    let admit = |deployment| admit(grants, issuer, deployment, claims);
+    let lists = |name: &str| route.deployments.iter().any(|one| one == name);
+    match deployment {
+        _ if route.deployments.is_empty() => admit(deployment),
+        // Who has no grant at all learns nothing of what there is.
+        Deployment::Named(name) if !lists(name) => admit(Deployment::Unread)
+            .and_then(|()| Err(Denial::ModelNotFound { deployment: name.to_owned() })),
+        Deployment::Unnamed => admit(deployment).and(Err(Denial::ModelMissing)),
+        Deployment::Named(_) | Deployment::Unread => admit(deployment),
     }
 }
 
@@ -76,7 +100,8 @@ impl<'r> From<Option<&'r str>> for Deployment<'r> {
 ///
 /// # Errors
 ///
-/// Returns what is missing for the grant that came closest to matching: its hardest unmet condition
+/// Returns what is missing for the grant that came closest to matching. First comes one that fails
+/// for the deployment alone: its caller has probably named the wrong one. Else its hardest unmet condition
 /// is the easiest to meet, and of grants that lack scopes only, it lacks the fewest; of equals, the
 /// first. So a caller who only needs another scope is told which.
 pub fn admit(
@@ -85,14 +110,17 @@ pub fn admit(
     deployment: Deployment<'_>,
     claims: &Claims,
 ) -> Result<(), Denial> {
-    let mut nearest: Option<(Unmet, &Grant)> = None;
+    let mut nearest: Option<((bool, Unmet), &Grant)> = None;
     for grant in grants {
-        let Some(unmet) = unmet(grant, issuer, deployment, claims).next() else { return Ok(()) };
-        if nearest.is_none_or(|(least, _)| unmet < least) {
-            nearest = Some((unmet, grant));
+        let mut unmet = unmet(grant, issuer, deployment, claims);
+        let Some(hardest) = unmet.next() else { return Ok(()) };
+        let is_deployment_alone = hardest == Unmet::Deployment && unmet.next().is_none();
+        let distance = (!is_deployment_alone, hardest);
+        if nearest.is_none_or(|(least, _)| distance < least) {
+            nearest = Some((distance, grant));
         }
     }
-    Err(match nearest {
+    Err(match nearest.map(|((_, unmet), grant)| (unmet, grant)) {
         Some((Unmet::Scopes { .. }, grant)) => {
             Denial::ScopeMissing { scopes: grant.scopes.clone() }
         }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use percent_encoding::percent_decode;
+mod path;
+mod query;
 
 use crate::credentials::{Pass, Stripped, without_credentials};
 use crate::denial::Denial;
@@ -13,9 +14,6 @@ pub struct Head {
     pairs: Vec<(String, Vec<u8>)>,
     has_body: bool,
 }
-
-/// Limits the path without its query, in bytes.
-const MAX_PATH: usize = 2048;
 
 /// The header in which a WebSocket client offers subprotocols, in lower case (RFC 6455 §11.3.4).
 pub const PROTOCOLS: &str = "sec-websocket-protocol";
@@ -32,14 +30,40 @@ impl Head {
         Self { has_body: false, ..self }
     }
 
-    /// Returns false if it was said that no body follows.
+    /// Returns false if no body follows: it was said, or it is the handshake of a WebSocket.
     pub fn has_body(&self) -> bool {
-        self.has_body
+        self.has_body && !self.is_handshake()
+    }
+
+    /// Returns true for the opening handshake of a WebSocket (RFC 6455 §4.1), after which no body
+    /// comes but frames. Envoy shows that of HTTP/2 (RFC 8441) in the same form.
+    pub fn is_handshake(&self) -> bool {
+        let is_sent = |name| self.values(name).next().is_some();
+        let mut upgrades = self.values("upgrade");
+        let is_websocket = upgrades.next().is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"));
+        is_websocket
+            && upgrades.next().is_none()
+            && self.method() == "GET"
+            && !is_sent("content-length")
+            && !is_sent("transfer-encoding")
     }
 
     /// Returns every value of `Authorization`.
     pub fn authorization(&self) -> Vec<&[u8]> {
         self.values("authorization").collect()
+    }
+
+    /// Returns the deployment that the query names, as Azure's realtime API reads it: the one
+    /// parameter `deployment` or `model`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Denial::ModelMalformed`] for what two readers could take for two names: more than
+    /// one such parameter, another spelling of its name, or a value with other characters than
+    /// `A-Z a-z 0-9 . _ ~ -`, of which the names of deployments are made.
+    pub fn deployment_in_query(&self) -> Result<Option<&str>, Denial> {
+        let (_, query) = split_query(self.first(":path"));
+        query.map_or(Ok(None), query::deployment)
     }
 
     /// Returns the host of `:authority`, without the port, or an empty text.
@@ -78,10 +102,7 @@ impl Head {
     /// allow, and escapes of `/`, `\`, `;`, `%`, control bytes or of what needs no escape.
     pub fn path(&self) -> Result<&str, Denial> {
         let (path, _) = split_query(self.first(":path"));
-        if path.len() > MAX_PATH || !is_plain(path) {
-            return Err(Denial::PathRefused);
-        }
-        str::from_utf8(path).map_err(|_| Denial::PathRefused)
+        path::plain(path).map_err(|fault| Denial::PathRefused { fault })
     }
 
     /// Returns `:path` without the credentials in its query, if there are any.
@@ -142,54 +163,6 @@ impl fmt::Debug for Head {
 fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
     let mut parts = target.splitn(2, |byte| *byte == b'?');
     (parts.next().unwrap_or_default(), parts.next())
-}
-
-/// Is this `path-absolute` (RFC 3986 §3.3) in the one form that every reader reads alike?
-fn is_plain(path: &[u8]) -> bool {
-    let Some(rest) = path.strip_prefix(b"/") else { return false };
-    let mut segments = rest.split(|byte| *byte == b'/').peekable();
-    while let Some(segment) = segments.next() {
-        let is_last = segments.peek().is_none();
-        let is_dots = matches!(segment, b"." | b"..");
-        if is_dots || (segment.is_empty() && !is_last) || !is_plain_segment(segment) {
-            return false;
-        }
-    }
-    true
-}
-
-fn is_plain_segment(segment: &[u8]) -> bool {
-    let mut rest = segment;
-    loop {
-        rest = match rest {
-            [] => return true,
-            [b'%', high, low, tail @ ..] if is_plain_escape(*high, *low) => tail,
-            [byte, tail @ ..] if is_plain_byte(*byte) => tail,
-            [..] => return false,
-        };
-    }
-}
-
-/// `pchar` without the escapes and without `;`, which some servers take for the end of a segment.
-fn is_plain_byte(byte: u8) -> bool {
-    is_unreserved(byte) || b"!$&'()*+,=:@".contains(&byte)
-}
-
-/// An escape is plain if undoing it changes nothing but the one character.
-fn is_plain_escape(high: u8, low: u8) -> bool {
-    let escape = [b'%', high, low];
-    let mut decoded = percent_decode(&escape);
-    match (decoded.next(), decoded.next()) {
-        (Some(byte), None) => {
-            !is_unreserved(byte) && !byte.is_ascii_control() && !b"/\\;%".contains(&byte)
-        }
-        _ => false,
-    }
-}
-
-/// RFC 3986 §2.3.
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
 #[cfg(test)]

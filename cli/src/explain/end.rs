@@ -54,10 +54,13 @@ impl End {
             Step::Client(Err(denial)) => Some(denial.clone()),
             _ => None,
         });
-        let Some(Granting { grants, entry, deployment, claims }) = explanation.granting() else {
+        let (Some((route, _)), Some(granting)) = (explanation.route(), explanation.granting())
+        else {
             return Self::forwarded(explanation);
         };
-        let denial = of_client.or_else(|| policy::admit(grants, entry, deployment, claims).err());
+        let Granting { grants, entry, deployment, claims } = granting;
+        let denial =
+            of_client.or_else(|| policy::admit_to(route, grants, entry, deployment, claims).err());
         match (denial, deployment, &explanation.request.model) {
             (Some(denial), _, _) => Self::denied(explanation.config, &denial),
             (None, Deployment::Unread, Some(Err(denial))) => {
@@ -119,11 +122,13 @@ fn forwarded(explanation: &Explanation<'_>) -> Vec<String> {
         return lines;
     };
     let Access::Granted { identity, forward_claims, .. } = &route.access else { return lines };
+    let deployment = route.deployment_header.as_ref().zip(granting.deployment.name());
     let identity = identity.and_then(|index| explanation.config.identities.get(index.0));
     lines.push(match identity {
         Some(identity) => format!("authorization: the token of {}", identity.name),
         None => "authorization: removed".to_owned(),
     });
+    lines.extend(deployment.map(|(header, name)| format!("{}: {name}", header.as_str())));
     lines.extend(forward_claims.iter().map(|(header, claim)| {
         let is_there = granting.claims.printable(claim).is_some();
         let what = if is_there { "" } else { "removed: the token has no printable " };

@@ -43,8 +43,8 @@ fn check(config: &Config, step: &Step) -> Option<Entry> {
 }
 
 /// What a token says, whoever made it.
-pub(super) fn payload(authorization: &[u8]) -> Option<String> {
-    let payload = authorization.split(|byte| *byte == b'.').nth(1)?;
+pub(super) fn payload(token: &[u8]) -> Option<String> {
+    let payload = token.split(|byte| *byte == b'.').nth(1)?;
     let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
     let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
     serde_json::to_string_pretty(&claims).ok()

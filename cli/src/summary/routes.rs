@@ -1,5 +1,6 @@
 //! Routes: which requests, who may make them, with which upstream credential.
 
+use keyless_core::bearer::CredentialPlace;
 use keyless_core::config::Config;
 use keyless_core::jwt::{ClaimName, ClaimValue, EntryIndex};
 use keyless_core::policy::{Access, DeploymentPlace, Grant, HostPattern, Route};
@@ -15,6 +16,19 @@ fn lines(config: &Config, route: &Route) -> Vec<String> {
     match route.deployment {
         DeploymentPlace::Body => lines.push("deployment: the model in the body".to_owned()),
         DeploymentPlace::Path => {}
+        DeploymentPlace::Query => {
+            lines.push("deployment: `deployment` or `model` in the query".to_owned());
+        }
+    }
+    if !route.deployments.is_empty() {
+        lines.push(format!("deployments: {}", joined(&route.deployments, "or")));
+    }
+    if let Some(header) = &route.deployment_header {
+        lines.push(format!("header {}: the deployment, for Envoy's router", header.as_str()));
+    }
+    if route.credential != [CredentialPlace::Authorization] {
+        let places: Vec<_> = route.credential.iter().map(|place| place.word().to_owned()).collect();
+        lines.push(format!("token in: {}", joined(&places, "or")));
     }
     if route.cors {
         lines.push("CORS preflight: forwarded without a credential".to_owned());

@@ -32,11 +32,25 @@ const METADATA: &str = "/.well-known/oauth-protected-resource";
 
 /// The reply of the gate as the program writes it, or nothing if it refuses nobody.
 fn refusal(config: &Value, token: Option<&str>, method: &str, path: &str) -> Option<String> {
+    let authorization = token.map(|token| ("authorization", format!("Bearer {token}")));
+    refusal_of(config, authorization, method, path)
+}
+
+/// The same of a request that has this header, too, if any.
+fn refusal_of(
+    config: &Value,
+    header: Option<(&str, String)>,
+    method: &str,
+    path: &str,
+) -> Option<String> {
     let config = Config::parse(config.to_string().as_bytes()).unwrap();
     let shared: Rc<dyn SharedData> = Rc::new(InMemorySharedData::default());
     let mut gate = Gate::new(config, Box::new(Sandbox), |_| None, &shared);
     let mut pairs = vec![(":method", method.to_owned()), (":path", path.to_owned())];
-    pairs.extend(token.map(|token| ("authorization", format!("Bearer {token}"))));
+    if path.starts_with("/v1/re") {
+        pairs.push(("upgrade", "websocket".to_owned()));
+    }
+    pairs.extend(header);
     let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes()));
     let now = UNIX_EPOCH + Duration::from_secs(NOW);
     match gate.admit(1, Head::new(pairs.collect()), now).decision {
@@ -95,6 +109,60 @@ fn the_reply_is_that_of_the_gate_whatever_the_token() {
         }
     }
     assert!(refused.len() > 15, "only {} kinds of refusal", refused.len());
+}
+
+/// A WebSocket's token stands in one of three places, and its deployment in the query.
+#[test]
+fn the_reply_is_that_of_the_gate_wherever_token_and_deployment_stand() {
+    let mut config = configuration();
+    config["routes"] = json!([
+        {
+            "name": "realtime", "match": { "methods": ["GET"], "path": "/v1/realtime" },
+            "deployment": "query", "credential": ["authorization", "api-key", "subprotocol"],
+            "deployments": ["mini", "max"], "deployment_header": "x-deployment",
+            "allow": [{ "scopes": ["chat"], "deployments": ["mini"] }, { "roles": ["Chat"] }]
+        },
+        {
+            "name": "socket", "match": { "methods": ["GET"], "path": "/v1/responses" },
+            "deployment": "body.model", "credential": ["api-key"],
+            "allow": [{ "scopes": ["chat"] }]
+        }
+    ]);
+    let paths = ["/v1/realtime", "/v1/responses"].into_iter().flat_map(|path| {
+        ["", "?model=mini", "?model=max", "?deployment=other", "?model=a&model=b", "?Model=mini"]
+            .map(|query| format!("{path}{query}"))
+    });
+    let paths: Vec<_> = paths.collect();
+    let good = [token(&json!({ "scp": "chat" })), token(&json!({ "roles": ["Chat"] }))];
+    let mut refused = std::collections::BTreeSet::new();
+    for token in good.iter().map(String::as_str).chain(["x"]) {
+        let places = [
+            ("authorization", "authorization", "Bearer "),
+            ("api-key", "api-key", ""),
+            ("subprotocol", "sec-websocket-protocol", "openai-insecure-api-key."),
+        ];
+        for (word, name, start) in places {
+            for path in &paths {
+                let arguments =
+                    ["--method", "GET", "--path", path, "--websocket", "--credential", word];
+                let said = explain(&config, Some(token), &arguments);
+                let header = Some((name, format!("{start}{token}")));
+                let refusal = refusal_of(&config, header, "GET", path);
+                assert_eq!(
+                    said.status,
+                    i32::from(refusal.is_some()),
+                    "{word} {path}: {}",
+                    said.out
+                );
+                if let Some(refusal) = refusal {
+                    let reply = said.out.rsplit_once("reply\n").unwrap().1;
+                    assert_eq!(reply, refusal, "{word} {path}");
+                    refused.insert(refusal);
+                }
+            }
+        }
+    }
+    assert!(refused.len() >= 6, "only {} kinds of refusal", refused.len());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Routes and grants: which requests, and who may make them.
 
+mod deployments;
+
 use std::collections::BTreeMap;
 
 use super::claim_value::ClaimValueEntry;
@@ -7,11 +9,12 @@ use super::document::{GrantEntry, PassEntry, RouteEntry};
 use super::entry::{Entry, NonEmpty, Object};
 use super::scalars::{self, Claim, HEADER, Scalar as _, Text};
 use super::{Error, Errors, Names, known, numbered, unexpected};
+use crate::bearer::{API_KEY_HEADERS, CredentialPlace};
 use crate::credentials::Pass;
 use crate::http::HeaderName;
 use crate::identity::IdentityIndex;
 use crate::jwt::{ClaimName, ClaimValue, EntryIndex};
-use crate::policy::{Access, DeploymentPlace, Grant, PathPattern, Route};
+use crate::policy::{Access, DeploymentPlace, Grant, Route};
 
 /// Converts an entry of `routes`, given what it may name.
 pub(super) fn route(
@@ -29,12 +32,16 @@ pub(super) fn route(
     let Object(matching) = entry.matching;
     let pattern = matching.path.0;
     let deployment = entry.deployment.map_or(DeploymentPlace::Path, |Text(place)| place);
-    errors.check(check_deployment(path, deployment, &pattern));
+    let methods = matching.methods.into_values();
+    errors.check(deployments::check_place(path, deployment, &pattern, &methods));
     let extra = [
         ("allow", entry.allow.is_some()),
         ("identity", entry.identity.is_some()),
         ("forward_claims", !entry.forward_claims.is_empty()),
-        ("deployment", deployment == DeploymentPlace::Body),
+        ("deployment", deployment != DeploymentPlace::Path),
+        ("deployment_header", entry.deployment_header.is_some()),
+        ("deployments", entry.deployments.is_some()),
+        ("credential", entry.credential.is_some()),
         ("public", entry.health && entry.public),
         ("cors", entry.health && entry.cors),
         ("pass", entry.health && entry.pass.is_some()),
@@ -52,7 +59,7 @@ pub(super) fn route(
         if entry.allow.is_none() {
             errors.add(Error::new(path, "one of `allow`, `public`, `health`", "none of them"));
         }
-        let is_named = pattern.names_deployment() || deployment == DeploymentPlace::Body;
+        let is_named = pattern.names_deployment() || deployment != DeploymentPlace::Path;
         let grants = grants.into_iter().flatten();
         let grant = |(path, entry): (String, _)| grant(&path, entry, names, is_named, errors);
         Access::Granted {
@@ -64,17 +71,37 @@ pub(super) fn route(
             forward_claims: forwarded(path, entry.forward_claims, errors),
         }
     };
-    Some(Route {
+    let route = Route {
         name: entry.name.0.into(),
         hosts: matching.hosts.map_or_else(Vec::new, NonEmpty::into_values),
-        methods: matching.methods.into_values(),
+        methods,
         path: pattern,
         deployment,
+        deployment_header: entry.deployment_header.map(|Text(header)| header),
+        deployments: entry.deployments.map_or_else(Vec::new, NonEmpty::into_values),
+        credential: entry
+            .credential
+            .map_or_else(|| vec![CredentialPlace::Authorization], NonEmpty::into_values),
         cors: entry.cors,
         pass: entry.pass.map_or_else(Pass::default, |Object(entry)| pass(entry)),
         counting: entry.usage.map(|Text(counting)| counting),
         access,
-    })
+    };
+    deployments::check(path, &route, errors);
+    check_passed(path, &route, errors);
+    Some(route)
+}
+
+/// A header that may hold the caller's token must not go on to the backend.
+fn check_passed(path: &str, route: &Route, errors: &mut Errors) {
+    let may_hold_token = |name: &HeaderName| {
+        route.credential.contains(&CredentialPlace::ApiKey)
+            && API_KEY_HEADERS.contains(&name.as_str())
+    };
+    for name in route.pass.headers.iter().filter(|name| may_hold_token(name)) {
+        let expected = "no header that may hold the token, as \"api-key\" in `credential` says";
+        errors.add(Error::new(format!("{path}.pass.headers"), expected, name.as_str()));
+    }
 }
 
 /// Converts a grant; `is_named` says that requests of its route name a deployment.
@@ -86,9 +113,7 @@ fn grant(
     errors: &mut Errors,
 ) -> Grant {
     if entry.deployments.is_some() && !is_named {
-        let expected = "a segment {deployment} in `match.path`, or \"body.model\" as the route's \
-                        `deployment`";
-        errors.add(Error::new(format!("{path}.deployments"), expected, "neither"));
+        errors.add(Error::new(format!("{path}.deployments"), deployments::NAMED, "neither"));
     }
     Grant {
         issuer: errors
@@ -102,48 +127,6 @@ fn grant(
         deployments: entry.deployments.map_or_else(Vec::new, NonEmpty::into_values),
     }
 }
-
-/// A deployment in the path and another one in the body would leave open which of them counts.
-fn check_deployment(
-    path: &str,
-    deployment: DeploymentPlace,
-    pattern: &PathPattern,
-) -> Result<(), Error> {
-    let path = format!("{path}.deployment");
-    match deployment {
-        DeploymentPlace::Path => Ok(()),
-        DeploymentPlace::Body if pattern.names_deployment() => {
-            let expected = "the deployment in `match.path` or in the body";
-            Err(Error::new(path, expected, "it in both"))
-        }
-        DeploymentPlace::Body => naming_a_deployment(pattern).map_or(Ok(()), |covered| {
-            let expected = "a narrower `match.path` beside \"body.model\", such as \
-                            \"/openai/v1/{*rest}\"";
-            let found =
-                format!("one that covers {covered}, where Azure reads the deployment in the path");
-            Err(Error::new(path, expected, found))
-        }),
-    }
-}
-
-/// Returns what the pattern covers of the paths where Azure reads the deployment's name itself, in
-/// whatever case.
-fn naming_a_deployment(path: &PathPattern) -> Option<&str> {
-    let lower = path.as_str().to_ascii_lowercase();
-    let is_literal = lower.split('/').any(|segment| segment == "deployments");
-    let covers =
-        |one: &&str| PathPattern::parse(&lower).is_some_and(|path| path.matches(one).is_some());
-    let covered = || NAMING_DEPLOYMENTS.into_iter().find(covers);
-    if is_literal { Some(path.as_str()) } else { covered() }
-}
-
-/// Paths of Azure OpenAI that name a deployment, in each length that there is.
-const NAMING_DEPLOYMENTS: [&str; 4] = [
-    "/openai/deployments/gpt",
-    "/openai/deployments/gpt/embeddings",
-    "/openai/deployments/gpt/chat/completions",
-    "/openai/deployments/gpt/extensions/chat/completions",
-];
 
 /// The conditions of a grant on claims.
 fn conditions(

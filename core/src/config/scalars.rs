@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
 use super::entry::NonEmpty;
+use crate::bearer::CredentialPlace;
 use crate::credentials::{is_credential_header, normalized};
 use crate::http::{HeaderName, Uri};
 use crate::jwt::{ClaimName, TokenType};
@@ -204,11 +205,12 @@ scalars! {
         Shape::Pattern("^/"),
         PathPattern::parse;
     Place -> DeploymentPlace:
-        "one of \"path\", \"body.model\"",
-        Shape::OneOf(&["body.model", "path"]),
+        "one of \"path\", \"body.model\", \"query\"",
+        Shape::OneOf(&["body.model", "path", "query"]),
         |text| match text {
             "body.model" => Some(DeploymentPlace::Body),
             "path" => Some(DeploymentPlace::Path),
+            "query" => Some(DeploymentPlace::Query),
             _ => None,
         };
     Plain -> String:
@@ -224,6 +226,10 @@ scalars! {
             let is_allowed = text.starts_with("https://") && text.bytes().all(is_quotable);
             is_allowed.then(|| Identifier { text: text.to_owned(), uri })
         };
+    RouterHeader -> HeaderName:
+        HEADER,
+        Shape::Pattern("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
+        header;
     Scope -> String:
         "one scope, without spaces, quotes or backslashes (RFC 6749 §3.3)",
         Shape::Pattern("^[!#-\\[\\]-~]+$"),
@@ -247,6 +253,15 @@ scalars! {
          `common` or `organizations` list every tenant whose tokens you accept",
         Shape::Pattern("^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"),
         |text| is_guid(text).then(|| text.to_ascii_lowercase());
+    TokenPlace -> CredentialPlace:
+        "one of \"authorization\", \"api-key\", \"subprotocol\"",
+        Shape::OneOf(&["api-key", "authorization", "subprotocol"]),
+        |text| match text {
+            "api-key" => Some(CredentialPlace::ApiKey),
+            "authorization" => Some(CredentialPlace::Authorization),
+            "subprotocol" => Some(CredentialPlace::Subprotocol),
+            _ => None,
+        };
     TokenUri -> Uri:
         "a URI such as \"https://idp.example.com/token\", without user information and not link-local",
         Shape::Pattern("^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+([/?#].*)?$"),

@@ -35,15 +35,16 @@ fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
         (LifetimeExceeded, 401, "lifetime_exceeded", Some("invalid_token")),
         (ModelMalformed, 400, "model_malformed", None),
         (ModelMissing, 400, "model_missing", None),
-        (PathRefused, 400, "path_refused", None),
+        (ModelNotFound { deployment: String::new() }, 404, "model_not_found", None),
+        (PathRefused { fault: "it has ';'" }, 400, "path_refused", None),
         (RoleMissing, 403, "role_missing", Some("insufficient_scope")),
-        (RouteUnknown, 404, "route_unknown", None),
+        (RouteUnknown { nearest: None }, 404, "route_unknown", None),
         (ScopeMissing { scopes }, 403, "scope_missing", Some("insufficient_scope")),
         (SignatureInvalid, 401, "signature_invalid", Some("invalid_token")),
         (TenantMismatch, 401, "tenant_mismatch", Some("invalid_token")),
         (TokenExpired, 401, "token_expired", Some("invalid_token")),
         (TokenMalformed, 401, "token_malformed", Some("invalid_token")),
-        (TokenMissing, 401, "token_missing", None),
+        (TokenMissing { places: Vec::new() }, 401, "token_missing", None),
         (TokenNotYetValid, 401, "token_not_yet_valid", Some("invalid_token")),
         (TokenTooLarge, 400, "token_too_large", Some("invalid_request")),
         (TooManyWaiting { retry_after: WAIT }, 503, "too_many_waiting", None),
@@ -102,8 +103,38 @@ fn the_body_has_the_shape_that_the_openai_sdks_show() {
 
 #[test]
 fn a_request_without_a_credential_gets_a_challenge_without_an_error() {
-    let reply = Denial::TokenMissing.reply();
+    let reply = Denial::TokenMissing { places: Vec::new() }.reply();
     assert_eq!(header(&reply, "www-authenticate"), Some("Bearer realm=\"keyless\""));
+}
+
+#[test]
+fn what_a_caller_can_mend_is_named() {
+    let rows = [
+        (
+            Denial::TokenMissing { places: vec!["as 'a'", "in 'b'"] },
+            "Send a token as 'a' or in 'b'.",
+        ),
+        (
+            Denial::PathRefused { fault: "it has '//'" },
+            "The path is refused: it has '//'. Send it normalized.",
+        ),
+        (
+            Denial::RouteUnknown { nearest: Some("POST /a/{b}".to_owned()) },
+            "No route matches this request. The nearest is 'POST /a/{b}'.",
+        ),
+        (
+            Denial::ModelNotFound { deployment: "gpt-9".to_owned() },
+            "The model 'gpt-9' does not exist or you do not have access to it.",
+        ),
+        (
+            Denial::ModelNotFound { deployment: "<a>".to_owned() },
+            "The model does not exist or you do not have access to it.",
+        ),
+    ];
+    for (denial, expected) in rows {
+        let body: serde_json::Value = serde_json::from_str(&denial.reply().body).unwrap();
+        assert_eq!(body["error"]["message"], json!(expected));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::issuers::Issuers;
 use super::trace::{Step, Trace};
 use super::waiting::{Body, Request};
 use super::{Decided, Decision, Forward, Record, Wait, forward, health};
-use crate::bearer;
+use crate::bearer::{self, CredentialPlace};
 use crate::credentials::{Pass, Stripped};
 use crate::denial::Denial;
 use crate::fetch::after;
@@ -106,21 +106,22 @@ impl Admission {
         let Access::Granted { grants, identity, forward_claims } = &found.route.access else {
             return Err(self.answer_probe(*arrived, record, now));
         };
-        let credential = credential(head, trace)?;
+        let credential = credential(head, &found.route.credential, trace)?;
         let (entry, verified) =
             self.issuers.authenticate(credential, *arrived, record, trace, now)?;
         let claims = verified.claims();
         trace.hear(|| Step::Grants { route: found.index, entry, claims: claims.clone() });
-        let deployment = deployment(&found, body);
-        policy::admit(grants, entry, deployment, claims)?;
+        let deployment = deployment(&found, head, body)?;
+        policy::admit_to(found.route, grants, entry, deployment, claims)?;
         if deployment == Deployment::Unread {
             return Err(body.stop(head));
         }
         record.deployment = deployment.name().map(str::to_owned);
         record.reason = "ok";
         let token = identity.map(|index| self.identities.token(index, now)).transpose()?;
-        let claims = forward::values(forward_claims, claims);
-        Ok(Forward::new(head, stripped, Some(&found.route.pass), token, claims))
+        let mut set = forward::values(forward_claims, claims);
+        set.extend(forward::deployment(found.route, deployment));
+        Ok(Forward::new(head, stripped, Some(&found.route.pass), token, set))
     }
 
     /// Returns true if every issuer's keys and every identity's token are cached.
@@ -174,7 +175,7 @@ impl Admission {
         record: &Record,
         now: SystemTime,
     ) -> Result<Forward, Stop> {
-        let Request { head, route, .. } = request;
+        let Request { head, route, body, .. } = request;
         let found = head.path().ok().and_then(|path| self.rules.find(head, path, route));
         let (identity, forward_claims) = match found.map(|found| &found.route.access) {
             Some(Access::Granted { identity, forward_claims, .. }) => {
@@ -185,8 +186,12 @@ impl Admission {
         let verified = record.verified.as_ref();
         let claims = verified.map(|verified| forward::values(forward_claims, verified.claims()));
         let token = identity.map(|index| self.identities.token(index, now)).transpose()?;
+        let mut set = claims.unwrap_or_default();
+        set.extend(found.and_then(|found| {
+            forward::deployment(found.route, deployment(&found, head, body).ok()?)
+        }));
         let pass = found.map(|found| &found.route.pass);
-        Ok(Forward::new(head, &self.rules.stripped, pass, token, claims.unwrap_or_default()))
+        Ok(Forward::new(head, &self.rules.stripped, pass, token, set))
     }
 
     /// Makes the steps that a decision left out because an earlier one failed, as far as they can be
@@ -203,7 +208,8 @@ impl Admission {
         }
         let Request { head, route, .. } = request;
         let found = self.rules.find(head, head.path().ok()?, route)?;
-        let credential = bearer::credential(&head.authorization()).and_then(bearer::token).ok()?;
+        let credential = bearer::credential_in(head, &found.route.credential);
+        let credential = credential.and_then(bearer::token).ok()?;
         let token = Token::parse_for(credential, self.issuers.claims()).ok()?;
         let claims = token.unverified().clone();
         let entry = self.issuers.survey(token, steps, now)?;
@@ -280,24 +286,35 @@ impl Rules {
     fn preflight(&self, head: &Head, path: &str, record: &mut Record) -> Result<(), Denial> {
         let asked = head.preflight();
         let found = asked.and_then(|method| self.routes.find(method, head.host(), path));
-        let found = found.filter(|found| found.route.cors).ok_or(Denial::RouteUnknown)?;
+        let found = found.filter(|found| found.route.cors).ok_or_else(|| Denial::RouteUnknown {
+            nearest: self.routes.nearest(head.host(), path),
+        })?;
         record.route = Some(found.route.name.clone());
         record.reason = PREFLIGHT;
         Ok(())
     }
 }
 
-/// Takes the one credential out of `Authorization`.
-fn credential<'a>(head: &'a Head, trace: &mut impl Trace) -> Result<&'a [u8], Denial> {
-    let credential = bearer::credential(&head.authorization());
+/// Takes the one credential out of where the route lets it stand.
+fn credential<'a>(
+    head: &'a Head,
+    places: &[CredentialPlace],
+    trace: &mut impl Trace,
+) -> Result<&'a [u8], Denial> {
+    let credential = bearer::credential_in(head, places);
     trace.hear(|| Step::Credential(credential.clone().and_then(bearer::token).map(|_| ())));
     credential
 }
 
 /// Returns what is known of the deployment, from where the route has it read.
-fn deployment<'r>(found: &Match<'_, 'r>, body: &'r Body) -> Deployment<'r> {
-    match found.route.deployment {
+fn deployment<'r>(
+    found: &Match<'_, 'r>,
+    head: &'r Head,
+    body: &'r Body,
+) -> Result<Deployment<'r>, Denial> {
+    Ok(match found.route.deployment {
         DeploymentPlace::Body => body.deployment(),
         DeploymentPlace::Path => found.deployment.into(),
-    }
+        DeploymentPlace::Query => head.deployment_in_query()?.into(),
+    })
 }

@@ -6,6 +6,7 @@ use crate::credentials::{Pass, Stripped};
 use crate::http::HeaderName;
 use crate::identity::{AccessToken, IdentityIndex};
 use crate::jwt::{ClaimName, Claims};
+use crate::policy::{Deployment, Route};
 use crate::request::{Head, PROTOCOLS};
 use crate::secret::Secret;
 
@@ -51,6 +52,15 @@ impl Forward {
     pub fn is_unchanged(&self) -> bool {
         self.target.is_none() && self.remove.is_empty() && self.set.is_empty()
     }
+}
+
+/// The header that tells Envoy's router the deployment, where the route has one.
+pub(super) fn deployment(
+    route: &Route,
+    deployment: Deployment<'_>,
+) -> Option<(HeaderName, Secret)> {
+    let header = route.deployment_header.clone()?;
+    Some((header, Secret::new(deployment.name()?.to_owned())))
 }
 
 /// The headers that a route sets to claims; a claim that is absent or unprintable sets none.

@@ -69,6 +69,11 @@ impl Routes {
         Self { list, tree }
     }
 
+    /// Returns all routes in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.list.iter()
+    }
+
     /// Returns the route at a place in the configuration.
     pub fn route(&self, index: RouteIndex) -> Option<&Route> {
         self.list.get(index.0)

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use matchit::Router;
 
+use crate::bearer::CredentialPlace;
 use crate::credentials::Pass;
 use crate::http::HeaderName;
 use crate::identity::IdentityIndex;
@@ -24,6 +25,12 @@ pub struct Route {
     pub path: PathPattern,
     /// Where the deployment's name is read.
     pub deployment: DeploymentPlace,
+    /// The header that tells Envoy's router the deployment's name.
+    pub deployment_header: Option<HeaderName>,
+    /// The deployments that there are; any if empty.
+    pub deployments: Vec<String>,
+    /// Where a token may stand; at least one place.
+    pub credential: Vec<CredentialPlace>,
     /// Browsers may ask whether they may come, without a credential.
     pub cors: bool,
     /// What goes on to the backend although it is removed elsewhere.
@@ -92,10 +99,27 @@ pub enum DeploymentPlace {
     Body,
     /// In the path: the segment `{deployment}`.
     Path,
+    /// In the query: the parameter `deployment` or `model`.
+    Query,
 }
 
 /// Names the path segment in which a deployment stands.
 const DEPLOYMENT: &str = "deployment";
+
+impl Route {
+    /// Returns true if the route is for a host, without its port.
+    pub fn is_for_host(&self, host: &str) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host))
+    }
+
+    /// Returns true if requests of the route may name a deployment.
+    pub fn names_deployment(&self) -> bool {
+        match self.deployment {
+            DeploymentPlace::Body | DeploymentPlace::Query => true,
+            DeploymentPlace::Path => self.path.names_deployment(),
+        }
+    }
+}
 
 impl HostPattern {
     /// Parses a host such as `api.example.com` or `*.example.com`, without a port.

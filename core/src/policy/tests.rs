@@ -183,8 +183,8 @@ fn every_condition_refuses_alone_with_its_own_denial() {
         (json!({ "clients": ["other"] }), Err(Denial::ClientForbidden)),
         (json!({ "claims": { "department": ["Sales"] } }), Err(Denial::ClaimMissing)),
         (json!({ "roles": ["Admin"] }), Err(Denial::RoleMissing)),
-        (json!({ "deployments": ["o1"] }), deployment_forbidden()),
         (json!({ "scopes": ["admin"] }), scope_missing(&["admin"])),
+        (json!({ "deployments": ["o1"] }), deployment_forbidden()),
     ];
     for (grant, expected) in rows {
         assert_eq!(verdict(&json!([grant]), &full_claims()), expected, "{grant}");
@@ -322,8 +322,8 @@ fn the_nearest_grant_decides_the_denial() {
         (json!({ "clients": ["other"] }), Err(Denial::ClientForbidden)),
         (json!({ "claims": { "department": ["HR"] } }), Err(Denial::ClaimMissing)),
         (json!({ "roles": ["Admin"] }), Err(Denial::RoleMissing)),
-        (json!({ "deployments": ["o1"] }), deployment_forbidden()),
         (json!({ "scopes": ["admin"] }), scope_missing(&["admin"])),
+        (json!({ "deployments": ["o1"] }), deployment_forbidden()),
     ];
     for (at, (grave, _)) in rungs.iter().enumerate() {
         for (near, expected) in &rungs[at..] {
@@ -377,4 +377,18 @@ fn all_that_a_grant_lacks_is_listed_the_most_serious_first() {
         [Unmet::Client, Unmet::Roles, Unmet::Deployment, Unmet::Scopes { missing: 2 }]
     );
     assert_eq!(lacks(json!({ "scopes": ["read"], "deployments": ["gpt"] })), []);
+}
+
+#[test]
+fn who_fails_for_the_deployment_alone_is_told_of_it_and_not_of_a_scope() {
+    let mini = Grant { deployments: vec!["mini".to_owned()], ..Grant::default() };
+    let all = Grant { scopes: vec!["all".to_owned()], ..Grant::default() };
+    let limited = Grant { scopes: vec!["few".to_owned()], ..mini.clone() };
+    let claims = Claims::of(json!({ "scp": "chat" }));
+    let ask = |grants: &[Grant]| admit(grants, EntryIndex(0), Deployment::Named("gpt-5"), &claims);
+    let forbidden = Err(Denial::DeploymentForbidden { deployment: "gpt-5".to_owned() });
+    assert_eq!(ask(&[mini.clone(), all.clone()]), forbidden);
+    assert_eq!(ask(&[all.clone(), mini]), forbidden, "in whatever order");
+    let lacking = Err(Denial::ScopeMissing { scopes: vec!["all".to_owned()] });
+    assert_eq!(ask(&[limited, all]), lacking, "it lacks a scope, too");
 }

@@ -141,6 +141,9 @@ fn a_public_route_asks_for_nothing_and_gets_nothing() {
     assert_refused("/routes/2/identity", json!("openai"), problem);
     assert_refused("/routes/2/forward_claims", json!({ "x-id": "oid" }), problem);
     assert_refused("/routes/2/deployment", json!("body.model"), problem);
+    assert_refused("/routes/2/deployment_header", json!("x-deployment"), problem);
+    assert_refused("/routes/2/deployments", json!(["gpt-4o"]), problem);
+    assert_refused("/routes/2/credential", json!(["api-key"]), problem);
 }
 
 #[test]
@@ -178,9 +181,11 @@ fn a_route_that_is_not_public_says_who_may_pass() {
 
 #[test]
 fn a_deployment_is_granted_only_where_the_path_names_one() {
-    let problem = "expected a segment {deployment} in `match.path`, or \"body.model\" as the \
-                   route's `deployment`, found neither";
+    let problem = "expected a segment {deployment} in `match.path`, or \"body.model\" or \"query\" as \
+                   the route's `deployment`, found neither";
     assert_refused("/routes/1/allow/0/deployments", json!(["gpt-4o"]), problem);
+    assert_refused("/routes/1/deployments", json!(["gpt-4o"]), problem);
+    assert_refused("/routes/1/deployment_header", json!("x-deployment"), problem);
     let others =
         ["{name}/chat", "{*deployment}", "{{deployment}}/chat", "x{deployment}", "{Deployment}"];
     for other in others {
@@ -192,11 +197,63 @@ fn a_deployment_is_granted_only_where_the_path_names_one() {
 
 #[test]
 fn a_deployment_stands_in_one_place() {
-    let expected = "one of \"path\", \"body.model\"";
+    let expected = "one of \"path\", \"body.model\", \"query\"";
     let texts = ["", "body", "body.deployment", "Path", "query.model"];
     assert_texts_refused("/routes/1/deployment", expected, &texts);
     let problem = "expected the deployment in `match.path` or in the body, found it in both";
     assert_refused("/routes/0/deployment", json!("body.model"), problem);
+    let problem = "expected the deployment in `match.path` or in the query, found it in both";
+    assert_refused("/routes/0/deployment", json!("query"), problem);
+}
+
+#[test]
+fn the_query_names_the_deployment_only_where_nothing_else_could() {
+    let placed = |methods: &[&str], path: &str| {
+        let mut document = base();
+        document["routes"][1]["match"] = json!({ "methods": methods, "path": path });
+        document["routes"][1]["deployment"] = json!("query");
+        parse(&document).map(drop)
+    };
+    assert_eq!(placed(&["GET"], "/openai/v1/realtime"), Ok(()));
+    assert_eq!(placed(&["GET"], "/openai/realtime"), Ok(()));
+    let refused = |methods: &[&str], path: &str| placed(methods, path).unwrap_err();
+    let posted = refused(&["GET", "POST"], "/openai/v1/realtime");
+    assert!(posted.contains("expected the method GET alone"), "{posted}");
+    for path in ["/openai/v1/responses", "/openai/v1/{kind}", "/OpenAI/v1/{*rest}"] {
+        let refused = refused(&["GET"], path);
+        assert!(refused.ends_with("found one where each message names a model"), "{refused}");
+    }
+    let covering = refused(&["GET"], "/openai/deployments/{name}/realtime");
+    assert!(covering.contains("where Azure reads the deployment in the path"), "{covering}");
+}
+
+#[test]
+fn what_a_route_does_with_a_deployment_fits_the_rest_of_it() {
+    let problem = "expected only names of the route's `deployments`, found \"gpt-4o-mini\"";
+    let found = message("/routes/0/deployments", Some(json!(["gpt-4o"])));
+    assert_eq!(found, format!("routes[0].allow[1].deployments: {problem}"));
+    let both = message("/routes/0/deployment_header", Some(json!("X-Caller-Id")));
+    let problem = "expected a header that `forward_claims` does not set, found one of those";
+    assert_eq!(both, format!("routes[0].deployment_header: {problem}"));
+    for header in ["authorization", "api-key", "content-type", "a b", ""] {
+        let found = message("/routes/0/deployment_header", Some(json!(header)));
+        assert!(found.starts_with("routes[0].deployment_header: expected "), "{found}");
+    }
+}
+
+#[test]
+fn a_header_that_may_hold_the_token_does_not_pass() {
+    let mut document = base();
+    document["routes"][0]["credential"] = json!(["authorization", "api-key"]);
+    assert!(parse(&document).is_ok());
+    document["routes"][0]["pass"] = json!({ "headers": ["x-goog-api-key", "X-Api-Key"] });
+    let refused = parse(&document).map(drop).unwrap_err();
+    assert!(refused.starts_with("routes[0].pass.headers: expected no header"), "{refused}");
+    let expected = "one of \"authorization\", \"api-key\", \"subprotocol\"";
+    for text in ["", "bearer", "API-Key", "cookie"] {
+        let found = message("/routes/0/credential", Some(json!([text])));
+        assert_eq!(found, format!("routes[0].credential[0]: expected {expected}, found {text:?}"));
+    }
 }
 
 #[test]

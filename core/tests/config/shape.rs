@@ -18,7 +18,8 @@ const ENTRA_KEYS: &str = "expected one of `tenants`, `cloud`, `clients`";
 const JWKS_KEYS: &str = "expected one of `cluster`, `uri`, `discovery`, `inline`, `timeout`, \
                          `refresh`, `max_age`, `unknown_kid_interval`";
 const ROUTE_KEYS: &str = "expected one of `name`, `match`, `allow`, `identity`, `public`, \
-                          `health`, `cors`, `forward_claims`, `pass`, `deployment`, `usage`";
+                          `health`, `cors`, `forward_claims`, `pass`, `deployment`, `usage`, \
+                          `deployment_header`, `deployments`, `credential`";
 const DOCUMENT_KEYS: &str = "expected one of `issuers`, `identities`, `routes`, `token_cache`, `strip`, `prices`, `report_only`, `protected_resource`";
 const PRICE_KEYS: &str = "expected one of `input`, `cached_input`, `cache_write`, `audio_input`, \
                           `output`, `audio_output`";

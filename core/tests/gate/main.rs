@@ -24,8 +24,10 @@ mod keys;
 mod memory;
 mod metadata;
 mod model;
+mod places;
 mod preflights;
 mod reporting;
+mod routing;
 mod scripted;
 mod sharing;
 

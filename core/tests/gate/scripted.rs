@@ -114,6 +114,12 @@ impl Script {
         unless_it_waits(self.gate.admit(self.last_stream, head, self.now))
     }
 
+    /// What `explain` says of a request, or nothing if that would wait.
+    pub(crate) fn explain(&mut self, request: Request) -> Option<Decided> {
+        let (decided, _) = self.gate.explain(Head::new(request.0), None, self.now);
+        unless_it_waits(decided)
+    }
+
     pub(crate) fn calls(&mut self) -> Vec<(Fetch, Call)> {
         self.gate.calls(self.now)
     }

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use crate::config::claim_value::ClaimValueEntry;
 use crate::config::entry::{Entry, NonEmpty, Object};
 use crate::config::scalars::{
-    Claim, Cookie, Counting, Host, Label, Method, PassedHeader, Path, Place, Plain, Scope, Text,
+    Claim, Cookie, Counting, Host, Label, Method, PassedHeader, Path, Place, Plain, RouterHeader,
+    Scope, Text, TokenPlace,
 };
 
 #[derive(Deserialize)]
@@ -58,16 +59,32 @@ pub(in crate::config) struct RouteEntry {
     /// Limits: not with `health`
     pub(in crate::config) pass: Option<Object<PassEntry>>,
     /// where the deployment's name is read: `path` is the segment `{deployment}` of `match.path`,
-    /// `body.model` the `model` of the body
+    /// `body.model` the `model` of the body, `query` the parameter `deployment` or `model` of a
+    /// WebSocket of the realtime API
     /// Default: `"path"`
-    /// Limits: `body.model` not on a public route, and not where the path names a deployment or
-    /// might, as with `/openai/{*rest}`
+    /// Limits: `body.model` and `query` not on a public route, and not where the path names a
+    /// deployment or might, as with `/openai/{*rest}`; `query` with the method GET alone, and not
+    /// for `/openai/v1/responses`
     pub(in crate::config) deployment: Option<Text<Place>>,
     /// answers are read for the tokens that they used: `read` as they come, `ask` makes streamed
     /// chats say it
     /// Default: not read
     /// Limits: not with `health`
     pub(in crate::config) usage: Option<Text<Counting>>,
+    /// the header that tells Envoy's router the deployment's name; the caller's own of that name is
+    /// removed on every route
+    /// Default: none
+    /// Limits: as in `forward_claims`, and not one of those; where requests name a deployment
+    pub(in crate::config) deployment_header: Option<Text<RouterHeader>>,
+    /// the deployments that there are; for any other one the reply is 404 `model_not_found`
+    /// Default: any
+    /// Limits: 1 or more; where requests name a deployment
+    pub(in crate::config) deployments: Option<NonEmpty<Text<Plain>>>,
+    /// where the token may stand: `authorization`, `api-key` (that header or `x-api-key`),
+    /// `subprotocol` (`openai-insecure-api-key.TOKEN` in `sec-websocket-protocol`)
+    /// Default: `["authorization"]`
+    /// Limits: 1 or more; not on a public route
+    pub(in crate::config) credential: Option<NonEmpty<Text<TokenPlace>>>,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +147,6 @@ pub(in crate::config) struct GrantEntry {
     /// the deployment is one of these, compared exactly
     /// Default: any
     /// Limits: 1 or more; the path must have the segment `{deployment}`, or the route
-    /// `"deployment": "body.model"`
+    /// `"deployment": "body.model"` or `"query"`
     pub(in crate::config) deployments: Option<NonEmpty<Text<Plain>>>,
 }
