@@ -73,7 +73,7 @@ denials! {
         "The token is too large.";
     /// an ambiguous path: `//`, `.` and `..`, `;`, `\`, escapes of `/` and of what needs none, or longer than 2048 bytes
     PathRefused {
-        /// What is wrong with it, in words of the gateway.
+        /// What is wrong with it, as the gateway says it.
         fault: &'static str
     } = "path_refused", BadRequest,
         "The path is ambiguous or too long; send it normalized.";
