@@ -20,6 +20,8 @@ pub(crate) struct Stream {
     plugin: Option<Plugin>,
     /// The identity whose token the request carries.
     identity: Option<IdentityIndex>,
+    /// It had to wait, and nobody has told it what was decided since.
+    has_waited: bool,
     /// The answer, if it is that of a backend which rejected the identity token.
     replaced: Option<ReplacedAnswer>,
 }
@@ -27,7 +29,7 @@ pub(crate) struct Stream {
 impl Context for Stream {
     fn on_done(&mut self) -> bool {
         self.report_rejection();
-        if let Some(plugin) = &self.plugin {
+        if let Some(plugin) = self.plugin.as_ref().filter(|_| self.has_waited) {
             plugin.forget(self.id);
         }
         true
@@ -48,6 +50,7 @@ impl HttpContext for Stream {
         let Some(now) = now() else { return plugin.fail() };
         let decided = plugin.gate.borrow_mut().admit(self.id, head, now);
         if let Decision::Wait(_) = decided.decision {
+            self.has_waited = true;
             wake_root();
             return Action::Pause;
         }
@@ -78,11 +81,13 @@ impl HttpContext for Stream {
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let Some(plugin) = &self.plugin else { return Action::Continue };
+        if self.has_waited {
+            self.identity = self.identity.or_else(|| plugin.resumed_with(self.id));
+        }
+        let Some(identity) = self.identity else { return Action::Continue };
         if !is_unauthorized_upstream() {
             return Action::Continue;
         }
-        let identity = self.identity.or_else(|| plugin.resumed_with(self.id));
-        let Some(identity) = identity else { return Action::Continue };
         let denial = Denial::IdentityRejected;
         _ = hostcalls::set_property(vec!["keyless.reason"], Some(denial.code().as_bytes()));
         if end_of_stream {
@@ -105,13 +110,17 @@ impl HttpContext for Stream {
 
 impl Stream {
     pub(crate) fn new(id: StreamId, plugin: Option<Plugin>) -> Self {
-        Self { id, plugin, identity: None, replaced: None }
+        Self { id, plugin, identity: None, has_waited: false, replaced: None }
     }
 
     /// Asks what to do with a part of the body; unless Envoy is told to show bodies while it holds
-    /// the head (`allow_on_headers_stop_iteration`), only parts of admitted requests come.
+    /// the head (`allow_on_headers_stop_iteration`), only parts of admitted requests come. Where the
+    /// head was decided at once, there is nothing to ask.
     fn proceed(&mut self, is_last: bool) -> Action {
-        let Some(plugin) = self.plugin.clone() else { return Action::Pause };
+        let Some(plugin) = &self.plugin else { return Action::Pause };
+        if !self.has_waited {
+            return Action::Continue;
+        }
         let read = || {
             let most = body::MAX_BODY.saturating_add(1);
             let body = hostcalls::get_buffer(BufferType::HttpRequestBody, 0, most);
@@ -122,7 +131,7 @@ impl Stream {
         match progress {
             Progress::Decided(decided) => {
                 let Applied { action, identity, .. } = plugin.apply(decided);
-                self.identity = identity;
+                (self.identity, self.has_waited) = (identity, false);
                 action
             }
             Progress::Free => Action::Continue,

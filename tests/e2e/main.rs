@@ -28,6 +28,7 @@ mod flood;
 mod forgery;
 mod guard;
 mod health;
+mod hostcalls;
 mod issuers;
 mod istio;
 mod metadata;
