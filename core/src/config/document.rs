@@ -4,6 +4,7 @@ mod identities;
 mod issuers;
 mod prices;
 mod routes;
+mod structure;
 
 use std::collections::BTreeMap;
 
@@ -121,12 +122,20 @@ impl Document {
     }
 }
 
-/// Reads a JSON value in which no object repeats a key.
+/// Reads a JSON value in which no object repeats a key, or the same as a `google.protobuf.Struct`.
 fn value(bytes: &[u8]) -> Result<Value, Error> {
     if bytes.trim_ascii().is_empty() {
         let expected = "an object with `issuers` and `routes`";
         return Err(Error::new("$", expected, "an empty document"));
     }
+    let json = json(bytes);
+    match structure::read(bytes) {
+        Some(value) if json.is_err() => Ok(value),
+        Some(_) | None => json,
+    }
+}
+
+fn json(bytes: &[u8]) -> Result<Value, Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let Strict(value) = serde_path_to_error::deserialize(&mut reader).map_err(located)?;
     reader.end().map_err(|error| malformed(&error))?;
