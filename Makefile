@@ -48,13 +48,13 @@ e2e-%: wasm wasm-chaos .envoy/%/bin/envoy
 	@ENVOY=$(CURDIR)/.envoy/$*/bin/envoy cargo test --locked -p e2e -- $(CASE) --test-threads 4 \
 	&& echo "Envoy $*: passed" || { echo "Envoy $*: FAILED"; exit 1; }
 
-chaos: wasm wasm-chaos .envoy/$(ENVOY_VERSION)/bin/envoy ## plays the table of faults for its real time (20 min, 200 requests/s a row) and writes it into README.md
+chaos: wasm wasm-chaos .envoy/$(ENVOY_VERSION)/bin/envoy ## plays the table of faults for its real time (20 min, 200 requests/s a row) and writes it into docs/reliability.md
 	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy CHAOS_PACE=real cargo test --locked -p e2e chaos:: -- --nocapture
 
 interop: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .interop/installed ## interoperability with OIDC servers, OpenAI's and Azure's SDKs
 	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy INTEROP=$(CURDIR)/.interop cargo test --locked -p interop $(CASE)
 
-docker: ## builds and runs the images as README says, in a real engine; ENGINE=podman for podman
+docker: ## builds and runs the images as docs/install-docker.md says, in a real engine; ENGINE=podman for podman
 	@ENGINE=$(or $(ENGINE),docker) CASE=$(CASE) tests/docker/run
 
 istio: wasm .envoy/$(ENVOY_VERSION)/bin/envoy ## the files of istio/ in a real Istio, in network namespaces of its own; CASE=name runs the tests of that name

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gateway::Blueprint;
 use keyless_core::config::Config;
@@ -19,12 +19,17 @@ use keyless_core::denial::Denial;
 use serde_json::{Value, json};
 
 const README: &str = include_str!("../README.md");
+const CONFIGURATION: &str = include_str!("../docs/configuration.md");
+const ERRORS: &str = include_str!("../docs/errors.md");
+const INSTALL: &str = include_str!("../docs/install-envoy.md");
+const OBSERVABILITY: &str = include_str!("../docs/observability.md");
+const MAKEFILE: &str = include_str!("../Makefile");
 const SECURITY: &str = include_str!("../SECURITY.md");
 const OUTCOME: &str = include_str!("../src/outcome.rs");
 const ENVOY: &str = include_str!("../envoy.yaml");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The head of the README's tables of configuration keys.
+/// The head of the tables of configuration keys.
 const KEYS: &str = "| key | meaning | default | limits |";
 
 /// The fenced blocks of one language.
@@ -55,26 +60,85 @@ fn codes(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// The README's examples of a configuration.
-fn examples() -> Vec<Value> {
-    let blocks = blocks(README, "json").into_iter();
-    let values = blocks.map(|block| serde_json::from_str(block).expect("JSON"));
-    values.filter(|value: &Value| value.get("issuers").is_some()).collect()
+/// Every page: the path from the root, and the text.
+fn pages() -> Vec<(String, String)> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(ROOT).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.is_file());
+    for folder in ["benches", "docs", "examples", "istio", "tests/interop"] {
+        files(&Path::new(ROOT).join(folder), &mut paths);
+    }
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    paths.retain(|path| !path.components().any(|part| part.as_os_str() == "node_modules"));
+    paths.sort();
+    let name = |path: &Path| path.strip_prefix(ROOT).unwrap().to_str().unwrap().to_owned();
+    paths.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// The first example, with the identities and routes of all the README's others beside its own.
-fn example() -> Value {
-    let mut example = examples().swap_remove(0);
-    let blocks = blocks(README, "json").into_iter();
-    let values = blocks.map(|block| serde_json::from_str::<Value>(block).expect("JSON"));
-    for value in values.filter(|value| value.get("issuers").is_none()) {
-        for (key, more) in value.as_object().expect("a part of a configuration").clone() {
-            match (&mut example[&key], more) {
-                (Value::Object(known), Value::Object(more)) => known.extend(more),
-                (Value::Array(known), Value::Array(more)) => known.extend(more),
-                (known @ Value::Null, more) => *known = more,
-                (_, more) => panic!("{key}: {more}"),
+/// The files below a folder, if it exists.
+fn files(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files(&path, into) } else { into.push(path) }
+    }
+}
+
+/// The JSON blocks of the pages that are a configuration or a part of one, each with its page.
+fn snippets() -> Vec<(String, Value)> {
+    let schema = keyless_core::config::schema();
+    let keys = schema["properties"].as_object().unwrap();
+    let mut snippets = Vec::new();
+    for (name, page) in pages() {
+        for block in blocks(&page, "json") {
+            let value: Value =
+                serde_json::from_str(block).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let members = value.as_object().into_iter().flatten();
+            if members.map(|(key, _)| key).any(|key| keys.contains_key(key)) {
+                snippets.push((name.clone(), value));
             }
+        }
+    }
+    snippets
+}
+
+/// The examples of a whole configuration; the first is that of `docs/configuration.md`.
+fn examples() -> Vec<(String, Value)> {
+    let mut examples = snippets();
+    examples.retain(|(_, value)| value.get("issuers").is_some());
+    examples.sort_by_key(|(name, _)| name != "docs/configuration.md");
+    examples
+}
+
+/// Adds a part of a configuration to a whole one; an item of a list whose `name` is there already
+/// adds its keys to that one.
+fn add(whole: &mut Value, part: Value) {
+    match (whole, part) {
+        (Value::Object(known), Value::Object(more)) => {
+            for (key, value) in more {
+                add(known.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(known), Value::Array(more))
+            if more.iter().all(|item| item.get("name").is_some()) =>
+        {
+            for item in more {
+                match known.iter_mut().find(|one| one["name"] == item["name"]) {
+                    Some(one) => add(one, item),
+                    None => known.push(item),
+                }
+            }
+        }
+        (known, more) => *known = more,
+    }
+}
+
+/// The first example, with what the other snippets of `docs/configuration.md` and of the guides
+/// add to it.
+fn example() -> Value {
+    let mut example = examples().swap_remove(0).1;
+    for (name, part) in snippets() {
+        if name.starts_with("docs/") && part.get("issuers").is_none() {
+            add(&mut example, part);
         }
     }
     example
@@ -108,10 +172,41 @@ fn at<'a>(document: &'a mut Value, path: &str) -> &'a mut Value {
 
 #[test]
 fn every_example_of_a_configuration_parses() {
-    assert!(!examples().is_empty());
-    for example in examples().into_iter().chain([example()]) {
-        parse(&example).unwrap_or_else(|error| panic!("{error}"));
+    for (name, example) in examples() {
+        parse(&example).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
+    let first = examples().swap_remove(0).1;
+    for (name, part) in snippets().into_iter().filter(|(_, part)| part.get("issuers").is_none()) {
+        let mut whole = first.clone();
+        add(&mut whole, part.clone());
+        parse(&whole).unwrap_or_else(|error| panic!("{name}: {error}\n{part}"));
+    }
+    parse(&example()).unwrap();
+}
+
+#[test]
+fn the_first_screen_of_the_readme_has_both_commands_and_it_stays_short() {
+    let screen: Vec<_> = README.lines().take(25).collect();
+    for command in ["`make demo`", "`make test`", "`rustup`"] {
+        assert!(screen.iter().any(|line| line.contains(command)), "{command}");
+    }
+    assert!(README.lines().count() <= 150);
+}
+
+#[test]
+fn every_make_target_that_a_page_names_is_there() {
+    let targets: BTreeSet<_> = MAKEFILE.lines().filter_map(|line| line.split_once(':')).collect();
+    let targets: BTreeSet<_> = targets.into_iter().map(|(name, _)| name).collect();
+    let mut seen = 0;
+    for (name, page) in pages().into_iter().filter(|(name, _)| name != "CHANGELOG.md") {
+        for command in codes(&page).filter_map(|code| code.trim().strip_prefix("make ")) {
+            for target in command.split_whitespace().filter(|word| !word.contains('=')) {
+                assert!(targets.contains(target), "{name}: make {target}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 10, "only {seen}");
 }
 
 #[test]
@@ -120,7 +215,7 @@ fn the_shipped_configuration_parses() {
 }
 
 #[test]
-fn to_say_a_default_of_the_readme_changes_nothing() {
+fn to_say_a_default_of_the_page_changes_nothing() {
     let plain = json!({
         "issuers": [{ "audiences": ["a"], "jwks": { "cluster": "c" },
             "entra": { "tenants": ["72f988bf-86f1-41af-91ab-2d7cd011db47"] } }],
@@ -128,7 +223,7 @@ fn to_say_a_default_of_the_readme_changes_nothing() {
     });
     let identities = json!({ "i": { "resource": "r", "imds": { "cluster": "c" } } });
     let mut said = 0;
-    for row in rows(README, KEYS) {
+    for row in rows(CONFIGURATION, KEYS) {
         let (path, Some(default)) = (code(row[0]).unwrap(), code(row[2])) else { continue };
         let mut document = plain.clone();
         if path.contains('*') {
@@ -144,8 +239,8 @@ fn to_say_a_default_of_the_readme_changes_nothing() {
 }
 
 #[test]
-fn what_the_readme_calls_required_is_required() {
-    for row in rows(README, KEYS).into_iter().filter(|row| row[2] == "required") {
+fn what_the_page_calls_required_is_required() {
+    for row in rows(CONFIGURATION, KEYS).into_iter().filter(|row| row[2] == "required") {
         let (mut document, path) = (example(), code(row[0]).unwrap());
         let (object, key) = path.rsplit_once('.').unwrap_or(("", path));
         let removed = at(&mut document, object).as_object_mut().unwrap().remove(key);
@@ -156,18 +251,18 @@ fn what_the_readme_calls_required_is_required() {
 }
 
 #[test]
-fn what_the_readme_quotes_is_what_is_said() {
+fn what_the_pages_quote_is_what_is_said() {
     let scopes = Vec::new();
     let quoted = Denial::ScopeMissing { scopes }.reply().body;
-    assert!(README.contains(&quoted), "{quoted}");
-    let mut document = examples()[0].clone();
+    assert!(ERRORS.contains(&quoted), "{quoted}");
+    let mut document = examples().swap_remove(0).1;
     document["routes"][0]["identity"] = "nobody".into();
     let quoted = format!("invalid configuration: {}", parse(&document).unwrap_err());
-    assert!(README.contains(&quoted), "{quoted}");
+    assert!(CONFIGURATION.contains(&quoted), "{quoted}");
 }
 
 #[test]
-fn the_readme_names_every_key_of_filter_state() {
+fn the_page_names_every_key_of_filter_state() {
     let is_word = |c: char| c == '_' || c.is_ascii_lowercase();
     let word = |text: &'static str| text.split(|c| !is_word(c)).next().unwrap();
     let names = |prefix| OUTCOME.split(prefix).skip(1).map(word);
@@ -175,14 +270,14 @@ fn the_readme_names_every_key_of_filter_state() {
     let shown: BTreeSet<_> = state.collect();
     assert!(shown.len() >= 7, "{shown:?}");
     for name in shown {
-        assert!(README.contains(&name), "{name}");
+        assert!(OBSERVABILITY.contains(&name), "{name}");
     }
 }
 
 #[test]
-fn the_filters_in_the_readme_are_those_of_the_shipped_file() {
+fn the_filters_of_the_page_are_those_of_the_shipped_file() {
     let shipped: BTreeSet<_> = ENVOY.lines().map(str::trim).collect();
-    for line in blocks(README, "yaml").into_iter().flat_map(str::lines).map(str::trim) {
+    for line in blocks(INSTALL, "yaml").into_iter().flat_map(str::lines).map(str::trim) {
         assert!(line.starts_with('#') || shipped.contains(line), "not in envoy.yaml: {line}");
     }
 }
@@ -211,13 +306,59 @@ fn read(folder: &Path, into: &mut String) {
     }
 }
 
+/// The targets of a page's links and pictures, without those in fenced blocks.
+fn links(page: &str) -> Vec<&str> {
+    let outside = page.split("```").step_by(2);
+    let markdown = outside
+        .clone()
+        .flat_map(|text| text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()));
+    let pictures = ["src=\"", "srcset=\""].into_iter().flat_map(|name| {
+        outside.clone().flat_map(move |text| {
+            text.split(name).skip(1).map(|rest| rest.split('"').next().unwrap())
+        })
+    });
+    markdown.chain(pictures).collect()
+}
+
+/// The anchors of a page's headings, as GitHub and mdBook make them.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.split("```").step_by(2).flat_map(str::lines);
+    let headings = headings.filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let text = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+            text.chars().filter(|char| char.is_alphanumeric() || "-_".contains(*char)).collect()
+        })
+        .collect()
+}
+
 #[test]
-fn every_link_to_a_file_leads_to_one() {
-    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"] {
-        let document = fs::read_to_string(Path::new(ROOT).join(name)).unwrap();
-        let links = document.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
-        for link in links.filter(|link| !link.starts_with("https://")) {
-            assert!(Path::new(ROOT).join(link).is_file(), "{name}: {link}");
+fn every_link_leads_to_a_file_and_a_heading() {
+    let mut seen = 0;
+    for (name, page) in pages() {
+        let folder = Path::new(ROOT).join(&name).parent().unwrap().to_owned();
+        for link in links(&page).into_iter().filter(|link| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let path =
+                if file.is_empty() { Path::new(ROOT).join(&name) } else { folder.join(file) };
+            assert!(path.exists(), "{name}: {link}");
+            if !anchor.is_empty() && path.extension().is_some_and(|extension| extension == "md") {
+                let target = fs::read_to_string(&path).unwrap();
+                assert!(anchors(&target).contains(anchor), "{name}: no heading for {link}");
+            }
+            seen += 1;
         }
     }
+    assert!(seen > 50, "only {seen}");
+}
+
+#[test]
+fn every_page_is_in_the_summary() {
+    let summary = include_str!("../docs/SUMMARY.md");
+    let listed: BTreeSet<_> =
+        links(summary).into_iter().map(|link| format!("docs/{link}")).collect();
+    let pages: BTreeSet<_> = pages().into_iter().map(|(name, _)| name).collect();
+    let pages = pages.into_iter().filter(|name| name.starts_with("docs/"));
+    let pages: BTreeSet<_> = pages.filter(|name| name != "docs/SUMMARY.md").collect();
+    assert_eq!(listed, pages);
 }

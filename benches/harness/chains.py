@@ -102,7 +102,7 @@ def guard() -> Json:
 
 
 def keyless(files: Files, **changes: object) -> list[Json]:
-    """Returns keyless as the README says to attach it, the guard included."""
+    """Returns keyless as docs/install-envoy.md says to attach it, the guard included."""
     return [wasm(files.keyless, json.dumps(configuration(**changes))), guard()]
 
 

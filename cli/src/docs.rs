@@ -36,7 +36,7 @@ struct Key {
     limits: String,
 }
 
-/// Prints all tables, or updates those of a file that has their markers.
+/// Prints all tables, or updates those of a page that has their markers, or of all pages in a folder.
 ///
 /// # Errors
 ///
@@ -47,13 +47,27 @@ pub(crate) fn run(update: Option<&Path>) -> Result<Outcome, CliError> {
         let text = tables.iter().map(|(begin, table)| format!("{begin}{table}{END}"));
         return Ok(Outcome { text: text.collect::<Vec<_>>().join("\n"), is_success: true });
     };
+    rewrite(file, &tables)?;
+    Ok(Outcome { text: String::new(), is_success: true })
+}
+
+/// Updates a page, or every page (`*.md`) below a folder.
+fn rewrite(file: &Path, tables: &[(String, String)]) -> Result<(), CliError> {
     let failed = |error| CliError::Read { file: file.into(), error };
+    if file.is_dir() {
+        for entry in fs::read_dir(file).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.is_dir() || path.extension().is_some_and(|extension| extension == "md") {
+                rewrite(&path, tables)?;
+            }
+        }
+        return Ok(());
+    }
     let mut document = fs::read_to_string(file).map_err(failed)?;
     for (begin, table) in tables {
-        replace(&mut document, &begin, &table);
+        replace(&mut document, begin, table);
     }
-    fs::write(file, document).map_err(failed)?;
-    Ok(Outcome { text: String::new(), is_success: true })
+    fs::write(file, document).map_err(failed)
 }
 
 /// Puts a table between its markers, if the document has them.

@@ -13,7 +13,7 @@ const COMPOSE: &str = include_str!("../../compose.yaml");
 const DOCKERIGNORE: &str = include_str!("../../.dockerignore");
 const MANIFEST: &str = include_str!("../../Cargo.toml");
 const MAKEFILE: &str = include_str!("../../Makefile");
-const README: &str = include_str!("../../README.md");
+const PAGE: &str = include_str!("../../docs/install-docker.md");
 const SCHEMA: &str = include_str!("data/compose-spec.json");
 const TOOLCHAIN: &str = include_str!("../../rust-toolchain.toml");
 
@@ -116,11 +116,9 @@ fn the_gateway_looks_for_its_world_where_local_azure_listens() {
 }
 
 #[test]
-fn the_commands_of_the_readme_use_the_ports_that_are_published() {
-    let (_, section) = README.split_once("### Docker\n").expect("a section");
-    let section = section.split("\n#").next().unwrap();
+fn the_commands_of_the_page_use_the_ports_that_are_published() {
     let mut ports = BTreeSet::new();
-    for rest in section.split("http://localhost:").skip(1) {
+    for rest in PAGE.split("http://localhost:").skip(1) {
         ports.insert(rest.split('/').next().unwrap().to_owned());
     }
     let published = ["gateway", "local-azure"].into_iter().flat_map(published);

@@ -162,7 +162,7 @@ def setUpModule():
 
 class TheReadme(unittest.TestCase):
     def test_its_block_pasted_at_once_shows_what_it_says(self):
-        shown = shell("exec 2>&1\n" + block("README.md", "### Docker"))
+        shown = shell("exec 2>&1\n" + block("docs/install-docker.md", "## Commands"))
         self.assertRegex(shown, r'(?s)HTTP/1\.1 401 .*"token_missing".*"choices".*my-openai\.openai\.azure\.com')
         verdicts = [(record["verdict"], record["status"]) for record in records(shown)]
         self.assertEqual(verdicts, [("refused", 401), ("admitted", 200)], shown)

@@ -2,7 +2,7 @@
 //! is unavailable in one way or another.
 //!
 //! `make test` runs the rows at a pace that suits it, `make chaos` for the time that they would take
-//! in earnest; that also writes the table of the README. The pauses between tries are the shipped
+//! in earnest; that also writes the table of `docs/reliability.md`. The pauses between tries are the shipped
 //! ones at either pace.
 
 mod configuration;

@@ -10,7 +10,7 @@ async fn the_gateway_of_the_compose_file_does_what_the_shipped_one_does() {
     let configuration = Blueprint::shipped().for_containers();
     let bootstrap = serde_yaml_ng::from_str(&configuration).unwrap();
     let world = World::with(|shipped| shipped.edit(|file| *file = bootstrap)).await;
-    // As in README.md: the control server mints the token.
+    // As in docs/install-docker.md: the control server mints the token.
     let url = format!("{}/issuer/token", world.azure.control_url());
     let token = reqwest::Client::new().post(url).send().await.unwrap().text().await.unwrap();
     let (_, seen) = world.admits(token.trim(), world.chat()).await;

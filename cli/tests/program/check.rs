@@ -34,9 +34,9 @@ fn what_ships_is_valid_and_has_no_warning() {
 }
 
 #[test]
-fn the_readmes_example_is_valid() {
-    let readme = include_str!("../../../README.md");
-    let example = readme.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+fn the_pages_example_is_valid() {
+    let page = include_str!("../../../docs/configuration.md");
+    let example = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
     let said = check(example);
     assert_eq!(said.status, 0, "{}", said.out);
     assert_eq!(rest(&said, "or issuer "), "partner, role ChatUser, deployment gpt-4o-mini");

@@ -367,8 +367,8 @@ fn the_configuration_must_be_one_and_valid() {
 }
 
 #[test]
-fn the_readme_shows_what_is_said() {
-    let readme = include_str!("../../../README.md");
+fn the_page_shows_what_is_said() {
+    let page = include_str!("../../../docs/cli.md");
     let path = "/openai/deployments/gpt-4o/chat/completions";
     let tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47";
     let claims = json!({
@@ -384,7 +384,7 @@ fn the_readme_shows_what_is_said() {
     let explained = keyless(&arguments, &bearer).out;
     let checked = keyless(&["check", "envoy.yaml"], "").out;
     for (command, said) in [(command.as_str(), explained), ("check envoy.yaml", checked)] {
-        let shown = readme.split_once(&format!("$ keyless {command}")).unwrap().1;
+        let shown = page.split_once(&format!("$ keyless {command}")).unwrap().1;
         let shown = shown.split("```").next().unwrap().lines().skip(1);
         let mut said = said.lines();
         for line in shown.filter(|line| *line != "…") {

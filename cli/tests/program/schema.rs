@@ -22,9 +22,9 @@ fn is_valid(document: &Value) -> bool {
     Config::parse(document.to_string().as_bytes()).is_ok()
 }
 
-/// A configuration that has every key of the README's examples and more.
+/// A configuration that has every key of the page's examples and more.
 fn samples() -> Vec<Value> {
-    let blocks = include_str!("../../../README.md").split("```json\n").skip(1);
+    let blocks = include_str!("../../../docs/configuration.md").split("```json\n").skip(1);
     let blocks = blocks.map(|rest| rest.split("```").next().unwrap());
     let values = blocks.map(|block| serde_json::from_str::<Value>(block).unwrap());
     let mut samples: Vec<_> = values.filter(|value| value.get("issuers").is_some()).collect();
@@ -108,15 +108,15 @@ fn what_the_shape_forbids_does_not_fit_and_is_invalid() {
 }
 
 #[test]
-fn every_key_is_described_in_the_words_of_the_readme() {
+fn every_key_is_described_in_the_words_of_the_page() {
     let schema = schema();
     let objects = schema["$defs"].as_object().unwrap().values().chain([&schema]);
     for (key, property) in objects.flat_map(|one| one["properties"].as_object().unwrap()) {
         assert!(property["description"].is_string(), "{key}: {property}");
     }
     let cluster = &schema["$defs"]["JwksEntry"]["properties"]["cluster"];
-    let readme = include_str!("../../../README.md");
-    let row = readme.lines().find(|line| line.starts_with("| `issuers[].jwks.cluster` |"));
+    let page = include_str!("../../../docs/configuration.md");
+    let row = page.lines().find(|line| line.starts_with("| `issuers[].jwks.cluster` |"));
     let meaning = cluster["description"].as_str().unwrap().lines().next().unwrap();
     assert!(row.unwrap().contains(meaning), "{meaning}");
 }

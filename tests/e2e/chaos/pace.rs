@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Says how long the faults last, and how many requests come meanwhile.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Pace {
-    /// What the README's table says.
+    /// What the page's table says.
     Real,
     /// As long as it takes to see the same.
     Short,

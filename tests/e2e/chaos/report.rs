@@ -12,7 +12,7 @@ pub(super) struct Line {
     pub(super) outcome: Outcome,
 }
 
-/// Between these two lines of the README stands the table.
+/// Between these two lines of `docs/reliability.md` stands the table.
 const BEGIN: &str = "<!-- make chaos: begin -->\n";
 const END: &str = "<!-- make chaos: end -->\n";
 
@@ -47,11 +47,11 @@ pub(super) fn table(lines: &[Line]) -> String {
     text
 }
 
-/// Puts the table into the README.
+/// Puts the table into `docs/reliability.md`.
 pub(super) fn write(lines: &[Line]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    let readme = fs::read_to_string(&path).unwrap();
-    let (before, rest) = readme.split_once(BEGIN).expect("the beginning of the table");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reliability.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(BEGIN).expect("the beginning of the table");
     let (_, after) = rest.split_once(END).expect("the end of the table");
     fs::write(path, format!("{before}{BEGIN}{}{END}{after}", table(lines))).unwrap();
 }

@@ -16,7 +16,7 @@ use testkit::world::{World, shipped};
 /// Says what is broken, and how it is played.
 #[derive(Clone, Copy)]
 pub(super) struct Row {
-    /// What is broken, in the README's words.
+    /// What is broken, in the page's words.
     pub(super) fault: &'static str,
     /// True if a VM is to trap.
     pub(super) traps: bool,

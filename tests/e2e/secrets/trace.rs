@@ -28,7 +28,7 @@ enum Kind {
 type Place = (String, String);
 
 /// What Envoy prints if its log is not restrained: the heads of requests, callers' on their way in
-/// and the gateway's own on their way out. The README says the same.
+/// and the gateway's own on their way out. docs/operations.md says the same.
 const PRINTED: [(Kind, &str, &str); 5] = [
     (Kind::Callers, "debug", "http"),
     (Kind::Callers, "trace", "http"),
@@ -37,7 +37,7 @@ const PRINTED: [(Kind, &str, &str); 5] = [
     (Kind::IdentityHeader, "debug", "router"),
 ];
 
-/// With these, as the README says, Envoy prints none of it, whatever else is at `trace`.
+/// With these, as docs/operations.md says, Envoy prints none of it, whatever else is at `trace`.
 const RESTRAINED: &str = "wasm:trace,http:info,router:info,rbac:info";
 
 /// What is left to see of a world of all three sources after all kinds of traffic and of trouble.
