@@ -1,5 +1,7 @@
 //! JSON as the whole house reads it: no member may appear twice (RFC 8725 §2.4).
 
+mod marks;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -8,6 +10,8 @@ use serde::de::{
 };
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
+
+pub(crate) use marks::{Mark, Marks, Word};
 
 /// Parses a JSON document that must be an object without repeated members at any depth.
 ///

@@ -1,4 +1,18 @@
-//! What a request used, in tokens, and how sure that is.
+//! What a request used, in tokens, and how sure that is; read from the answer as it passes.
+//!
+//! It knows server-sent events and JSON, and no HTTP. An answer may come in any pieces and have any
+//! length: nothing of it is held back, and a few kilobytes at most are kept. Chat completions, legacy
+//! completions, Responses, embeddings, images, audio and Anthropic's messages are read alike: the
+//! last `usage` counts, of the text itself or of its `response` or `message`, and nothing is summed.
+
+mod event;
+mod reader;
+mod report;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use reader::{End, Reader, unanswered};
 
 /// Counts the tokens that a request used, as the backend reports them.
 ///
