@@ -29,6 +29,7 @@
     )
 )]
 
+pub mod ask;
 pub mod bearer;
 pub mod body;
 pub mod config;

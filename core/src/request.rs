@@ -105,6 +105,15 @@ impl Head {
         path::plain(path).map_err(|fault| Denial::PathRefused { fault })
     }
 
+    /// Returns the value of a query parameter as it was sent, if there is exactly one of this name.
+    pub fn parameter(&self, name: &str) -> Option<&[u8]> {
+        let (_, query) = split_query(self.first(":path"));
+        let mut values = query?.split(|byte| *byte == b'&').filter_map(|parameter| {
+            parameter.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+        });
+        values.next().filter(|_| values.next().is_none())
+    }
+
     /// Returns `:path` without the credentials in its query, if there are any.
     pub fn cleaned_target(&self, stripped: &Stripped) -> Option<Vec<u8>> {
         let (path, query) = split_query(self.first(":path"));

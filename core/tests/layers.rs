@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 /// Every room, from the bottom to the top: each imports only from those above its own line.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 22] = [
     "secret",      // tokens that are never shown
     "metrics",     // names, labels and meanings
     "json",        // JSON without repeated members
@@ -25,6 +25,7 @@ const ROOMS: [&str; 21] = [
     "request",     // what the caller sent
     "bearer",      // the one credential in it
     "body",        // the model that its body names
+    "ask",         // the change to a request so that its answer says what it used
     "metadata",    // the gateway as a protected resource
     "fetch",       // when a value is fetched, and by which thread
     "jwks",        // keys, and where they are

@@ -17,7 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
     for mut reader in [Reader::for_plain(), Reader::for_stream()] {
         body.chunks(length).for_each(|piece| reader.read(piece));
         let is_plain = !reader.is_stream();
-        let counted = reader.finish(end, 4);
+        let counted = reader.finish(end, || 4);
         let mut document = serde_json::Deserializer::from_slice(body);
         let Ok(Last(last)) = Last::deserialize(&mut document) else { continue };
         if is_plain && document.end().is_ok() {

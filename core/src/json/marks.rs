@@ -139,6 +139,17 @@ impl<const N: usize> Word<N> {
     pub(crate) fn get(&self) -> Option<&[u8]> {
         self.bytes.get(..self.length)
     }
+
+    /// Returns the word as JSON means it; `decoded` holds it if it has escapes.
+    pub(crate) fn unescaped<'a>(&'a self, decoded: &'a mut Option<String>) -> Option<&'a [u8]> {
+        let raw = self.get()?;
+        if !raw.contains(&b'\\') {
+            return Some(raw);
+        }
+        let quoted = [b"\"", raw, b"\""].concat();
+        *decoded = serde_json::from_slice(&quoted).ok();
+        decoded.as_ref().map(String::as_bytes)
+    }
 }
 
 impl<const N: usize> Default for Word<N> {

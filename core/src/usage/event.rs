@@ -244,7 +244,7 @@ impl Member {
     /// Returns the member of this name, if it counts at this depth.
     fn named(word: &Word<LONGEST_WORD>, depth: u32, outer: Option<Self>) -> Option<Self> {
         let mut decoded = None;
-        let name = unescaped(word, &mut decoded)?;
+        let name = word.unescaped(&mut decoded)?;
         match (depth, outer) {
             (1, _) => match name {
                 b"choices" => Some(Self::Choices),
@@ -279,7 +279,7 @@ const CONTENT: [&[u8]; 8] = [
 impl Kind {
     fn named(word: &Word<LONGEST_WORD>) -> Self {
         let mut decoded = None;
-        match unescaped(word, &mut decoded) {
+        match word.unescaped(&mut decoded) {
             Some(
                 b"response.completed" | b"response.incomplete" | b"response.failed"
                 | b"image_edit.completed" | b"image_generation.completed" | b"speech.audio.done"
@@ -295,17 +295,3 @@ impl Kind {
 
 /// How the types of events begin whose streams end with their usage.
 const TYPED: [&[u8]; 3] = [b"content_block_", b"message_", b"response."];
-
-/// Returns the word as JSON means it; `decoded` holds it if it has escapes.
-fn unescaped<'a, const N: usize>(
-    word: &'a Word<N>,
-    decoded: &'a mut Option<String>,
-) -> Option<&'a [u8]> {
-    let raw = word.get()?;
-    if !raw.contains(&b'\\') {
-        return Some(raw);
-    }
-    let quoted = [b"\"", raw, b"\""].concat();
-    *decoded = serde_json::from_slice(&quoted).ok();
-    decoded.as_ref().map(String::as_bytes)
-}

@@ -13,7 +13,7 @@ use super::{Basis, Counted, Usage};
 /// for piece in ["data: {\"choices\":[],\"usa", "ge\":{\"prompt_tokens\":7,\"completion_tokens\":2}}\n\n"] {
 ///     reader.read(piece.as_bytes());
 /// }
-/// let counted = reader.finish(End::Whole { is_asked: true }, 100);
+/// let counted = reader.finish(End::Whole { is_asked: true }, || 100);
 /// assert_eq!((counted.basis, counted.usage.input, counted.usage.output), (Basis::Exact, 7, 2));
 /// ```
 #[derive(Debug)]
@@ -98,9 +98,9 @@ impl Reader {
         }
     }
 
-    /// Reads up to the end of the next event, or all. Returns how much that was, and whether the event that
-    /// ended only says what was used, if one has ended.
-    pub(super) fn read_event(&mut self, piece: &[u8]) -> (usize, Option<bool>) {
+    /// Reads up to the end of the next event, or all. Returns how much that was, and if an event has
+    /// ended, whether it only says what was used.
+    pub(crate) fn read_event(&mut self, piece: &[u8]) -> (usize, Option<bool>) {
         match &mut self.text {
             Text::Plain(reader) => {
                 reader.read(piece);
@@ -116,8 +116,8 @@ impl Reader {
         }
     }
 
-    /// Returns true if the event at hand has more than what was used.
-    pub(super) fn is_more_than_usage(&self) -> bool {
+    /// Returns true if the event at hand says more than what was used.
+    pub(crate) fn is_more_than_usage(&self) -> bool {
         match &self.text {
             Text::Plain(_) => true,
             Text::Stream(stream) => {
@@ -132,8 +132,9 @@ impl Reader {
         self.seen.with_content > 0
     }
 
-    /// Says what the answer used; `request_size` is the length of the request's body in bytes.
-    pub fn finish(mut self, end: End, request_size: u64) -> Counted {
+    /// Says what the answer used. The length of the request's body in bytes, `request_size`, is asked
+    /// only if the backend did not say it.
+    pub fn finish(mut self, end: End, request_size: impl FnOnce() -> u64) -> Counted {
         match &mut self.text {
             Text::Plain(reader) => {
                 let is_whole = reader.so_far().usage.is_some();
@@ -174,7 +175,7 @@ impl Seen {
         };
     }
 
-    fn counted(&self, end: End, request_size: u64) -> Counted {
+    fn counted(&self, end: End, request_size: impl FnOnce() -> u64) -> Counted {
         let is_whole = matches!(end, End::Whole { .. });
         match self.usage {
             Some(usage) if self.is_final || (is_whole && self.has_output) => {
@@ -188,10 +189,10 @@ impl Seen {
     }
 
     /// Returns what was used at least, as far as that was seen.
-    fn estimate(&self, request_size: u64) -> Usage {
+    fn estimate(&self, request_size: impl FnOnce() -> u64) -> Usage {
         let named = self.usage.map(|report| report.usage()).unwrap_or_default();
         let has_input = self.usage.is_some_and(|report| report.has_input());
-        let input = if has_input { named.input } else { guess(request_size) };
+        let input = if has_input { named.input } else { guess(request_size()) };
         Usage { input, output: named.output.max(self.with_content), ..named }
     }
 }

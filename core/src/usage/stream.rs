@@ -11,8 +11,8 @@ pub(super) struct EventStream {
     line: Line,
     /// The last byte was a carriage return: a line feed after it belongs to it.
     after_return: bool,
-    /// The event at hand has data.
-    has_data: bool,
+    /// The last byte ended an event.
+    has_ended: bool,
 }
 
 /// Where in a line the next byte is.
@@ -35,8 +35,13 @@ impl Default for Line {
 
 impl EventStream {
     /// Reads up to the end of an event, or all; returns how much that was, and the event if it has
-    /// ended and has data.
+    /// ended. One without data says nothing.
     pub(super) fn next(&mut self, bytes: &[u8]) -> (usize, Option<Event>) {
+        if self.has_ended && self.after_return && bytes.first() == Some(&b'\n') {
+            (self.has_ended, self.after_return) = (false, false);
+            return (1, Some(Event::default()));
+        }
+        self.has_ended = false;
         let mut at: usize = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             if self.after_return && rest.first() == Some(&b'\n') {
@@ -58,7 +63,8 @@ impl EventStream {
                 at = at.saturating_add(1);
             }
             if self.end_of_line() {
-                return (at, self.take());
+                self.has_ended = true;
+                return (at, Some(self.reader.take()));
             }
         }
         (bytes.len(), None)
@@ -66,17 +72,12 @@ impl EventStream {
 
     /// Returns the event at hand, although nothing says that it has ended: the stream has.
     pub(super) fn end(&mut self) -> Option<Event> {
-        if self.reader.is_done() { self.take() } else { None }
+        self.reader.is_done().then(|| self.reader.take())
     }
 
     /// Returns what is known of the event at hand.
     pub(super) fn so_far(&self) -> &Event {
         self.reader.so_far()
-    }
-
-    fn take(&mut self) -> Option<Event> {
-        let event = self.reader.take();
-        std::mem::take(&mut self.has_data).then_some(event)
     }
 
     /// Reads a part of a line.
@@ -89,7 +90,6 @@ impl EventStream {
             self.line = if !name.starts_with(begin) {
                 Line::Ignored
             } else if length == name.len() {
-                self.has_data = true;
                 Line::Data
             } else {
                 Line::Begins(known.saturating_add(length))

@@ -42,7 +42,7 @@ fn of_stream<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, end: End) -> Counte
     for piece in pieces {
         reader.read(piece);
     }
-    reader.finish(end, 400)
+    reader.finish(end, || 400)
 }
 
 fn of_text(text: &str, end: End) -> Counted {
@@ -52,7 +52,7 @@ fn of_text(text: &str, end: End) -> Counted {
 fn of_plain(body: &Value) -> Counted {
     let mut reader = Reader::for_plain();
     reader.read(body.to_string().as_bytes());
-    reader.finish(WHOLE, 400)
+    reader.finish(WHOLE, || 400)
 }
 
 fn exact(usage: Usage) -> Counted {
@@ -140,7 +140,7 @@ fn an_answer_that_does_not_say_it_is_absent() {
     ] {
         assert_eq!(of_plain(&body), ABSENT, "{body}");
     }
-    assert_eq!(Reader::for_plain().finish(WHOLE, 400), ABSENT, "without a body");
+    assert_eq!(Reader::for_plain().finish(WHOLE, || 400), ABSENT, "without a body");
     assert_eq!(of_stream([], WHOLE), ABSENT);
 }
 
@@ -156,7 +156,7 @@ fn a_count_that_is_none_is_not_believed() {
         ] {
             let mut reader = Reader::for_plain();
             reader.read(format!(r#"{{"usage":{usage}}}"#).as_bytes());
-            assert_eq!(reader.finish(WHOLE, 400), ABSENT, "{usage}");
+            assert_eq!(reader.finish(WHOLE, || 400), ABSENT, "{usage}");
         }
     }
     let most = json!({ "usage": { "prompt_tokens": u64::MAX, "completion_tokens": 0 } });
@@ -196,7 +196,7 @@ fn a_plain_answer_may_be_split_anywhere() {
         let (one, other) = body.as_bytes().split_at(at);
         reader.read(one);
         reader.read(other);
-        assert_eq!(reader.finish(WHOLE, 400), exact(chat()), "{at}");
+        assert_eq!(reader.finish(WHOLE, || 400), exact(chat()), "{at}");
     }
 }
 
@@ -360,7 +360,7 @@ fn eight_megabytes_of_numbers_are_read_in_the_memory_of_one_usage() {
         reader.read(&numbers);
     }
     reader.read(br#"0]}],"usage":{"prompt_tokens":9000,"total_tokens":9000}}"#);
-    assert_eq!(reader.finish(WHOLE, 400), exact(tokens(9000, 0)));
+    assert_eq!(reader.finish(WHOLE, || 400), exact(tokens(9000, 0)));
 }
 
 #[test]
@@ -368,7 +368,7 @@ fn names_are_compared_as_json_means_them() {
     let usage = "{\"\\u0075sage\":{\"prompt_\\u0074okens\":3}}";
     let mut reader = Reader::for_plain();
     reader.read(usage.as_bytes());
-    assert_eq!(reader.finish(WHOLE, 400), exact(tokens(3, 0)));
+    assert_eq!(reader.finish(WHOLE, || 400), exact(tokens(3, 0)));
 }
 
 #[test]
@@ -482,7 +482,7 @@ proptest! {
     fn arbitrary_bytes_harm_nothing(pieces in prop::collection::vec(any::<Vec<u8>>(), 0..6)) {
         for mut reader in [Reader::for_plain(), Reader::for_stream()] {
             pieces.iter().for_each(|piece| reader.read(piece));
-            let counted = reader.finish(WHOLE, 400);
+            let counted = reader.finish(WHOLE, || 400);
             prop_assert!(matches!(counted.basis, Basis::Absent | Basis::Estimated | Basis::Exact));
         }
     }
