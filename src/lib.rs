@@ -2,7 +2,8 @@
 //! [`keyless_core`], and decides nothing.
 //!
 //! [`root`] has the callbacks of one configuration on one thread, [`stream`] those of one request;
-//! [`plugin`] is what they share, and [`outcome`] carries out what the gate decided. The root owns
+//! [`plugin`] is what they share, [`outcome`] carries out what the gate decided, and [`accounting`]
+//! counts what came of it. The root owns
 //! every call: the SDK would drop an answer whose stream is gone
 //! (proxy-wasm/proxy-wasm-rust-sdk#385). A stream that must wait pauses and shortens the root's tick;
 //! the root sends the calls and resumes the streams that its gate releases.
@@ -11,6 +12,7 @@
 #![cfg(target_arch = "wasm32")]
 #![expect(missing_docs, reason = "`proxy_wasm::main` makes a public function without any")]
 
+mod accounting;
 #[cfg(feature = "chaos")]
 mod chaos;
 mod crypto;

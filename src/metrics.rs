@@ -6,9 +6,14 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use keyless_core::gate::{Record, Report};
+use keyless_core::gate::{Labels, Record, Report};
 use keyless_core::http::FetchError;
-use keyless_core::metrics::{ASKED_AT, FETCHES, GOOD_UNTIL, REJECTIONS, REQUESTS};
+use keyless_core::metrics::{
+    ANSWERS, ASKED_AT, COST, FETCHES, GOOD_UNTIL, Metric, REJECTIONS, REQUESTS, TOKEN_PARTS,
+    TOKENS, UNPRICED,
+};
+use keyless_core::price::Cost;
+use keyless_core::usage::{Basis, Counted};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
 
@@ -16,6 +21,7 @@ use proxy_wasm::types::MetricType;
 #[derive(Default)]
 pub(crate) struct Metrics {
     requests: HashMap<RequestLabels, u32>,
+    accounts: HashMap<(Labels, Basis), AccountIds>,
     others: HashMap<String, u32>,
 }
 
@@ -26,6 +32,18 @@ struct RequestLabels {
     route: Option<Rc<str>>,
     verdict: &'static str,
     reason: &'static str,
+}
+
+/// The counters of one account, each as it is needed.
+#[derive(Default)]
+struct AccountIds {
+    answers: Option<u32>,
+    /// Input, output, and the parts of them.
+    tokens: [Option<u32>; 7],
+    cost: Option<u32>,
+    unpriced: Option<u32>,
+    /// What the counter does not hold: less than the millionth of a unit that it counts in.
+    rest: Cost,
 }
 
 /// The value of a label without a value.
@@ -55,6 +73,42 @@ impl Metrics {
 
     pub(crate) fn count_rejection(&mut self, identity: &str) {
         count(self.id(MetricType::Counter, REJECTIONS.with(&[identity])));
+    }
+
+    /// Counts what a request used. A sum of costs is exact but for less than a millionth of a unit for
+    /// each worker and account.
+    pub(crate) fn count_usage(&mut self, labels: &Labels, counted: &Counted, cost: Option<Cost>) {
+        let Counted { basis, usage } = counted;
+        if *basis == Basis::None {
+            return;
+        }
+        let ids = self.accounts.entry((labels.clone(), *basis)).or_default();
+        let Labels { issuer, route, deployment } = labels;
+        let name = |metric: &Metric, more: &[&str]| {
+            metric.with(&[&[&**issuer, route, deployment], more].concat())
+        };
+        let basis_name = basis.name();
+        add(&mut ids.answers, 1, || name(&ANSWERS, &[basis_name]));
+        let tokens = [
+            (&TOKENS, "input", usage.input),
+            (&TOKENS, "output", usage.output),
+            (&TOKEN_PARTS, "cached", usage.cached),
+            (&TOKEN_PARTS, "cache_write", usage.cache_write),
+            (&TOKEN_PARTS, "audio_input", usage.audio_input),
+            (&TOKEN_PARTS, "reasoning", usage.reasoning),
+            (&TOKEN_PARTS, "audio_output", usage.audio_output),
+        ];
+        for (id, (metric, kind, count)) in ids.tokens.iter_mut().zip(tokens) {
+            add(id, count, || name(metric, &[kind, basis_name]));
+        }
+        match cost {
+            Some(cost) => {
+                ids.rest = ids.rest.plus(cost);
+                add(&mut ids.cost, ids.rest.take_micro_units(), || name(&COST, &[basis_name]));
+            }
+            None if *basis == Basis::Absent => {}
+            None => add(&mut ids.unpriced, 1, || name(&UNPRICED, &[])),
+        }
     }
 
     pub(crate) fn gauge(&mut self, name: &str, value: u64) {
@@ -94,5 +148,18 @@ fn define(kind: MetricType, name: &str) -> Option<u32> {
 fn count(id: Option<u32>) {
     if let Some(id) = id {
         _ = hostcalls::increment_metric(id, 1);
+    }
+}
+
+/// Adds to a counter, which is defined with the first that is added: it need not exist before.
+fn add(id: &mut Option<u32>, count: u64, name: impl FnOnce() -> String) {
+    if count == 0 {
+        return;
+    }
+    if id.is_none() {
+        *id = define(MetricType::Counter, &name());
+    }
+    if let Some(id) = *id {
+        _ = hostcalls::increment_metric(id, i64::try_from(count).unwrap_or(i64::MAX));
     }
 }

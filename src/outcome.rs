@@ -7,6 +7,7 @@ use keyless_core::identity::IdentityIndex;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{Action, MapType, Status};
 
+use crate::accounting::Accounting;
 use crate::wake_root;
 
 /// What was done to a request.
@@ -14,6 +15,8 @@ pub(crate) struct Applied {
     pub(crate) action: Action,
     /// The identity whose token the request carries.
     pub(crate) identity: Option<IdentityIndex>,
+    /// The account of its answer.
+    pub(crate) accounting: Option<Accounting>,
     pub(crate) record: Record,
     pub(crate) verdict: &'static str,
 }
@@ -23,14 +26,17 @@ pub(crate) struct Applied {
 pub(crate) fn apply(decided: Decided) -> Applied {
     let Decided { decision, mut record } = decided;
     let verdict = decision.verdict();
-    let mut identity = None;
+    let (mut identity, mut accounting) = (None, None);
     let action = match decision {
         Decision::Deny(reply) => send(&reply),
         Decision::Forward(forward) => {
             if edit(&forward).is_err() {
                 return fail(record);
             }
-            identity = forward.identity;
+            let Ok(begun) = forward.account.map(Accounting::begin).transpose() else {
+                return fail(record);
+            };
+            (identity, accounting) = (forward.identity, begun);
             Action::Continue
         }
         Decision::Respond(reply) => {
@@ -44,7 +50,7 @@ pub(crate) fn apply(decided: Decided) -> Applied {
             Action::Pause
         }
     };
-    Applied { action, identity, record, verdict }
+    Applied { action, identity, accounting, record, verdict }
 }
 
 /// Refuses a request because the host did not do what it takes to let it go on.
@@ -52,7 +58,7 @@ pub(crate) fn fail(mut record: Record) -> Applied {
     let denial = Denial::GatewayError;
     record.reason = denial.code();
     let action = send(&denial.reply());
-    Applied { action, identity: None, record, verdict: "refused" }
+    Applied { action, identity: None, accounting: None, record, verdict: "refused" }
 }
 
 /// Writes what operators see to filter state, as `wasm.keyless.…`.

@@ -14,6 +14,7 @@ use log::{info, warn};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::Action;
 
+use crate::accounting::Accounting;
 use crate::crypto::HostCrypto;
 use crate::metrics::Metrics;
 use crate::outcome::{self, Applied};
@@ -25,8 +26,14 @@ use crate::{now, wake_root};
 pub(crate) struct Plugin {
     pub(crate) gate: Rc<RefCell<Gate>>,
     metrics: Rc<RefCell<Metrics>>,
-    /// The identities whose tokens resumed streams carry, until those streams ask.
-    resumed: Rc<RefCell<HashMap<StreamId, IdentityIndex>>>,
+    /// What was done to resumed streams, until those streams ask.
+    resumed: Rc<RefCell<HashMap<StreamId, Resumed>>>,
+}
+
+/// What was done to a request while its stream was not there.
+pub(crate) struct Resumed {
+    pub(crate) identity: Option<IdentityIndex>,
+    pub(crate) accounting: Option<Accounting>,
 }
 
 impl Plugin {
@@ -99,16 +106,21 @@ impl Plugin {
         if hostcalls::set_effective_context(stream).is_err() {
             return;
         }
-        let applied = self.apply(decided);
-        self.resumed.borrow_mut().extend(applied.identity.map(|identity| (stream, identity)));
-        if applied.action == Action::Continue {
+        let Applied { action, identity, accounting, .. } = self.apply(decided);
+        self.resumed.borrow_mut().insert(stream, Resumed { identity, accounting });
+        if action == Action::Continue {
             _ = hostcalls::resume_http_request();
         }
     }
 
-    /// Returns the identity whose token a resumed stream carries, once.
-    pub(crate) fn resumed_with(&self, stream: StreamId) -> Option<IdentityIndex> {
+    /// Returns what was done to a stream when it was resumed, once.
+    pub(crate) fn resumed_with(&self, stream: StreamId) -> Option<Resumed> {
         self.resumed.borrow_mut().remove(&stream)
+    }
+
+    /// Closes the account of a stream that is over.
+    pub(crate) fn close(&self, accounting: Accounting) {
+        accounting.close(&mut self.metrics.borrow_mut());
     }
 
     /// Forgets a stream that is gone.

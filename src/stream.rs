@@ -9,6 +9,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, BufferType, MapType};
 
+use crate::accounting::Accounting;
 use crate::outcome::{self, Applied};
 use crate::plugin::Plugin;
 use crate::upstream_rejection::ReplacedAnswer;
@@ -20,6 +21,8 @@ pub(crate) struct Stream {
     plugin: Option<Plugin>,
     /// The identity whose token the request carries.
     identity: Option<IdentityIndex>,
+    /// The account of its answer, if that is counted.
+    accounting: Option<Accounting>,
     /// It had to wait, and nobody has told it what was decided since.
     has_waited: bool,
     /// The answer, if it is that of a backend which rejected the identity token.
@@ -54,13 +57,18 @@ impl HttpContext for Stream {
             wake_root();
             return Action::Pause;
         }
-        let Applied { action, identity, .. } = plugin.apply(decided);
-        self.identity = identity;
+        let Applied { action, identity, accounting, .. } = plugin.apply(decided);
+        (self.identity, self.accounting) = (identity, accounting);
         action
     }
 
     fn on_http_request_body(&mut self, _: usize, end_of_stream: bool) -> Action {
-        self.proceed(end_of_stream)
+        let action = self.proceed(end_of_stream);
+        self.adopt();
+        if let Some(accounting) = self.accounting.as_mut().filter(|_| action == Action::Continue) {
+            accounting.request_body(end_of_stream);
+        }
+        action
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
@@ -76,16 +84,29 @@ impl HttpContext for Stream {
                 }
             }
         }
-        self.proceed(true)
+        let action = self.proceed(true);
+        self.adopt();
+        let is_cut = self.accounting.as_ref().is_some_and(Accounting::cuts_request);
+        match &self.plugin {
+            Some(plugin) if is_cut => plugin.fail(),
+            Some(_) | None => action,
+        }
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        let Some(plugin) = &self.plugin else { return Action::Continue };
-        if self.has_waited {
-            self.identity = self.identity.or_else(|| plugin.resumed_with(self.id));
+        self.adopt();
+        if self.identity.is_none() && self.accounting.is_none() {
+            return Action::Continue;
         }
-        let Some(identity) = self.identity else { return Action::Continue };
-        if !is_unauthorized_upstream() {
+        let status = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status");
+        let status = status.ok().flatten();
+        if let Some(accounting) = &mut self.accounting {
+            accounting.response_head(status.as_deref(), end_of_stream);
+        }
+        let (Some(plugin), Some(identity)) = (&self.plugin, self.identity) else {
+            return Action::Continue;
+        };
+        if status.as_deref() != Some(b"401") || !is_from_upstream() {
             return Action::Continue;
         }
         let denial = Denial::IdentityRejected;
@@ -99,6 +120,9 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if let Some(accounting) = &mut self.accounting {
+            accounting.response_body(size, end_of_stream);
+        }
         if let Some(replaced) = &mut self.replaced
             && (replaced.replace(size) || end_of_stream)
         {
@@ -106,11 +130,36 @@ impl HttpContext for Stream {
         }
         Action::Continue
     }
+
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        if let Some(accounting) = &mut self.accounting {
+            accounting.response_trailers();
+        }
+        Action::Continue
+    }
+
+    fn on_log(&mut self) {
+        self.adopt();
+        if let (Some(accounting), Some(plugin)) = (self.accounting.take(), &self.plugin) {
+            plugin.close(accounting);
+        }
+    }
 }
 
 impl Stream {
     pub(crate) fn new(id: StreamId, plugin: Option<Plugin>) -> Self {
-        Self { id, plugin, identity: None, has_waited: false, replaced: None }
+        let (identity, accounting, replaced) = (None, None, None);
+        Self { id, plugin, identity, accounting, has_waited: false, replaced }
+    }
+
+    /// Takes over what the root did to the request when it resumed it.
+    fn adopt(&mut self) {
+        if self.has_waited
+            && let Some(plugin) = &self.plugin
+            && let Some(resumed) = plugin.resumed_with(self.id)
+        {
+            (self.identity, self.accounting) = (resumed.identity, resumed.accounting);
+        }
     }
 
     /// Asks what to do with a part of the body; unless Envoy is told to show bodies while it holds
@@ -130,8 +179,9 @@ impl Stream {
         let progress = plugin.gate.borrow_mut().body(self.id, is_last, read, now);
         match progress {
             Progress::Decided(decided) => {
-                let Applied { action, identity, .. } = plugin.apply(decided);
-                (self.identity, self.has_waited) = (identity, false);
+                let Applied { action, identity, accounting, .. } = plugin.apply(decided);
+                (self.identity, self.accounting) = (identity, accounting);
+                self.has_waited = false;
                 action
             }
             Progress::Free => Action::Continue,
@@ -152,10 +202,8 @@ impl Stream {
     }
 }
 
-/// Returns true if the backend, and no filter in its place, answered 401.
-fn is_unauthorized_upstream() -> bool {
-    let status = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status");
-    let details = || hostcalls::get_property(vec!["response", "code_details"]);
-    status.is_ok_and(|status| status.as_deref() == Some(b"401"))
-        && details().is_ok_and(|details| details.as_deref() == Some(b"via_upstream"))
+/// Returns true if the backend, and no filter in its place, answered.
+fn is_from_upstream() -> bool {
+    let details = hostcalls::get_property(vec!["response", "code_details"]);
+    details.is_ok_and(|details| details.as_deref() == Some(b"via_upstream"))
 }

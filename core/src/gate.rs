@@ -5,6 +5,7 @@
 //! cannot be decided yet is kept as it arrived and decided again, from the start, when what it waits
 //! for has come; so there is one way to an admission, however often it is walked.
 
+mod account;
 mod admission;
 mod decision;
 mod forward;
@@ -27,6 +28,8 @@ use crate::jwt::IssuerIndex;
 use crate::policy::Routes;
 use crate::request::Head;
 use crate::signature::Crypto;
+use account::Accounts;
+pub use account::{Account, Labels};
 use admission::{Admission, Rules};
 use decision::Stop;
 pub use decision::{Awaited, Decided, Decision, Record, Wait};
@@ -153,6 +156,7 @@ impl Gate {
         let issuers = Issuers::new(issuers, claims, token_cache, crypto, shared);
         let identities = Identities::new(identities, &environment, shared);
         let rules = Rules {
+            accounts: Accounts::new(&config.routes, &config.prices),
             report_only: config.report_only,
             resource: config.protected_resource,
             routes: Routes::new(config.routes),

@@ -67,6 +67,47 @@ pub const REJECTIONS: Metric = Metric {
     meaning: "401 responses of a backend to the token of the identity `name`",
 };
 
+/// Counts answers of routes with `usage` by how sure it is what they used.
+pub const ANSWERS: Metric = Metric {
+    name: "keyless_answers",
+    kind: Kind::Counter,
+    labels: &["issuer", "route", "deployment", "basis"],
+    meaning: "successful answers of routes with `usage`; `basis` says how sure it is what they used",
+};
+
+/// Counts tokens.
+pub const TOKENS: Metric = Metric {
+    name: "keyless_tokens",
+    kind: Kind::Counter,
+    labels: &["issuer", "route", "deployment", "type", "basis"],
+    meaning: "tokens; `type` is `input` or `output`",
+};
+
+/// Counts tokens that are parts of others.
+pub const TOKEN_PARTS: Metric = Metric {
+    name: "keyless_token_parts",
+    kind: Kind::Counter,
+    labels: &["issuer", "route", "deployment", "part", "basis"],
+    meaning: "tokens that are parts of the above and must not be added to them; `part` is `cached`, \
+              `cache_write`, `audio_input`, `reasoning` or `audio_output`",
+};
+
+/// Counts money.
+pub const COST: Metric = Metric {
+    name: "keyless_cost",
+    kind: Kind::Counter,
+    labels: &["issuer", "route", "deployment", "basis"],
+    meaning: "what they cost by `prices`, in millionths of your currency's unit",
+};
+
+/// Counts answers that have no price.
+pub const UNPRICED: Metric = Metric {
+    name: "keyless_unpriced",
+    kind: Kind::Counter,
+    labels: &["issuer", "route", "deployment"],
+    meaning: "answers with tokens whose deployment has no price; they are not in `keyless_cost`",
+};
+
 /// Says whether the host verifies signatures.
 pub const HOST_CRYPTO: Metric = Metric {
     name: "keyless_host_crypto",
@@ -77,7 +118,19 @@ pub const HOST_CRYPTO: Metric = Metric {
 };
 
 /// Holds all metrics.
-pub const ALL: [Metric; 6] = [REQUESTS, FETCHES, ASKED_AT, GOOD_UNTIL, REJECTIONS, HOST_CRYPTO];
+pub const ALL: [Metric; 11] = [
+    REQUESTS,
+    FETCHES,
+    ASKED_AT,
+    GOOD_UNTIL,
+    REJECTIONS,
+    ANSWERS,
+    TOKENS,
+    TOKEN_PARTS,
+    COST,
+    UNPRICED,
+    HOST_CRYPTO,
+];
 
 impl Metric {
     /// Returns the name with these values of the labels, in their order, as Istio's bootstrap and

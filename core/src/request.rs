@@ -108,9 +108,9 @@ impl Head {
     /// Returns the value of a query parameter as it was sent, if there is exactly one of this name.
     pub fn parameter(&self, name: &str) -> Option<&[u8]> {
         let (_, query) = split_query(self.first(":path"));
-        let mut values = query?.split(|byte| *byte == b'&').filter_map(|parameter| {
-            parameter.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
-        });
+        let mut values = query?
+            .split(|byte| *byte == b'&')
+            .filter_map(|parameter| parameter.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
         values.next().filter(|_| values.next().is_none())
     }
 

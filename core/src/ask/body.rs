@@ -179,7 +179,9 @@ impl BodyEditor {
 
     fn mark(&mut self, mark: Mark, byte: &[u8]) -> Result<(), Stop> {
         self.place = match (self.place, mark, self.marks.depth) {
-            (Place::Before, Mark::Begin(b'{'), 1) => Place::Names,
+            (Place::Before, Mark::Begin(b'{'), 1) | (Place::Name, Mark::TextEnds, 1) => {
+                Place::Names
+            }
             (Place::Before | Place::After, _, _) => return Err(Stop::Odd),
             (_, Mark::End, 0) => {
                 self.end_of_value()?;
@@ -194,7 +196,6 @@ impl BodyEditor {
                 self.word.clear();
                 Place::Name
             }
-            (Place::Name, Mark::TextEnds, 1) => Place::Names,
             (Place::Names, Mark::Colon, 1) => self.name()?,
             (Place::Stream, Mark::Scalar, 1) => {
                 self.word.add(byte);

@@ -140,14 +140,22 @@ fn head(path: &str, content_type: &str, more: &[(&str, &str)]) -> Head {
 fn only_chats_that_know_the_question_are_asked() {
     let azure = |query: &str| format!("/openai/deployments/gpt-4o/chat/completions{query}");
     let asks = |path: &str| is_askable(&head(path, "application/json", &[]));
-    for query in ["?api-version=2024-10-21", "?a=1&api-version=2024-09-01-preview", "?api-version=2025-04-01-preview"] {
+    for query in [
+        "?api-version=2024-10-21",
+        "?a=1&api-version=2024-09-01-preview",
+        "?api-version=2025-04-01-preview",
+    ] {
         assert!(asks(&azure(query)), "{query}");
     }
     assert!(asks("/openai/v1/chat/completions"));
     assert!(asks("/on-prem/v1/chat/completions"));
     for query in [
-        "", "?api-version=", "?api-version=2024-08-01-preview", "?api-version=2023-05-15",
-        "?api-version=2024-10-21&api-version=2023-05-15", "?API-VERSION=2024-10-21",
+        "",
+        "?api-version=",
+        "?api-version=2024-08-01-preview",
+        "?api-version=2023-05-15",
+        "?api-version=2024-10-21&api-version=2023-05-15",
+        "?API-VERSION=2024-10-21",
     ] {
         assert!(!asks(&azure(query)), "{query}");
     }
@@ -207,7 +215,8 @@ fn the_event_that_was_asked_for_is_taken_out_wherever_it_is_split() {
 
 #[test]
 fn an_event_that_is_not_whole_is_held_only_while_it_could_be_that_one() {
-    let pieces = [&HELLO[..18], &HELLO[18..], "\n\n", &USAGE[..30], &USAGE[30..], "\n\n", DONE, "\n\n"];
+    let pieces =
+        [&HELLO[..18], &HELLO[18..], "\n\n", &USAGE[..30], &USAGE[30..], "\n\n", DONE, "\n\n"];
     let passed = filtered(pieces.map(str::as_bytes));
     let expected = ["", HELLO, "\n\n", "", "", "", "", "data: [DONE]\n\n", ""];
     assert_eq!(passed, expected);

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::account::Accounts;
 use super::decision::{MAX_PROBE_WAIT, Stop};
 use super::identities::Identities;
 use super::issuers::Issuers;
@@ -29,6 +30,7 @@ pub(super) struct Admission {
 
 /// What the configuration says of requests.
 pub(super) struct Rules {
+    pub(super) accounts: Accounts,
     pub(super) report_only: bool,
     pub(super) resource: Option<ProtectedResource>,
     pub(super) routes: Routes,
@@ -56,7 +58,10 @@ impl Admission {
     ) -> Decided {
         let mut record = Record::default();
         match self.walk(request, &mut record, trace, now) {
-            Ok(forward) => Decided { decision: Decision::Forward(forward), record },
+            Ok(forward) => {
+                let forward = self.rules.counted(forward, request, &record);
+                Decided { decision: Decision::Forward(forward), record }
+            }
             Err(stop) => self.stopped(request, stop, record, now),
         }
     }
@@ -153,6 +158,7 @@ impl Admission {
             Stop::Deny(denial) if self.rules.report_only && !denial.is_about_identity() => {
                 match self.forward_unchecked(request, &record, now) {
                     Ok(forward) => {
+                        let forward = self.rules.counted(forward, request, &record);
                         record.reason = denial.code();
                         return Decided { decision: Decision::Forward(forward), record };
                     }
@@ -219,6 +225,13 @@ impl Admission {
 }
 
 impl Rules {
+    /// Adds to a request that goes on whose account its answer goes to.
+    fn counted(&self, forward: Forward, request: &Request, record: &Record) -> Forward {
+        let route = request.route.and_then(|index| self.routes.route(index));
+        let account = route.and_then(|route| self.accounts.of(&request.head, route, record));
+        forward.counted(&request.head, account)
+    }
+
     /// Refuses; a challenge points to the metadata of the protected resource, if there are any.
     pub(super) fn deny(&self, denial: &Denial, mut record: Record) -> Decided {
         record.reason = denial.code();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::Account;
 use crate::credentials::{Pass, Stripped};
 use crate::http::HeaderName;
 use crate::identity::{AccessToken, IdentityIndex};
@@ -9,6 +10,9 @@ use crate::jwt::{ClaimName, Claims};
 use crate::policy::{Deployment, Route};
 use crate::request::{Head, PROTOCOLS};
 use crate::secret::Secret;
+
+/// The header in which a client names the encodings that it can decode (RFC 9110 §12.5.3).
+const ACCEPT_ENCODING: &str = "accept-encoding";
 
 /// Lists the changes to an admitted request, to be made in the order of the fields.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub struct Forward {
     pub set: Vec<(HeaderName, Secret)>,
     /// The identity whose token it carries.
     pub identity: Option<IdentityIndex>,
+    /// Whose account its answer goes to, if that is counted.
+    pub account: Option<Account>,
 }
 
 impl Forward {
@@ -45,7 +51,17 @@ impl Forward {
         let remove = head.stripped(stripped, pass).filter(|name| !is_set(name)).chain(without);
         let remove = remove.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect();
         let identity = token.map(|(index, _)| index);
-        Self { target: head.cleaned_target(stripped), remove, set, identity }
+        Self { target: head.cleaned_target(stripped), remove, set, identity, account: None }
+    }
+
+    /// Has the answer counted, if there is an account. An answer that is encoded cannot be read, so
+    /// the backend must not be told that the caller can decode one.
+    pub(super) fn counted(mut self, head: &Head, account: Option<Account>) -> Self {
+        if account.is_some() && head.values(ACCEPT_ENCODING).next().is_some() {
+            self.remove.push(ACCEPT_ENCODING.to_owned());
+        }
+        self.account = account;
+        self
     }
 
     /// Returns true if the request goes on as it came.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::admission::Admission;
 use super::decision::{Awaited, MAX_WAIT, Stop};
 use super::trace::NoTrace;
-use super::{ALREADY_TRYING, Decided, Decision, Fetch, Progress, Record, StreamId, Wait};
+use super::{ALREADY_TRYING, Decided, Decision, Fetch, Forward, Progress, Record, StreamId, Wait};
 use crate::body::{self, Format};
 use crate::denial::Denial;
 use crate::fetch::after;
@@ -44,6 +44,9 @@ struct Waiting {
     /// True while the host holds the beginning of its body and awaits the rest. Then it can go on
     /// only when the next part comes: Envoy loses a part, or all, if it is resumed in between.
     is_midway: bool,
+    /// True if the host holds any of its body, which then passes unseen if it is not decided by
+    /// [`WaitingList::body`].
+    has_body: bool,
     wait: Wait,
     record: Record,
     until: SystemTime,
@@ -109,7 +112,15 @@ impl WaitingList {
         admission.is_awake = true;
         let (wait, record) = (wait.clone(), decided.record.clone());
         let until = after(wait.longest(), now);
-        self.list.push(Waiting { stream, request, is_midway: false, wait, record, until });
+        self.list.push(Waiting {
+            stream,
+            request,
+            is_midway: false,
+            has_body: false,
+            wait,
+            record,
+            until,
+        });
         decided
     }
 
@@ -152,7 +163,7 @@ impl WaitingList {
                 self.is_crowded = true;
                 return true;
             }
-            let decided = waiting.decide(admission, now);
+            let decided = waiting.decide(admission, now).map(|decided| waiting.unasked(decided));
             let is_decided = decided.is_some();
             released.extend(decided.map(|decided| (waiting.stream, decided)));
             !is_decided
@@ -181,6 +192,16 @@ impl Waiting {
     /// is decided when that comes.
     fn is_ready(&self, admission: &Admission, now: SystemTime) -> bool {
         !self.is_midway && self.is_settled(admission, now)
+    }
+
+    /// Takes back that the body is to be changed, if it has come already.
+    fn unasked(&self, mut decided: Decided) -> Decided {
+        if self.has_body
+            && let Decision::Forward(Forward { account: Some(account), .. }) = &mut decided.decision
+        {
+            account.is_asked = false;
+        }
+        decided
     }
 
     fn is_settled(&self, admission: &Admission, now: SystemTime) -> bool {
@@ -233,6 +254,7 @@ impl Waiting {
         now: SystemTime,
     ) -> Option<Decided> {
         self.is_midway = !is_last;
+        self.has_body = true;
         let until = after(MAX_WAIT, now);
         let latest = after(MAX_BODY_TIME, self.request.arrived);
         self.until = if is_last { until } else { until.min(latest) };

@@ -130,12 +130,10 @@ impl EventReader {
 
     /// Returns true where names do not count.
     fn is_dull(&self) -> bool {
-        match (self.marks.depth, self.outer) {
-            (0 | 1, _) | (_, Some(Member::Choices | Member::Delta)) | (2, Some(Member::Envelope)) => {
-                false
-            }
-            _ => true,
-        }
+        !matches!(
+            (self.marks.depth, self.outer),
+            (0 | 1, _) | (2, Some(Member::Envelope)) | (_, Some(Member::Choices | Member::Delta))
+        )
     }
 
     /// Keeps what must be kept of the bytes before a mark, and of the mark what belongs to `usage`.
@@ -281,8 +279,12 @@ impl Kind {
         let mut decoded = None;
         match word.unescaped(&mut decoded) {
             Some(
-                b"response.completed" | b"response.incomplete" | b"response.failed"
-                | b"image_edit.completed" | b"image_generation.completed" | b"speech.audio.done"
+                b"response.completed"
+                | b"response.incomplete"
+                | b"response.failed"
+                | b"image_edit.completed"
+                | b"image_generation.completed"
+                | b"speech.audio.done"
                 | b"transcript.text.done",
             ) => Self::Final,
             Some(b"message_start") => Self::MessageBegins,

@@ -35,8 +35,7 @@ impl Report {
         if input.is_none() && output.is_none() {
             return Ok(None);
         }
-        let of_input =
-            ["prompt_tokens_details", "input_tokens_details", "input_token_details"];
+        let of_input = ["prompt_tokens_details", "input_tokens_details", "input_token_details"];
         let of_output = ["completion_tokens_details", "output_tokens_details"];
         let read = count(usage, "cache_read_input_tokens")?;
         let written = count(usage, "cache_creation_input_tokens")?;
@@ -101,11 +100,7 @@ fn either(members: &Map<String, Value>, names: [&str; 2]) -> Result<Option<u64>,
 }
 
 /// Reads a count that is in one of these objects.
-fn part(
-    usage: &Map<String, Value>,
-    objects: &[&str],
-    name: &str,
-) -> Result<Option<u64>, Unsound> {
+fn part(usage: &Map<String, Value>, objects: &[&str], name: &str) -> Result<Option<u64>, Unsound> {
     let details = objects.iter().find_map(|object| usage.get(*object)?.as_object());
     details.map_or(Ok(None), |details| count(details, name))
 }

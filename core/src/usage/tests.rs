@@ -150,9 +150,7 @@ fn a_count_that_is_none_is_not_believed() {
         for usage in [
             format!(r#"{{"prompt_tokens":{count},"completion_tokens":2}}"#),
             format!(r#"{{"prompt_tokens":1,"completion_tokens":{count}}}"#),
-            format!(
-                r#"{{"prompt_tokens":1,"prompt_tokens_details":{{"cached_tokens":{count}}}}}"#
-            ),
+            format!(r#"{{"prompt_tokens":1,"prompt_tokens_details":{{"cached_tokens":{count}}}}}"#),
         ] {
             let mut reader = Reader::for_plain();
             reader.read(format!(r#"{{"usage":{usage}}}"#).as_bytes());
@@ -272,11 +270,15 @@ fn a_stream_that_breaks_off_is_estimated_and_never_zero() {
     for at in 0..text.len() {
         let counted = of_text(&text[..at], End::Broken);
         if at < final_at - 2 {
-            let contents = text[..at].matches(r#"Hel\"lo"},"index":0,"finish_reason":null}],"id":"c","usage":null}"#);
+            let contents = text[..at]
+                .matches(r#"Hel\"lo"},"index":0,"finish_reason":null}],"id":"c","usage":null}"#);
             let complete = contents.count() as u64;
             assert_eq!(counted.basis, Basis::Estimated, "{at}");
             assert_eq!(counted.usage.input, 100);
-            assert!((complete.saturating_sub(1)..=complete).contains(&counted.usage.output), "{at}");
+            assert!(
+                (complete.saturating_sub(1)..=complete).contains(&counted.usage.output),
+                "{at}"
+            );
         } else if at >= final_at {
             assert_eq!(counted, exact(chat()), "{at}");
         }
@@ -426,8 +428,20 @@ fn has_content(value: &Value, is_content: &dyn Fn(&Value) -> bool) -> bool {
 
 fn name() -> impl Strategy<Value = String> {
     let names = [
-        "usage", "response", "message", "choices", "delta", "type", "prompt_filter_results",
-        "content", "text", "prompt_tokens", "completion_tokens", "input_tokens", "a", "",
+        "usage",
+        "response",
+        "message",
+        "choices",
+        "delta",
+        "type",
+        "prompt_filter_results",
+        "content",
+        "text",
+        "prompt_tokens",
+        "completion_tokens",
+        "input_tokens",
+        "a",
+        "",
     ];
     prop_oneof![9 => prop::sample::select(names.to_vec()).prop_map(str::to_owned), 1 => any::<String>()]
 }
