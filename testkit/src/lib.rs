@@ -1,7 +1,8 @@
 //! What the end-to-end and the interop tests share.
 //!
 //! A [`world::World`] is an Azure on this machine, the gateway in front of it, and callers, who get a
-//! [`reply::Reply`]; a [`line::Line`] is a connection on which each byte is the test's own.
+//! [`reply::Reply`]; a [`line::Line`] is a connection on which each byte is the test's own, and a
+//! [`backend::Backend`] says each byte of its answers.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -14,6 +15,7 @@
     reason = "a test may fail loudly, and its values are made for it"
 )]
 
+pub mod backend;
 pub mod line;
 pub mod mesh;
 mod recorded;

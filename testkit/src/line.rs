@@ -44,6 +44,24 @@ impl Line {
         reply.expect("a reply in time, or the end of the connection")
     }
 
+    /// Reads one reply that comes in chunks, to its end.
+    pub async fn hear_chunks(&mut self) -> Vec<u8> {
+        let end = b"\r\n0\r\n\r\n";
+        let receive = async {
+            loop {
+                if let Some(at) = self.received.windows(end.len()).position(|window| window == end)
+                {
+                    return self.received.drain(..at + end.len()).collect();
+                }
+                let mut buffer = [0; 4096];
+                let count = self.stream.read(&mut buffer).await.unwrap_or_default();
+                assert!(count > 0, "the connection ended before the reply");
+                self.received.extend(&buffer[..count]);
+            }
+        };
+        timeout(ANSWERED_WITHIN, receive).await.expect("a reply in time")
+    }
+
     /// Reads one reply, whose length is in `content-length`.
     async fn receive(&mut self) -> Option<Reply> {
         loop {

@@ -47,4 +47,5 @@ mod spoofing;
 mod streaming;
 mod tokens;
 mod trailers;
+mod usage;
 mod waiting;
