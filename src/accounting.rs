@@ -1,7 +1,7 @@
 //! Counts what an admitted request used: the answer is read as it passes, and accounted once, when
 //! the stream is over, however it has ended.
 
-use std::time::SystemTime;
+use std::time::{Duration, UNIX_EPOCH};
 
 use keyless_core::ask::{Asked, BodyEditor, EventFilter};
 use keyless_core::gate::Account;
@@ -15,7 +15,6 @@ use crate::now;
 /// The account of one request.
 pub(crate) struct Accounting {
     account: Account,
-    began: Option<SystemTime>,
     editor: Option<BodyEditor>,
     answer: Answer,
     is_whole: bool,
@@ -31,7 +30,7 @@ enum Answer {
     Failed,
     /// It succeeded, and cannot be read.
     Unread,
-    Read(Reader, Option<EventFilter>),
+    Read(Box<Reader>, Option<EventFilter>),
 }
 
 /// More than any buffer holds.
@@ -46,8 +45,8 @@ impl Accounting {
         if editor.is_some() {
             hostcalls::remove_map_value(MapType::HttpRequestHeaders, "content-length")?;
         }
-        let (answer, began) = (Answer::Awaited, now());
-        Ok(Self { account, began, editor, answer, is_whole: false, first_token: None })
+        let answer = Answer::Awaited;
+        Ok(Self { account, editor, answer, is_whole: false, first_token: None })
     }
 
     /// Takes a part of the request's body, or all that has come of it.
@@ -86,7 +85,7 @@ impl Accounting {
             return;
         };
         let filter = self.filter(&reader);
-        self.answer = Answer::Read(reader, filter);
+        self.answer = Answer::Read(Box::new(reader), filter);
     }
 
     /// Makes the filter of an answer with an event that its caller did not ask for.
@@ -105,12 +104,10 @@ impl Accounting {
     pub(crate) fn response_body(&mut self, size: usize, is_last: bool) {
         self.is_whole = is_last;
         let Answer::Read(reader, filter) = &mut self.answer else { return };
-        let piece = if size > 0 {
-            hostcalls::get_buffer(BufferType::HttpResponseBody, 0, size).ok().flatten()
-        } else {
-            None
-        };
-        let piece = piece.unwrap_or_default();
+        // The end mostly comes by itself, without any bytes.
+        let piece =
+            (size > 0).then(|| hostcalls::get_buffer(BufferType::HttpResponseBody, 0, size));
+        let piece = piece.and_then(Result::ok).flatten().unwrap_or_default();
         match filter {
             None => reader.read(&piece),
             Some(filter) => {
@@ -120,8 +117,7 @@ impl Accounting {
             }
         }
         if self.first_token.is_none() && reader.is_stream() && reader.has_content() {
-            let took = self.began.and_then(|began| now()?.duration_since(began).ok());
-            self.first_token = Some(took.unwrap_or_default().as_millis());
+            self.first_token = age().map(|age| age.as_millis());
         }
     }
 
@@ -177,6 +173,13 @@ fn record(name: &str, value: &str) {
 fn was_sent() -> bool {
     let address = hostcalls::get_property(vec!["upstream", "address"]);
     address.ok().flatten().is_some_and(|address| !address.is_empty())
+}
+
+/// Returns how long ago the request began.
+fn age() -> Option<Duration> {
+    let began = hostcalls::get_property(vec!["request", "time"]).ok().flatten()?;
+    let began = Duration::from_nanos(began.try_into().map(u64::from_le_bytes).ok()?);
+    now()?.duration_since(UNIX_EPOCH).ok()?.checked_sub(began)
 }
 
 /// Returns the length of the request's body.

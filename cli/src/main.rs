@@ -11,6 +11,7 @@ mod istio;
 mod schema;
 mod source;
 mod summary;
+mod usage;
 mod warnings;
 
 use std::fs;
@@ -46,6 +47,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Prints the JSON Schema of a plugin configuration, for editors
     Schema,
+    /// Sums up tokens and cost from access logs, by any of the logged fields
+    Usage(usage::Arguments),
 }
 
 /// What a command prints, and whether it succeeded.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Docs { update } => docs::run(update.as_deref()),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Schema => Ok(schema::run()),
+        Command::Usage(arguments) => usage::run(&arguments),
     };
     match outcome.and_then(Outcome::print) {
         Ok(true) => ExitCode::SUCCESS,

@@ -54,17 +54,25 @@ const DECIMALS: usize = 6;
 
 const MICRO_UNIT: u128 = 1_000_000;
 
+/// Digits of an amount before the point, and after it.
+const MAX_DIGITS: usize = 24;
+const COST_DECIMALS: usize = 12;
+
+/// Returns the digits of a decimal number as those of a whole one, `decimals` times ten larger.
+fn decimal(text: &str, whole_digits: usize, decimals: usize) -> Option<String> {
+    let (whole, rest) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |digits: &str, most| {
+        (1..=most).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let fits = is_number(whole, whole_digits) && is_number(rest, decimals);
+    fits.then(|| format!("{whole}{rest:0<decimals$}"))
+}
+
 impl TokenPrice {
     /// Reads a decimal number of currency units for a million tokens, below ten million and with up to six
     /// digits after the point.
     pub fn parse(text: &str) -> Option<Self> {
-        let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
-        let is_number = |digits: &str, most| {
-            (1..=most).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
-        };
-        let fits = is_number(whole, WHOLE_DIGITS) && is_number(decimals, DECIMALS);
-        let digits = format!("{whole}{decimals:0<DECIMALS$}");
-        digits.parse().ok().filter(|_| fits).map(Self)
+        decimal(text, WHOLE_DIGITS, DECIMALS)?.parse().ok().map(Self)
     }
 
     /// Returns the price of one token, in millionths of a millionth of a currency unit.
@@ -81,6 +89,19 @@ impl Cost {
     /// Makes an amount from millionths of a millionth of a currency unit.
     pub fn from_pico_units(pico_units: u128) -> Self {
         Self(pico_units)
+    }
+
+    /// Reads an amount of currency units, with up to twelve digits after the point.
+    ///
+    /// ```
+    /// # use keyless_core::price::Cost;
+    /// let cost = Cost::parse("1.5").unwrap();
+    /// assert_eq!(cost, Cost::from_pico_units(1_500_000_000_000));
+    /// assert_eq!(Cost::parse(&cost.to_string()), Some(cost));
+    /// assert_eq!(Cost::parse("1.0000000000001"), None);
+    /// ```
+    pub fn parse(text: &str) -> Option<Self> {
+        decimal(text, MAX_DIGITS, COST_DECIMALS)?.parse().ok().map(Self)
     }
 
     /// Returns the amount, in millionths of a millionth of a currency unit.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gateway::StartOptions;
+use gateway::{Blueprint, StartOptions};
 use local_azure::{LocalAzure, Options};
 use reqwest::{Method, RequestBuilder};
 
@@ -36,6 +36,25 @@ async fn a_remembered_token_costs_the_calls_of_its_head_and_the_status_of_the_an
 }
 
 #[tokio::test]
+async fn a_counted_answer_costs_its_head_its_body_its_counters_and_what_the_log_has() {
+    let world = traced_with(|shipped| shipped).await;
+    let token = world.token();
+    let found = warm_calls(&world, || world.chat_as(&token)).await;
+    let expected = [
+        ("proxy_get_buffer_bytes", 1),
+        ("proxy_get_current_time_nanoseconds", 1),
+        ("proxy_get_header_map_pairs", 1),
+        ("proxy_get_header_map_value", 3),
+        ("proxy_get_property", 1),
+        ("proxy_increment_metric", 5),
+        ("proxy_remove_header_map_value", 1),
+        ("proxy_replace_header_map_value", 2),
+        ("proxy_set_property", 11),
+    ];
+    assert_eq!(found, expected.map(|(name, count)| (name.to_owned(), count)).into());
+}
+
+#[tokio::test]
 async fn the_frames_of_an_answer_cost_no_calls() {
     let world = traced().await;
     world.azure.openai.set_chunk_delay(Duration::from_millis(20));
@@ -52,10 +71,21 @@ async fn the_status_of_an_answer_is_read_only_where_an_identity_token_was_sent()
     assert_eq!(found.get("proxy_get_header_map_value"), None, "{found:?}");
 }
 
-/// Starts a world with one worker, whose Envoy traces every call.
+/// Starts a world with one worker, whose Envoy traces every call, and which counts no answers.
 async fn traced() -> World {
+    traced_with(|shipped| {
+        shipped.plugin(|plugin| {
+            for route in plugin["routes"].as_array_mut().unwrap() {
+                route.as_object_mut().unwrap().remove("usage");
+            }
+        })
+    })
+    .await
+}
+
+async fn traced_with(change: impl FnOnce(Blueprint) -> Blueprint) -> World {
     let azure = LocalAzure::start(Options::default()).await.unwrap();
-    let blueprint = shipped(&azure);
+    let blueprint = change(shipped(&azure));
     let component_log_level = "wasm:trace".to_owned();
     let options = StartOptions { workers: 1, component_log_level, ..StartOptions::default() };
     World::run(azure, blueprint, options).await

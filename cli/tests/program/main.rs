@@ -13,6 +13,7 @@ mod docs;
 mod explain;
 mod schema;
 mod tokens;
+mod usage;
 
 use std::io::Write as _;
 use std::path::Path;

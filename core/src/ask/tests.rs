@@ -37,13 +37,13 @@ fn a_streamed_chat_is_made_to_say_what_it_used() {
     for text in asks {
         let (expected, _) = edited_text(text);
         let before: Value = serde_json::from_str(text).unwrap();
-        let mut wanted = before.clone();
-        if !wanted["stream_options"].is_object() {
-            wanted["stream_options"] = json!({});
+        let mut whole = before.clone();
+        if !whole["stream_options"].is_object() {
+            whole["stream_options"] = json!({});
         }
-        wanted["stream_options"]["include_usage"] = true.into();
+        whole["stream_options"]["include_usage"] = true.into();
         let after: Value = serde_json::from_str(&expected).unwrap();
-        assert_eq!(after, wanted, "{text}");
+        assert_eq!(after, whole, "{text}");
         for at in 0..=text.len() {
             let (one, other) = text.as_bytes().split_at(at);
             assert_eq!(edited([one, other]), (expected.clone(), Asked::ByGateway), "{text} {at}");

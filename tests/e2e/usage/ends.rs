@@ -106,18 +106,18 @@ async fn a_thousand_streams_cut_at_random_are_charged_within_the_bound_and_never
     static WRITTEN: AtomicUsize = AtomicUsize::new(0);
     // A caller says how many words it wants to hear, and the backend goes no further.
     let (world, _backend) = scripted(|heard| {
-        let wanted = heard.head.split("\r\nx-words: ").nth(1).unwrap();
-        let wanted: usize = wanted.split('\r').next().unwrap().parse().unwrap();
-        WRITTEN.fetch_add(wanted.min(WORDS), Ordering::Relaxed);
+        let words = heard.head.split("\r\nx-words: ").nth(1).unwrap();
+        let words: usize = words.split('\r').next().unwrap().parse().unwrap();
+        WRITTEN.fetch_add(words.min(WORDS), Ordering::Relaxed);
         let word = EVENTS[2];
-        let text = events(&vec![word; wanted.min(WORDS)]);
-        if wanted > WORDS {
+        let text = events(&vec![word; words.min(WORDS)]);
+        if words > WORDS {
             let usage = EVENTS[5].replace("\"completion_tokens\":7", "\"completion_tokens\":40");
             return stream([(text + &events(&[&usage]) + "data: [DONE]\n\n").as_bytes()]);
         }
         let mut acts = begun_stream(text.as_bytes().chunks(97));
         // Half of them are cut by the backend, the others by the caller.
-        acts.push(if wanted % 2 == 0 { Act::Leave } else { Act::Wait(Duration::from_secs(30)) });
+        acts.push(if words % 2 == 0 { Act::Leave } else { Act::Wait(Duration::from_secs(30)) });
         acts
     })
     .await;
@@ -129,11 +129,11 @@ async fn a_thousand_streams_cut_at_random_are_charged_within_the_bound_and_never
         random ^= random << 13;
         random ^= random >> 17;
         random ^= random << 5;
-        let wanted = usize::try_from(random).unwrap() % (WORDS + 10) + 1;
+        let words = usize::try_from(random).unwrap() % (WORDS + 10) + 1;
         let request = world.post(CHAT, &chat_body(true)).bearer_auth(&token);
-        requests.push((wanted, request.header("x-words", wanted.to_string())));
+        requests.push((words, request.header("x-words", words.to_string())));
     }
-    while let Some((wanted, request)) = requests.pop() {
+    while let Some((words, request)) = requests.pop() {
         if callers.len() >= 8 {
             callers.join_next().await.unwrap().unwrap();
         }
@@ -141,7 +141,7 @@ async fn a_thousand_streams_cut_at_random_are_charged_within_the_bound_and_never
             let mut response = request.send().await.unwrap();
             let mut heard = 0;
             let mut text = String::new();
-            while heard < wanted.min(WORDS) || wanted > WORDS {
+            while heard < words.min(WORDS) || words > WORDS {
                 let Ok(Some(chunk)) = response.chunk().await else { break };
                 text += &String::from_utf8_lossy(&chunk);
                 heard = text.matches("\n\n").count();
