@@ -14,7 +14,7 @@ use crate::now;
 
 /// The account of one request.
 pub(crate) struct Accounting {
-    account: Account,
+    account: Box<Account>,
     editor: Option<BodyEditor>,
     answer: Answer,
     is_whole: bool,
@@ -40,7 +40,7 @@ impl Accounting {
     /// Begins the account of the request of the effective context, whose head has not gone on. If
     /// its body is to be changed, its length must not go on either: the backend would take what is
     /// too much for the next request.
-    pub(crate) fn begin(account: Account) -> Result<Self, Status> {
+    pub(crate) fn begin(account: Box<Account>) -> Result<Self, Status> {
         let editor = account.is_asked.then(BodyEditor::default);
         if editor.is_some() {
             hostcalls::remove_map_value(MapType::HttpRequestHeaders, "content-length")?;
@@ -50,10 +50,9 @@ impl Accounting {
     }
 
     /// Takes a part of the request's body, or all that has come of it.
-    pub(crate) fn request_body(&mut self, is_last: bool) {
-        let Some(editor) = &mut self.editor else { return };
-        let piece = hostcalls::get_buffer(BufferType::HttpRequestBody, 0, ALL);
-        let piece = piece.ok().flatten().unwrap_or_default();
+    pub(crate) fn request_body(&mut self, size: usize, is_last: bool) {
+        let Some(editor) = self.editor.as_mut().filter(|editor| !editor.is_done()) else { return };
+        let piece = piece(BufferType::HttpRequestBody, size);
         if let Some(passed) = editor.pass(&piece, is_last) {
             _ = hostcalls::set_buffer(BufferType::HttpRequestBody, 0, piece.len(), passed);
         }

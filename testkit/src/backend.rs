@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -73,17 +74,17 @@ impl Backend {
         let (all, heard, script) = (connections.clone(), requests.clone(), Arc::new(script));
         let task = tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                let mut kept = all.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut kept = all.lock();
                 let number = kept.len();
                 kept.push(Vec::new());
                 drop(kept);
                 let (all, heard, script) = (all.clone(), heard.clone(), script.clone());
                 tokio::spawn(async move {
                     serve(connection, &*script, |bytes, request| {
-                        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut all = all.lock();
                         all[number].extend_from_slice(bytes);
                         if let Some(request) = request {
-                            heard.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+                            heard.lock().push(request);
                         }
                     })
                     .await;
@@ -100,12 +101,12 @@ impl Backend {
 
     /// Returns every byte that came, by connection.
     pub fn connections(&self) -> Vec<Vec<u8>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.connections.lock().clone()
     }
 
     /// Returns every request that came whole.
     pub fn requests(&self) -> Vec<Heard> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.requests.lock().clone()
     }
 }
 

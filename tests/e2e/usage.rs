@@ -28,7 +28,7 @@ const ANSWER: &str = r#"{"choices":[{"message":{"content":"Hello"}}],"usage":{"p
 const COST: &str = "0.000093750000";
 
 fn events(events: &[&str]) -> String {
-    events.iter().map(|event| format!("data: {event}\n\n")).collect()
+    events.iter().flat_map(|event| ["data: ", event, "\n\n"]).collect()
 }
 
 fn whole_stream() -> String {

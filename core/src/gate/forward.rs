@@ -26,7 +26,7 @@ pub struct Forward {
     /// The identity whose token it carries.
     pub identity: Option<IdentityIndex>,
     /// Whose account its answer goes to, if that is counted.
-    pub account: Option<Account>,
+    pub account: Option<Box<Account>>,
 }
 
 impl Forward {
@@ -60,7 +60,7 @@ impl Forward {
         if account.is_some() && head.values(ACCEPT_ENCODING).next().is_some() {
             self.remove.push(ACCEPT_ENCODING.to_owned());
         }
-        self.account = account;
+        self.account = account.map(Box::new);
         self
     }
 

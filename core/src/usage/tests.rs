@@ -29,7 +29,7 @@ fn chat() -> Usage {
 
 /// The events of a stream, as the backends write them.
 fn stream(events: &[&str]) -> String {
-    events.iter().map(|event| format!("data: {event}\n\n")).collect()
+    events.iter().flat_map(|event| ["data: ", event, "\n\n"]).collect()
 }
 
 fn whole_chat() -> String {
@@ -268,9 +268,11 @@ fn a_stream_that_breaks_off_is_estimated_and_never_zero() {
     let text = whole_chat();
     let final_at = text.find("}}}\n\ndata: [DONE]").unwrap() + 5;
     for at in 0..text.len() {
-        let counted = of_text(&text[..at], End::Broken);
+        let counted = of_text(text.split_at(at).0, End::Broken);
         if at < final_at - 2 {
-            let contents = text[..at]
+            let contents = text
+                .split_at(at)
+                .0
                 .matches(r#"Hel\"lo"},"index":0,"finish_reason":null}],"id":"c","usage":null}"#);
             let complete = contents.count() as u64;
             assert_eq!(counted.basis, Basis::Estimated, "{at}");
@@ -495,7 +497,9 @@ proptest! {
     #[test]
     fn arbitrary_bytes_harm_nothing(pieces in prop::collection::vec(any::<Vec<u8>>(), 0..6)) {
         for mut reader in [Reader::for_plain(), Reader::for_stream()] {
-            pieces.iter().for_each(|piece| reader.read(piece));
+            for piece in &pieces {
+                reader.read(piece);
+            }
             let counted = reader.finish(WHOLE, || 400);
             prop_assert!(matches!(counted.basis, Basis::Absent | Basis::Estimated | Basis::Exact));
         }

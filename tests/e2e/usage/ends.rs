@@ -117,7 +117,11 @@ async fn a_thousand_streams_cut_at_random_are_charged_within_the_bound_and_never
         }
         let mut acts = begun_stream(text.as_bytes().chunks(97));
         // Half of them are cut by the backend, the others by the caller.
-        acts.push(if words % 2 == 0 { Act::Leave } else { Act::Wait(Duration::from_secs(30)) });
+        acts.push(if words.is_multiple_of(2) {
+            Act::Leave
+        } else {
+            Act::Wait(Duration::from_secs(30))
+        });
         acts
     })
     .await;
