@@ -33,9 +33,6 @@ enum Answer {
     Read(Box<Reader>, Option<EventFilter>),
 }
 
-/// More than any buffer holds.
-const ALL: usize = i32::MAX as usize;
-
 impl Accounting {
     /// Begins the account of the request of the effective context, whose head has not gone on. If
     /// its body is to be changed, its length must not go on either: the backend would take what is
@@ -103,10 +100,7 @@ impl Accounting {
     pub(crate) fn response_body(&mut self, size: usize, is_last: bool) {
         self.is_whole = is_last;
         let Answer::Read(reader, filter) = &mut self.answer else { return };
-        // The end mostly comes by itself, without any bytes.
-        let piece =
-            (size > 0).then(|| hostcalls::get_buffer(BufferType::HttpResponseBody, 0, size));
-        let piece = piece.and_then(Result::ok).flatten().unwrap_or_default();
+        let piece = piece(BufferType::HttpResponseBody, size);
         match filter {
             None => reader.read(&piece),
             Some(filter) => {
@@ -161,6 +155,12 @@ impl Accounting {
         }
         metrics.count_usage(&self.account.labels, &counted, cost);
     }
+}
+
+/// Reads a piece of a body. The end mostly comes by itself, without any bytes.
+fn piece(buffer: BufferType, size: usize) -> Vec<u8> {
+    let piece = (size > 0).then(|| hostcalls::get_buffer(buffer, 0, size));
+    piece.and_then(Result::ok).flatten().unwrap_or_default()
 }
 
 /// Writes what operators see to filter state.

@@ -62,11 +62,11 @@ impl HttpContext for Stream {
         action
     }
 
-    fn on_http_request_body(&mut self, _: usize, end_of_stream: bool) -> Action {
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         let action = self.proceed(end_of_stream);
         self.adopt();
         if let Some(accounting) = self.accounting.as_mut().filter(|_| action == Action::Continue) {
-            accounting.request_body(end_of_stream);
+            accounting.request_body(size, end_of_stream);
         }
         action
     }

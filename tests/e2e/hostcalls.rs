@@ -41,7 +41,7 @@ async fn a_counted_answer_costs_its_head_its_body_its_counters_and_what_the_log_
     let token = world.token();
     let found = warm_calls(&world, || world.chat_as(&token)).await;
     let expected = [
-        ("proxy_get_buffer_bytes", 1),
+        ("proxy_get_buffer_bytes", 2),
         ("proxy_get_current_time_nanoseconds", 1),
         ("proxy_get_header_map_pairs", 1),
         ("proxy_get_header_map_value", 3),

@@ -137,6 +137,11 @@ impl BodyEditor {
         self.asked
     }
 
+    /// Returns true if all that follows passes as it is.
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Free
+    }
+
     /// Returns true if the body is cut short without what is held back.
     pub fn is_holding(&self) -> bool {
         !self.held.is_empty()

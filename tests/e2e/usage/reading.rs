@@ -115,8 +115,8 @@ async fn no_answer_comes_encoded_and_one_that_does_is_absent() {
     let request = chat(&world, false).header("accept-encoding", "gzip, br");
     let (_, logged) = answered(&world, request).await;
     assert_eq!(logged, exact());
-    let heard = backend.requests().pop().unwrap().head.to_ascii_lowercase();
-    assert!(!heard.contains("accept-encoding"), "{heard}");
+    let asked = backend.requests().pop().unwrap().head.to_ascii_lowercase();
+    assert!(!asked.contains("accept-encoding"), "{asked}");
 
     let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     zipped.write_all(ANSWER.as_bytes()).unwrap();
