@@ -3,6 +3,7 @@
 mod asking;
 mod ends;
 mod reading;
+mod sums;
 
 use gateway::Blueprint;
 use local_azure::{LocalAzure, Options};
