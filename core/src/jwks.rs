@@ -69,7 +69,8 @@ pub struct RemoteJwks {
     pub refresh: Duration,
     /// How old keys may get while no fetch succeeds.
     pub max_age: Duration,
-    /// The time after which unknown `kid`s may cause one more fetch; a few are allowed at once.
+    /// The time after which tokens of no known key may cause one more fetch; a few are allowed at
+    /// once.
     pub unknown_kid_interval: Duration,
 }
 

@@ -108,6 +108,11 @@ impl Lease {
         &self.key
     }
 
+    /// Returns true if threads take over each other's answers.
+    pub(super) fn is_shared(&self) -> bool {
+        self.data.is_private()
+    }
+
     /// Returns the last answer, if its fetch began after `held_since`. There is none where other
     /// modules could write it.
     pub(super) fn published(

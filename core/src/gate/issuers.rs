@@ -36,14 +36,13 @@ struct Entry {
 
 /// What came of a token's signature.
 enum Signature {
-    Bad(Denial),
     Good(Rc<Verified>),
-    /// It is of none of the keys that are held, which may not be all; or else it is this.
-    KeyUnknown(Denial),
+    /// It is of none of the keys that are held, which may not be the newest; or else it is this.
+    OfNoKey(Denial),
     KeysMissing(Stop),
 }
 
-/// How many fetches unknown keys may cause at once, before one for each `unknown_kid_interval`: an
+/// How many fetches tokens of no known key may cause at once, before one for each `unknown_kid_interval`: an
 /// issuer that rotates twice in a row is followed, and a flood of forged tokens causes no more.
 const MAX_UNKNOWN_KEY_FETCHES: u32 = 3;
 
@@ -203,8 +202,7 @@ impl Issuers {
         trace.hear(|| signature.of_step());
         let verified = match signature {
             Signature::Good(verified) => verified,
-            Signature::Bad(denial) => return Err(Stop::Deny(denial)),
-            Signature::KeyUnknown(denial) => {
+            Signature::OfNoKey(denial) => {
                 return Err(entry.request_newer_keys(index, denial, arrived, now));
             }
             Signature::KeysMissing(stop) => return Err(stop),
@@ -255,7 +253,7 @@ impl Signature {
     fn of_step(&self) -> Step {
         match self {
             Self::Good(_) => Step::Signature(Ok(())),
-            Self::Bad(denial) | Self::KeyUnknown(denial) => Step::Signature(Err(denial.clone())),
+            Self::OfNoKey(denial) => Step::Signature(Err(denial.clone())),
             Self::KeysMissing(_) => Step::SignatureUnchecked,
         }
     }
@@ -299,13 +297,11 @@ impl Entry {
                 now,
             ));
         };
-        let names_key = token.kid().is_some() && !held.is_one_without_kid();
+        // A new key may have no `kid`, or that of an old one, even one of another type. So it shows
+        // only in that no key fits.
         match token.verify(held, crypto) {
             Ok(verified) => Signature::Good(Rc::new(verified)),
-            Err(denial @ Denial::KeyUnknown) => Signature::KeyUnknown(denial),
-            // Where no `kid` tells keys apart, a new key shows only in that no other one fits.
-            Err(denial @ Denial::SignatureInvalid) if !names_key => Signature::KeyUnknown(denial),
-            Err(denial) => Signature::Bad(denial),
+            Err(denial) => Signature::OfNoKey(denial),
         }
     }
 
@@ -325,7 +321,7 @@ impl Entry {
         let keys = &mut self.keys;
         let fetch = Fetch::Keys(index);
         if keys.is_failing() {
-            return stop_for(fetch, keys, keys_unavailable, now);
+            return stop_for(fetch, keys, keys_unavailable, now).doubtful();
         }
         if keys.is_as_new_as(arrived) || !keys.refresh_early(MAX_WAIT_FOR_FETCH_START, now) {
             return Stop::Deny(denial);

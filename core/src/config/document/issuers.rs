@@ -102,7 +102,8 @@ pub(in crate::config) struct JwksEntry {
     /// Default: `"24h"`
     /// Limits: 1ms to 30d, not below `refresh`
     pub(in crate::config) max_age: Option<Text<Wait>>,
-    /// how often keys are refetched on unknown `kid`, after three refetches at once
+    /// how often keys are refetched on an unknown `kid` or a signature of no known key, after three
+    /// refetches at once
     /// Default: `"30s"`
     /// Limits: 1ms to 30d
     pub(in crate::config) unknown_kid_interval: Option<Text<Wait>>,
