@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use keyless_core::gate::{Record, Report};
 use keyless_core::http::FetchError;
-use keyless_core::metrics::{ASKED_AT, FETCHES, GOOD_UNTIL, REJECTIONS, REQUESTS};
+use keyless_core::metrics::{ASKED_AT, FETCHES, GOOD_UNTIL, REJECTIONS, REQUESTS, UNUSABLE_KEYS};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
 
@@ -50,6 +50,10 @@ impl Metrics {
         if let Some((asked, expires)) = report.held {
             self.gauge(&ASKED_AT.with(&[kind, name]), seconds(asked));
             self.gauge(&GOOD_UNTIL.with(&[kind, name]), seconds(expires));
+        }
+        if let Some(keys) = &report.keys {
+            let count = u64::try_from(keys.unusable.count).unwrap_or(u64::MAX);
+            self.gauge(&UNUSABLE_KEYS.with(&[name]), count);
         }
     }
 

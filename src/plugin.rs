@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use keyless_core::config::Config;
 use keyless_core::fetch::SharedData;
-use keyless_core::gate::{Decided, Fetch, Gate, Record, StreamId, UpstreamRejection};
+use keyless_core::gate::{Decided, Fetch, Gate, KeysReport, Record, StreamId, UpstreamRejection};
 use keyless_core::http::Answer;
 use keyless_core::identity::IdentityIndex;
 use keyless_core::signature::{Crypto, Sandbox};
@@ -74,6 +74,12 @@ impl Plugin {
                 );
             }
             Ok(()) | Err(_) => {}
+        }
+        if let Some(keys) = report.keys.as_ref().filter(|keys| keys.is_news) {
+            let KeysReport { count, unusable, .. } = keys;
+            for key in &unusable.first {
+                warn!("unusable key name={name} keys={count} unusable={} {key}", unusable.count);
+            }
         }
     }
 

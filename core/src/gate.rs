@@ -23,6 +23,7 @@ use crate::denial::Denial;
 use crate::fetch::{Cached, FetchOutcome, NextFetch, SharedData, after};
 use crate::http::{Answer, Call, FetchError};
 use crate::identity::{self, IdentityIndex};
+use crate::jwks::Unusable;
 use crate::jwt::IssuerIndex;
 use crate::policy::Routes;
 use crate::request::Head;
@@ -104,6 +105,19 @@ pub struct Report {
     /// When the cached value was requested and when it must no longer be used, if there is one.
     pub held: Option<(SystemTime, SystemTime)>,
     /// True if the fetch before it ended otherwise: worth a line in the log.
+    pub is_news: bool,
+    /// What is unusable of the key set that was fetched.
+    pub keys: Option<KeysReport>,
+}
+
+/// Tells how many keys of a fetched key set can be used, and why others cannot.
+#[derive(Debug, Eq, PartialEq)]
+pub struct KeysReport {
+    /// How many keys there are, without those that are for something else than signatures.
+    pub count: usize,
+    /// Those of them that cannot be used.
+    pub unusable: Unusable,
+    /// True if these are others than at the fetch before it.
     pub is_news: bool,
 }
 
@@ -280,7 +294,7 @@ impl fmt::Debug for Gate {
 impl Report {
     fn of<T>(kind: &'static str, name: &str, outcome: FetchOutcome, cached: &Cached<T>) -> Self {
         let FetchOutcome { result, is_news } = outcome;
-        Self { kind, name: name.to_owned(), result, held: cached.held(), is_news }
+        Self { kind, name: name.to_owned(), result, held: cached.held(), is_news, keys: None }
     }
 }
 

@@ -175,8 +175,12 @@ fetch_errors! {
     Truncated = "truncated";
     /// the body is JSON with a duplicate member
     Repeated = "repeated";
-    /// the body is not an object, has no usable key, or is the discovery document of another issuer
+    /// the body is compressed, though nobody asked for that
+    Compressed = "compressed";
+    /// the body is not an object, has no list of keys, or is the discovery document of another issuer
     Malformed(&'static str) = "malformed";
+    /// no key of the key set can be used, for the reason in the log
+    NoUsableKey(Box<str>) = "no_usable_key";
     /// the identity token's `token_type` is not `Bearer`
     TokenType = "token_type";
     /// the identity token is missing, longer than 16 KiB or not printable ASCII
@@ -213,6 +217,9 @@ impl Answer {
             Self::Arrived { status: 200, body, .. } if body.len() > MAX_BODY => {
                 Err(FetchError::TooLarge)
             }
+            Self::Arrived { status: 200, body, .. } if body.starts_with(GZIP) => {
+                Err(FetchError::Compressed)
+            }
             Self::Arrived { status: 200, body, .. } => Ok(body),
             Self::Arrived { status: 504, .. } => Err(FetchError::Timeout),
             Self::Arrived { status, body, .. } => Err(match envoys_reason(*status, body) {
@@ -233,6 +240,9 @@ impl Answer {
         }
     }
 }
+
+/// What gzip's files begin with (RFC 1952 §2.3.1), and no JSON.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// What Envoy's own 503 begins with, whose rest is the reason (Envoy, `Filter::onUpstreamReset` and
 /// `sendNoHealthyUpstreamResponse` of the router).
@@ -281,11 +291,16 @@ impl fmt::Display for FetchError {
         match self {
             Self::Expiry(what) | Self::Token(what) => formatter.write_str(what),
             Self::Malformed(what) => write!(formatter, "malformed response: {what}"),
+            Self::Compressed => formatter.write_str("gzip, which nobody asked for"),
+            Self::NoUsableKey(why) => write!(formatter, "no usable key: {why}"),
             Self::NotBefore => formatter.write_str("token not valid yet"),
             Self::NotJson => formatter.write_str("not JSON"),
             Self::Repeated => formatter.write_str("duplicate member"),
             Self::Reset => formatter.write_str("connection reset"),
             Self::Resource => formatter.write_str("token for another resource"),
+            Self::Status { status: status @ 300..400, error: None } => {
+                write!(formatter, "status {status}, a redirect, which is not followed")
+            }
             Self::Status { status, error: None } => write!(formatter, "status {status}"),
             Self::Status { status, error: Some(error) } => {
                 write!(formatter, "status {status}, {error}")

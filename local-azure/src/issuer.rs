@@ -115,6 +115,17 @@ impl Issuer {
         keys.earlier.push(old);
     }
 
+    /// Signs with a new key from now on, under the `kid` of the old one, which is gone: what an issuer
+    /// should not do.
+    ///
+    /// Blocks while the key is made, for a fraction of a second.
+    pub fn replace_key_under_the_same_kid(&self) {
+        let fresh = Key::generate();
+        let mut keys = self.authority.keys.lock();
+        let kid = keys.present.kid().to_owned();
+        keys.present = fresh.named(kid);
+    }
+
     /// Publishes no earlier key from now on.
     pub fn retire(&self) {
         self.authority.keys.lock().earlier.clear();

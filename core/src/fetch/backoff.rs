@@ -72,7 +72,9 @@ fn retry_class(error: &FetchError) -> RetryClass {
             RetryClass::Permanent
         }
         FetchError::Expiry(_)
+        | FetchError::Compressed
         | FetchError::Malformed(_)
+        | FetchError::NoUsableKey(_)
         | FetchError::NotBefore
         | FetchError::NotJson
         | FetchError::Repeated

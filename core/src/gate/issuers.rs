@@ -6,14 +6,14 @@ use std::time::SystemTime;
 use super::decision::Stop;
 use super::trace::{Step, Trace};
 use super::{
-    ALREADY_TRYING, Fetch, MAX_WAIT_FOR_FETCH_START, Record, Report, Wait, keys_unavailable,
-    lost_at, stop_for,
+    ALREADY_TRYING, Fetch, KeysReport, MAX_WAIT_FOR_FETCH_START, Record, Report, Wait,
+    keys_unavailable, lost_at, stop_for,
 };
 use crate::bearer;
 use crate::denial::Denial;
 use crate::fetch::{Cached, FetchedValue, SharedData, after};
 use crate::http::{Answer, Call, FetchError, Uri};
-use crate::jwks::{self, JwksLocation, JwksSource, KeySet, RemoteJwks};
+use crate::jwks::{self, JwksLocation, JwksSource, KeySet, RemoteJwks, Unusable};
 use crate::jwt::EntryIndex;
 use crate::jwt::{Claims, Issuer, IssuerIndex, KeptClaims, Token, Verified};
 use crate::signature::Crypto;
@@ -32,6 +32,8 @@ struct Entry {
     issuer: Issuer,
     keys: Cached<KeySet>,
     step: FetchStep,
+    /// The unusable keys that were reported last.
+    unusable: Unusable,
 }
 
 /// What came of a token's signature.
@@ -277,7 +279,7 @@ impl Entry {
                 keys.with_early_budget(MAX_UNKNOWN_KEY_FETCHES, remote.unknown_kid_interval)
             }
         };
-        Self { issuer, keys, step: FetchStep::Fetch }
+        Self { issuer, keys, step: FetchStep::Fetch, unusable: Unusable::default() }
     }
 
     /// Verifies the signature with the keys that are held.
@@ -367,9 +369,20 @@ impl Entry {
                 answer.content().and_then(|body| keys(&self.issuer, remote, body, now))
             }
         };
+        let keys = fetched.as_ref().ok().map(|fetched| self.told(&fetched.value));
         let outcome = self.keys.settle(fetched, answer, now);
         self.step = FetchStep::Fetch;
-        Some(Report::of("jwks", &self.issuer.name, outcome, &self.keys))
+        if let Some(KeysReport { unusable, .. }) = &keys {
+            self.unusable = unusable.clone();
+        }
+        Some(Report { keys, ..Report::of("jwks", &self.issuer.name, outcome, &self.keys) })
+    }
+
+    /// What there is to say of a key set.
+    fn told(&self, keys: &KeySet) -> KeysReport {
+        let unusable = keys.unusable().clone();
+        let count = keys.len().saturating_add(unusable.count);
+        KeysReport { count, is_news: unusable != self.unusable, unusable }
     }
 }
 
