@@ -128,6 +128,13 @@ macro_rules! scalars {
 }
 
 scalars! {
+    AudienceClaim -> String:
+        "the name of a claim such as \"client_id\", not a pointer and none that means something else",
+        Shape::Pattern("^[^/\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$"),
+        |text| {
+            let is_allowed = !text.starts_with('/') && !NEVER_AN_AUDIENCE.contains(&text);
+            plain(text).filter(|_| is_allowed)
+        };
     Claim -> ClaimName:
         "the name of a claim, or a JSON pointer such as \"/realm_access/roles\" (RFC 6901)",
         Shape::Pattern("^[^\\u0000-\\u001f\\u007f-\\u009f]+$"),
@@ -284,6 +291,10 @@ pub(super) const PLAIN: &str = "a text that is not empty and has no control char
 
 /// What the name of a header is that a claim is forwarded in.
 pub(super) const HEADER: &str = "a header name that is not one of HTTP's own or a credential";
+
+/// Claims that say something else than whom a token is for: a caller may choose some of them.
+const NEVER_AN_AUDIENCE: [&str; 12] =
+    ["aud", "exp", "iat", "iss", "jti", "nbf", "roles", "scope", "scp", "sub", "tid", "token_use"];
 
 /// Headers that frame or route a message.
 const FRAMING: [&str; 10] = [

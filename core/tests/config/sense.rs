@@ -475,3 +475,17 @@ fn a_text_is_not_empty_and_has_no_control_characters() {
     let types = ["", "application/", "Application/", "jwt\n"];
     assert_texts_refused("/issuers/0/token_types/0", "a token type such as \"at+jwt\"", &types);
 }
+
+#[test]
+fn only_a_claim_that_means_nothing_else_stands_for_the_audience() {
+    let expected = "the name of a claim such as \"client_id\", not a pointer and none that means \
+                    something else";
+    let texts = ["", "aud", "sub", "iss", "scope", "token_use", "/client_id", "a\nb"];
+    assert_texts_refused("/issuers/0/audience_claim", expected, &texts);
+    let problem = "expected no such key beside `entra`, whose tokens have `aud`, found client_id";
+    assert_refused("/issuers/2/audience_claim", json!("client_id"), problem);
+    let mut document = base();
+    document["issuers"][0]["audience_claim"] = json!("client_id");
+    let claim = parse(&document).unwrap().issuers.remove(0).audience_claim;
+    assert_eq!(claim.as_deref(), Some("client_id"));
+}

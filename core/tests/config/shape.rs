@@ -12,8 +12,8 @@ fn raw(bytes: impl AsRef<[u8]>) -> String {
     }
 }
 
-const ISSUER_KEYS: &str = "expected one of `name`, `issuer`, `entra`, `audiences`, `jwks`, \
-                           `algorithms`, `token_types`, `leeway`, `max_lifetime`";
+const ISSUER_KEYS: &str = "expected one of `name`, `issuer`, `entra`, `audiences`, \
+                           `audience_claim`, `jwks`, `algorithms`, `token_types`, `leeway`, `max_lifetime`";
 const ENTRA_KEYS: &str = "expected one of `tenants`, `cloud`, `clients`";
 const JWKS_KEYS: &str = "expected one of `cluster`, `uri`, `discovery`, `inline`, `timeout`, \
                          `refresh`, `max_age`, `unknown_kid_interval`";
@@ -23,7 +23,8 @@ const ROUTE_KEYS: &str = "expected one of `name`, `match`, `allow`, `identity`, 
 const DOCUMENT_KEYS: &str = "expected one of `issuers`, `identities`, `routes`, `token_cache`, `strip`, `prices`, `report_only`, `protected_resource`";
 const PRICE_KEYS: &str = "expected one of `input`, `cached_input`, `cache_write`, `audio_input`, \
                           `output`, `audio_output`";
-const RESOURCE_KEYS: &str = "expected one of `resource`, `path`, `scopes_supported`";
+const RESOURCE_KEYS: &str = "expected one of `resource`, `path`, `scope_prefix`, \
+                             `scopes_supported`";
 const TOKEN_CACHE_KEYS: &str = "expected one of `max_entries`, `max_bytes`";
 const IDENTITY_KEYS: &str =
     "expected one of `resource`, `imds`, `app_service`, `client_credentials`";

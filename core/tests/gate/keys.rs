@@ -8,8 +8,8 @@ use keyless_core::jwt::IssuerIndex;
 use serde_json::json;
 
 use crate::scripted::{
-    IDENTITY, ISSUER, KEYS, Request, Script, is_admitted, issuer, jwk, jwks, key_set, reason,
-    sign, status,
+    IDENTITY, ISSUER, KEYS, Request, Script, is_admitted, issuer, jwk, jwks, key_set, reason, sign,
+    status,
 };
 use crate::{SECOND, warm};
 

@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use crate::config::entry::{NonEmpty, Object};
 use crate::config::scalars::{
-    CloudName, KeySetUri, Label, Leeway, Plain, SignatureAlgorithm, TenantId, Text, Type, Wait,
+    AudienceClaim, CloudName, KeySetUri, Label, Leeway, Plain, SignatureAlgorithm, TenantId, Text,
+    Type, Wait,
 };
 
 #[derive(Deserialize)]
@@ -26,6 +27,12 @@ pub(in crate::config) struct IssuerEntry {
     /// Required
     /// Limits: 1 or more
     pub(in crate::config) audiences: NonEmpty<Text<Plain>>,
+    /// the claim that names the audience where the issuer's tokens have no `aud`, such as Cognito's
+    /// `client_id`: a text, required, equal to one of `audiences`; a token that has `aud` too must
+    /// match with both
+    /// Default: none
+    /// Limits: not `aud` or another registered claim, not with `entra`
+    pub(in crate::config) audience_claim: Option<Text<AudienceClaim>>,
     /// where the keys come from
     /// Required
     pub(in crate::config) jwks: Object<JwksEntry>,
