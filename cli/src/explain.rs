@@ -268,7 +268,7 @@ fn matched(route: &Route, deployment: Deployment<'_>) -> Vec<String> {
 
 /// The routes that are for this path, and for another method or host.
 fn near(config: &Config, path: &str) -> Vec<String> {
-    let is_near = |route: &&Route| route.path.matches(path).is_some();
+    let is_near = |route: &&Route| route.matches(path).is_some();
     let near = config.routes.iter().filter(is_near);
     let line = |route: &Route| {
         format!("{} has the path: {}", route.name, summary::routes::matching(route))

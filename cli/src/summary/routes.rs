@@ -66,7 +66,8 @@ pub(crate) fn matching(route: &Route) -> String {
     let hosts: Vec<_> = route.hosts.iter().map(host).collect();
     let hosts =
         if hosts.is_empty() { String::new() } else { format!(" on {}", joined(&hosts, "or")) };
-    format!("{} {}{hosts}", joined(&route.methods, "or"), route.path.as_str())
+    let paths: Vec<_> = route.paths.iter().map(|path| path.as_str().to_owned()).collect();
+    format!("{} {}{hosts}", joined(&route.methods, "or"), joined(&paths, "or"))
 }
 
 fn host(pattern: &HostPattern) -> String {
