@@ -19,7 +19,7 @@ fn snippet(heading: &str, language: &str) -> &'static str {
     rest.split_once("```").expect("its end").0
 }
 
-/// The VirtualService with the guide's route before that of all other deployments.
+/// The `VirtualService` with the guide's route before that of all other deployments.
 fn with_the_guides_route() -> Value {
     let mut service = documents(&shipped("gateway.yaml"))
         .into_iter()
@@ -31,7 +31,7 @@ fn with_the_guides_route() -> Value {
     service
 }
 
-/// A ServiceEntry and a DestinationRule like those of `on-prem`.
+/// A `ServiceEntry` and a `DestinationRule` like those of `on-prem`.
 fn the_other_resource() -> Vec<Value> {
     let text = shipped("outside.yaml").replace("models.example.com", REASONING);
     let mut resources = documents(&text);
