@@ -136,11 +136,13 @@ fn router(backend: &Arc<Backend>) -> Router {
     let by_path = Router::new()
         .route("/openai/deployments/{deployment}/chat/completions", post(chat))
         .route("/openai/deployments/{deployment}/embeddings", post(embeddings))
+        .route("/openai/models", get(models))
         .route("/openai/realtime", get(realtime::open))
         .route_layer(middleware::from_fn(require_api_version));
     let by_model = Router::new()
         .route("/openai/v1/chat/completions", post(chat))
         .route("/openai/v1/embeddings", post(embeddings))
+        .route("/openai/v1/models", get(models))
         .route("/openai/v1/realtime", get(realtime::open));
     by_path
         .merge(by_model)
@@ -209,6 +211,13 @@ async fn embeddings(path: Option<Path<String>>, body: Bytes) -> Result<Json<Valu
     let request: EmbeddingsRequest = parse(&body)?;
     let deployment = deployment(path, request.model.clone())?;
     Ok(Json(answer::embeddings(&deployment, &request.input)))
+}
+
+/// Lists one of the models, which is enough for who only wants to see that the list comes.
+async fn models() -> Json<Value> {
+    let model =
+        json!({ "id": "gpt-4o-mini", "object": "model", "created": 0, "owned_by": "openai" });
+    Json(json!({ "object": "list", "data": [model] }))
 }
 
 /// Takes the deployment's name from the path, or under `/openai/v1/` from the body's `model`.
