@@ -274,7 +274,7 @@ fn section(heading: &str, entries: &[Entry]) -> String {
 }
 
 fn matched(route: &Route, deployment: Deployment<'_>) -> Vec<String> {
-    let mut lines = vec![summary::routes::matching(route)];
+    let mut lines = summary::routes::matching(route);
     match deployment {
         Deployment::Named(name) => lines.push(format!("deployment {name}")),
         Deployment::Unnamed => {}
@@ -285,10 +285,10 @@ fn matched(route: &Route, deployment: Deployment<'_>) -> Vec<String> {
 
 /// The routes that are for this path, and for another method or host.
 fn near(config: &Config, path: &str) -> Vec<String> {
-    let is_near = |route: &&Route| route.path.matches(path).is_some();
+    let is_near = |route: &&Route| route.matches(path).is_some();
     let near = config.routes.iter().filter(is_near);
     let line = |route: &Route| {
-        format!("{} has the path: {}", route.name, summary::routes::matching(route))
+        format!("{} has the path: {}", route.name, summary::routes::matching(route).join(" "))
     };
     let lines: Vec<_> = near.map(line).collect();
     if lines.is_empty() { vec!["no route has this path".to_owned()] } else { lines }

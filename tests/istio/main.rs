@@ -26,6 +26,7 @@ mod files;
 mod modules;
 mod outside;
 mod recording;
+mod routing;
 mod shell;
 mod tiers;
 mod ways;

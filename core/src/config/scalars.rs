@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
-use super::entry::NonEmpty;
+use super::entry::{NonEmpty, OneOrMore};
 use crate::bearer::CredentialPlace;
 use crate::credentials::{is_credential_header, normalized};
 use crate::http::{HeaderName, Uri};
@@ -50,6 +50,12 @@ impl<'de, S: Scalar> Deserialize<'de> for Text<S> {
 }
 
 impl<S: Scalar> NonEmpty<Text<S>> {
+    pub(super) fn into_values(self) -> Vec<S::Value> {
+        self.0.into_iter().map(|text| text.0).collect()
+    }
+}
+
+impl<S: Scalar> OneOrMore<Text<S>> {
     pub(super) fn into_values(self) -> Vec<S::Value> {
         self.0.into_iter().map(|text| text.0).collect()
     }

@@ -102,7 +102,7 @@ fn what_is_said_of_a_route_is_kept() {
     let config = parse(&base()).unwrap();
     let route = &config.routes[0];
     assert_eq!((&*route.name, route.methods[0].as_str()), ("chat", "POST"));
-    assert!(route.path.names_deployment() && !config.routes[1].path.names_deployment());
+    assert!(route.names_deployment() && !config.routes[1].names_deployment());
     let Access::Granted { grants, identity, forward_claims } = &route.access else {
         panic!("public");
     };
@@ -122,6 +122,27 @@ fn what_is_said_of_a_route_is_kept() {
     assert_eq!((name.member(), &values[..]), ("department", &[ClaimValue::Text("R&D".into())][..]));
     assert_eq!(grants[1].deployments, ["gpt-4o-mini"]);
     assert!(matches!(config.routes[2].access, Access::Public));
+}
+
+#[test]
+fn a_route_may_have_several_paths() {
+    let path = "/openai/deployments/{deployment}/completions";
+    let several = json!([path, "/x/{deployment}/{*rest}"]);
+    let config = accepted("/routes/0/match/path", several.clone());
+    let route = &config.routes[0];
+    assert!(route.names_deployment() && route.paths.len() == 2);
+    assert_eq!(route.matches("/openai/deployments/gpt/completions"), Some(Some("gpt")));
+    assert_eq!(route.matches("/x/o3/a/b"), Some(Some("o3")));
+    assert_eq!(route.matches("/y"), None);
+    let mut mixed = several;
+    mixed[1] = json!("/openai/v1/completions");
+    let refused = parse(&crate::changed("/routes/0/match/path", Some(mixed))).map(drop);
+    let refused = refused.unwrap_err();
+    assert!(refused.starts_with("routes[0].allow[1].deployments: expected"), "{refused}");
+    let missing = crate::message("/routes/0/match/path", Some(json!(["/a", "b"])));
+    assert!(missing.starts_with("routes[0].match.path[1]: expected a pattern"), "{missing}");
+    let empty = crate::message("/routes/0/match/path", Some(json!([])));
+    assert!(empty.contains("expected at least one item, found an empty list"), "{empty}");
 }
 
 #[test]
