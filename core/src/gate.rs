@@ -99,12 +99,23 @@ pub struct Report {
     pub kind: &'static str,
     /// The name of the issuer or of the identity.
     pub name: String,
+    /// Which step failed, where a fetch takes two: first a file and then a token.
+    pub step: Option<FailedStep>,
     /// What came of it.
     pub result: Result<(), FetchError>,
     /// When the cached value was requested and when it must no longer be used, if there is one.
     pub held: Option<(SystemTime, SystemTime)>,
     /// True if the fetch before it ended otherwise: worth a line in the log.
     pub is_news: bool,
+}
+
+/// Names the step of a fetch that failed: the file is asked for first, and then the token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FailedStep {
+    /// The file with the projected token or the secret.
+    File,
+    /// The access token, in exchange for what the file holds.
+    Token,
 }
 
 /// Tells the operator that a backend rejected an identity token.
@@ -238,7 +249,8 @@ impl Gate {
         if !is_awake {
             return Wake::Never;
         }
-        if self.waiting.is_crowded() || issuers.has_second_call() {
+        let has_second_call = issuers.has_second_call() || identities.has_second_call();
+        if self.waiting.is_crowded() || has_second_call {
             return Wake::Now;
         }
         let fetches = issuers.wake_at().chain(identities.wake_at());
@@ -280,7 +292,22 @@ impl fmt::Debug for Gate {
 impl Report {
     fn of<T>(kind: &'static str, name: &str, outcome: FetchOutcome, cached: &Cached<T>) -> Self {
         let FetchOutcome { result, is_news } = outcome;
-        Self { kind, name: name.to_owned(), result, held: cached.held(), is_news }
+        Self { kind, name: name.to_owned(), step: None, result, held: cached.held(), is_news }
+    }
+}
+
+impl FailedStep {
+    /// Returns the step that fails with this code: those of a file begin with its name.
+    fn of(code: &str) -> Self {
+        if code.starts_with("file_") { Self::File } else { Self::Token }
+    }
+
+    /// Returns the word for logs and probes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Token => "token",
+        }
     }
 }
 
