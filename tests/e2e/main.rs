@@ -48,3 +48,4 @@ mod streaming;
 mod tokens;
 mod trailers;
 mod waiting;
+mod workload_identity;
