@@ -29,3 +29,4 @@ mod recording;
 mod shell;
 mod tiers;
 mod ways;
+mod workload_identity;
