@@ -149,7 +149,7 @@ fn parse(document: &Value) -> Result<Config, String> {
 }
 
 /// The value at a path such as `issuers[].jwks`: the first item of a list, and for `*` the first
-/// member that has the key which follows, or else the first.
+/// member that has the keys which follow, or else the first that has the next one, or the first.
 fn at<'a>(document: &'a mut Value, path: &str) -> &'a mut Value {
     let mut steps = path.split('.').filter(|step| !step.is_empty()).peekable();
     let mut place = document;
@@ -160,7 +160,10 @@ fn at<'a>(document: &'a mut Value, path: &str) -> &'a mut Value {
                 let members = place.as_object().unwrap();
                 let next = steps.peek().copied();
                 let has_next = |member: &Value| next.is_none_or(|key| member.get(key).is_some());
-                let name = members.iter().find(|(_, member)| has_next(member));
+                let all: String = steps.clone().flat_map(|key| ["/", key]).collect();
+                let has_all = |member: &Value| member.pointer(&all).is_some();
+                let name = members.iter().find(|(_, member)| has_all(member));
+                let name = name.or_else(|| members.iter().find(|(_, member)| has_next(member)));
                 let name = name.or_else(|| members.iter().next()).unwrap().0.clone();
                 &mut place[name]
             }

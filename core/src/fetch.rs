@@ -116,12 +116,12 @@ impl<T> Cached<T> {
         Self { held, ..Self::of(Schedule::never(), Jitter::of(0, ""), None) }
     }
 
-    /// Makes an empty one that one thread at a time fetches with `call`. Where shared data is
+    /// Makes an empty one that one thread at a time fetches with these calls. Where shared data is
     /// private, the other threads take the answer over, when it is due for them and every two
     /// seconds. `kind` names the format of the answer:
     /// `jwks`, `discovery` or `identity`.
-    pub fn leased(shared: &Rc<dyn SharedData>, kind: &str, call: &Call) -> Self {
-        let lease = Lease::new(Rc::clone(shared), kind, call);
+    pub fn leased(shared: &Rc<dyn SharedData>, kind: &str, calls: &[&Call]) -> Self {
+        let lease = Lease::new(Rc::clone(shared), kind, calls);
         let jitter = Jitter::of(shared.holder(), lease.key());
         Self::of(Schedule::due_now(), jitter, Some(lease))
     }
@@ -158,7 +158,7 @@ impl<T> Cached<T> {
         match self.lease.as_ref().map_or(Claim::Granted, |lease| lease.claim(deadline, now)) {
             Claim::Granted => self.schedule.begin(deadline, now),
             Claim::Taken(look_again) => self.schedule.wait_for_other_thread(look_again, now),
-            Claim::Failing(next_try) => self.schedule.fail_elsewhere(next_try, now),
+            Claim::Failing(next_try, code) => self.schedule.fail_elsewhere(code, next_try, now),
         }
         self.schedule.is_in_flight()
     }
@@ -238,6 +238,12 @@ impl<T> Cached<T> {
         self.schedule.is_failing()
     }
 
+    /// Returns the code of the last fetch's failure, if it failed: [`FetchError::code`]. That of
+    /// another thread's is known as far as that thread could say.
+    pub fn failure_code(&self) -> Option<&'static str> {
+        self.schedule.failure_code()
+    }
+
     /// Returns how many fetches have ended; it changes when there may be a new value.
     pub fn ended(&self) -> u64 {
         self.schedule.ended()
@@ -306,10 +312,10 @@ impl<T> Cached<T> {
         let is_held = self.value(after(MAX_BACKOFF_BY_HELD, now)).is_some();
         let wait = backoff::wait(&error, retry_after, failures, is_held, self.jitter, now);
         let next_try = after(wait, now);
-        self.schedule.fail(error, next_try, now);
         if let Some(lease) = &self.lease {
-            lease.keep_until_retry(next_try, now);
+            lease.keep_until_retry(error.code(), next_try, now);
         }
+        self.schedule.fail(error, next_try, now);
     }
 
     fn publish(&self, requested: Requested, answer: &Answer, now: SystemTime) {

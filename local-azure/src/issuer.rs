@@ -94,6 +94,11 @@ impl Issuer {
         token.unwrap_or_else(|| panic!("{algorithm} is no algorithm of the issuer's"))
     }
 
+    /// Returns the keys that it publishes, as a JWKS (RFC 7517).
+    pub fn key_set(&self) -> Value {
+        self.authority.key_set("")
+    }
+
     /// Returns the `kid` of the present key.
     pub fn kid(&self) -> String {
         self.authority.keys.lock().present.kid().to_owned()

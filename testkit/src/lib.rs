@@ -16,6 +16,7 @@
 
 pub mod line;
 pub mod mesh;
+pub mod projected;
 mod recorded;
 pub mod reply;
 pub mod world;

@@ -51,3 +51,4 @@ mod surface;
 mod tokens;
 mod trailers;
 mod waiting;
+mod workload_identity;

@@ -30,3 +30,4 @@ mod routing;
 mod shell;
 mod tiers;
 mod ways;
+mod workload_identity;

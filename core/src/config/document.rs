@@ -15,7 +15,10 @@ use super::entry::{Entry, NonEmpty};
 use super::scalars::{Count, MetadataPath, Parameter, Resource, Scope, StrippedHeader, Text};
 use super::{Error, Errors};
 use crate::json::Strict;
-pub(super) use identities::{AppServiceEntry, ClientCredentialsEntry, IdentityEntry, ImdsEntry};
+pub(super) use identities::{
+    AppServiceEntry, ClientCredentialsEntry, FileEntry, IdentityEntry, ImdsEntry,
+    WorkloadIdentityEntry,
+};
 pub(super) use issuers::{EntraEntry, IssuerEntry, JwksEntry};
 pub(super) use prices::PriceEntry;
 pub(super) use routes::{GrantEntry, PassEntry, RouteEntry};

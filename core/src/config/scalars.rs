@@ -141,6 +141,10 @@ scalars! {
             let is_allowed = !text.starts_with('/') && !NEVER_AN_AUDIENCE.contains(&text);
             plain(text).filter(|_| is_allowed)
         };
+    AuthorityHost -> Uri:
+        "a URI such as \"https://login.microsoftonline.com/\", without user information and query and not link-local",
+        Shape::Pattern("^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+(/[^?]*)?$"),
+        |text| Uri::parse(text).filter(|uri| !uri.path.contains('?'));
     Claim -> ClaimName:
         "the name of a claim, or a JSON pointer such as \"/realm_access/roles\" (RFC 6901)",
         Shape::Pattern("^[^\\u0000-\\u001f\\u007f-\\u009f]+$"),

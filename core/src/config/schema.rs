@@ -30,10 +30,11 @@ pub fn schema() -> Value {
 }
 
 /// Of these members, exactly one must be there, or at least one.
-const ALTERNATIVES: [(&str, &str, &[&str]); 4] = [
+const ALTERNATIVES: [(&str, &str, &[&str]); 5] = [
     ("IssuerEntry", "oneOf", &["entra", "issuer"]),
     ("JwksEntry", "oneOf", &["cluster", "inline"]),
-    ("IdentityEntry", "oneOf", &["app_service", "client_credentials", "imds"]),
+    ("IdentityEntry", "oneOf", &["app_service", "client_credentials", "imds", "workload_identity"]),
+    ("ClientCredentialsEntry", "oneOf", &["client_secret_env", "client_secret_file"]),
     ("RouteEntry", "anyOf", &["allow", "health", "public"]),
 ];
 

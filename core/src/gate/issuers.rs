@@ -267,7 +267,7 @@ impl Entry {
             JwksSource::Inline(keys) => Cached::fixed(keys.clone()),
             JwksSource::Remote(remote) if shared.is_private() => {
                 let (_, kind, uri) = first_step(remote);
-                Cached::leased(shared, kind, &jwks::call(remote, uri))
+                Cached::leased(shared, kind, &[&jwks::call(remote, uri)])
             }
             // Another module could write keys of its own into shared data that is not private. Each
             // thread fetches for itself, which is one call an hour.

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use keyless_core::config::Config;
 use keyless_core::http::HeaderName;
-use keyless_core::identity::{IdentityIndex, Selector, Source};
+use keyless_core::identity::{ClientSecret, File, IdentityIndex, Selector, Source};
 use keyless_core::jwt::{ClaimValue, EntryIndex, TokenType};
 use keyless_core::policy::{Access, DeploymentPlace, Grant, HostPattern};
 use keyless_core::signature::Algorithm;
@@ -323,13 +323,56 @@ fn an_application_with_a_secret_asks_for_all_that_the_resource_grants() {
     assert_eq!(credentials.token_uri.authority, "login.example.com:8443");
     assert_eq!(credentials.token_uri.path, "/t/token?v=2");
     assert_eq!(credentials.client_id, "app");
-    assert_eq!(credentials.client_secret_env, "APP_SECRET_2");
+    let variable = ClientSecret::Environment("APP_SECRET_2".to_owned());
+    assert_eq!(credentials.client_secret, variable);
     assert_eq!(credentials.scope, "https://cognitiveservices.azure.com/.default");
     entry["scope"] = json!("a b");
     let (_, Source::ClientCredentials(credentials)) = source("client_credentials", &entry) else {
         panic!("another source");
     };
     assert_eq!(credentials.scope, "a b");
+}
+
+#[test]
+fn a_secret_may_be_in_a_file_in_place_of_the_environment() {
+    let entry = json!({
+        "cluster": "entra", "token_uri": "https://login.example.com/token", "client_id": "app",
+        "client_secret_file": { "cluster": "secret_file" }
+    });
+    let (_, Source::ClientCredentials(credentials)) = source("client_credentials", &entry) else {
+        panic!("another source");
+    };
+    let file = File { cluster: "secret_file".to_owned(), path: "/".to_owned() };
+    assert_eq!(credentials.client_secret, ClientSecret::File(file));
+}
+
+#[test]
+fn a_workload_identity_leaves_what_it_does_not_name_to_the_environment() {
+    let mut entry = json!({ "cluster": "entra", "token_file": { "cluster": "file" } });
+    let (cluster, Source::WorkloadIdentity(workload)) = source("workload_identity", &entry) else {
+        panic!("another source");
+    };
+    assert_eq!(cluster, "entra");
+    assert_eq!(workload.token_file, File { cluster: "file".to_owned(), path: "/".to_owned() });
+    assert_eq!((workload.tenant_id, workload.client_id), (None, None));
+    assert_eq!(workload.authority_host, None);
+    entry["token_file"]["path"] = json!("/var/token");
+    entry["tenant_id"] = json!("t");
+    entry["client_id"] = json!("c");
+    entry["authority_host"] = json!("https://login.example.com/base");
+    let (_, Source::WorkloadIdentity(workload)) = source("workload_identity", &entry) else {
+        panic!("another source");
+    };
+    assert_eq!(workload.token_file.path, "/var/token");
+    assert_eq!(
+        (workload.tenant_id.as_deref(), workload.client_id.as_deref()),
+        (Some("t"), Some("c"))
+    );
+    let authority = workload.authority_host.expect("one is named");
+    assert_eq!(
+        (authority.authority.as_str(), authority.path.as_str()),
+        ("login.example.com", "/base")
+    );
 }
 
 #[test]

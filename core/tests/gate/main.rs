@@ -30,6 +30,7 @@ mod reporting;
 mod routing;
 mod scripted;
 mod sharing;
+mod workload_identity;
 
 use std::time::Duration;
 
