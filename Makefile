@@ -14,7 +14,7 @@ QUICK := noop,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint doc unit e2e matrix interop docker istio fuzz wasm wasm-chaos chaos size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: help demo test lint doc unit e2e matrix interop docker istio fuzz wasm wasm-chaos chaos size book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
 .PHONY: force # the folder of the Node.js packages was removed
 .PRECIOUS: .envoy/%/bin/envoy
 
@@ -107,12 +107,20 @@ wasm-chaos: toolchain
 size: wasm ## the module's size, plain and compressed
 	@echo "$$(wc -c < $(KEYLESS_WASM)) bytes, $$(gzip -9c $(KEYLESS_WASM) | wc -c) with gzip"
 
+book: ## builds the documentation, target/book/index.html, with mdBook
+	@command -v mdbook >/dev/null || { echo "installing mdBook with cargo"; cargo install mdbook --locked --quiet; }
+	mdbook build --dest-dir $(CARGO_TARGET_DIR)/book
+
+release: wasm ## writes what a release publishes into dist/; see RELEASING.md
+	cargo build --locked --release -p keyless-cli
+	.ci/release.py $(KEYLESS_WASM) $(CARGO_TARGET_DIR)/release/keyless dist
+
 fmt: toolchain ## formats all crates
 	cargo fmt --all
 
 clean: ## removes what was built, and what was installed into this folder
 	cargo clean
-	rm -rf .docker .envoy .interop tests/interop/node/node_modules
+	rm -rf .docker dist .envoy .interop tests/interop/node/node_modules
 
 toolchain:
 	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip1 || { \
