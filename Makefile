@@ -107,9 +107,11 @@ wasm-chaos: toolchain
 size: wasm ## the module's size, plain and compressed
 	@echo "$$(wc -c < $(KEYLESS_WASM)) bytes, $$(gzip -9c $(KEYLESS_WASM) | wc -c) with gzip"
 
-book: ## builds the documentation, target/book/index.html, with mdBook
+book: ## builds the documentation with mdBook, target/book/docs/index.html, and checks its links
 	@command -v mdbook >/dev/null || { echo "installing mdBook with cargo"; cargo install mdbook --locked --quiet; }
-	mdbook build --dest-dir $(CARGO_TARGET_DIR)/book
+	@rm -rf $(CARGO_TARGET_DIR)/book
+	@mdbook build --dest-dir $(CARGO_TARGET_DIR)/book/docs
+	@.ci/book.py $(CARGO_TARGET_DIR)/book
 
 release: wasm ## writes what a release publishes into dist/; see RELEASING.md
 	cargo build --locked --release -p keyless-cli

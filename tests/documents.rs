@@ -194,6 +194,19 @@ fn the_first_screen_of_the_readme_has_both_commands_and_it_stays_short() {
 }
 
 #[test]
+fn what_the_readme_shows_of_the_demo_is_what_the_demo_claims() {
+    let walk = include_str!("../gateway/src/bin/demo/walk.rs");
+    let claims = README.lines().filter_map(|line| line.trim().strip_prefix("✓ "));
+    let claims: Vec<_> = claims.collect();
+    assert!(claims.len() > 5, "{claims:?}");
+    for claim in claims {
+        // The demo fills in the number of a status.
+        let words = claim.trim_end_matches(|char: char| char.is_ascii_digit());
+        assert!(walk.contains(words), "{claim}");
+    }
+}
+
+#[test]
 fn every_make_target_that_a_page_names_is_there() {
     let targets: BTreeSet<_> = MAKEFILE.lines().filter_map(|line| line.split_once(':')).collect();
     let targets: BTreeSet<_> = targets.into_iter().map(|(name, _)| name).collect();

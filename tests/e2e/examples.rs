@@ -113,7 +113,8 @@ async fn a_dry_run_refuses_nobody_and_says_why_it_would() {
         assert_eq!(Reply::to(request).await.unwrap().status, 200);
     }
     let log = world.gateway.access_log_of(3).await.unwrap();
-    let found: Vec<_> = log.iter().map(|entry| json!([entry["verdict"], entry["reason"]])).collect();
+    let found: Vec<_> =
+        log.iter().map(|entry| json!([entry["verdict"], entry["reason"]])).collect();
     let reasons = ["token_missing", "scope_missing", "ok"];
     assert_eq!(found, reasons.map(|reason| json!(["admitted", reason])));
 }
