@@ -85,7 +85,7 @@ fn files(folder: &Path, into: &mut Vec<PathBuf>) {
 
 /// The JSON blocks of the pages that are a configuration or a part of one, each with its page.
 fn snippets() -> Vec<(String, Value)> {
-    let schema = keyless_core::config::schema();
+    let schema: Value = serde_json::from_str(include_str!("../keyless.schema.json")).unwrap();
     let keys = schema["properties"].as_object().unwrap();
     let mut snippets = Vec::new();
     for (name, page) in pages() {
