@@ -9,6 +9,7 @@ export KEYLESS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/release/keyless.wasm
 export KEYLESS_CHAOS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/chaos/keyless.wasm
 
 HARNESS = ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy PYTHONPATH=benches PYTHONDONTWRITEBYTECODE=1 python3 -m harness
+QUIETLY = cargo build --locked --quiet --message-format json-render-diagnostics
 QUICK := noop,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
 
 FUZZ_SECONDS ?= 600
@@ -21,8 +22,10 @@ FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 help: ## lists these targets
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
-demo: wasm .envoy/$(ENVOY_VERSION)/bin/envoy ## walks through what keyless does; KEEP=1 leaves it running
-	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy cargo run --locked --quiet -p gateway --bin demo
+demo: toolchain .envoy/$(ENVOY_VERSION)/bin/envoy ## walks through what keyless does; KEEP=1 leaves it running
+	@$(QUIETLY) --release --target wasm32-wasip1 -p keyless --lib | .ci/progress.py "the module"
+	@$(QUIETLY) -p gateway --bin demo | .ci/progress.py "the demo"
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy $(CARGO_TARGET_DIR)/debug/demo
 
 test: lint unit e2e ## everything that a change must pass
 
