@@ -9,20 +9,23 @@ export KEYLESS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/release/keyless.wasm
 export KEYLESS_CHAOS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/chaos/keyless.wasm
 
 HARNESS = ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy PYTHONPATH=benches PYTHONDONTWRITEBYTECODE=1 python3 -m harness
+QUIETLY = cargo build --locked --quiet --message-format json-render-diagnostics
 QUICK := noop,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
 
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint doc unit e2e matrix interop docker istio fuzz wasm wasm-chaos chaos size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: help demo test lint doc unit e2e matrix interop docker istio fuzz wasm wasm-chaos chaos size book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
 .PHONY: force # the folder of the Node.js packages was removed
 .PRECIOUS: .envoy/%/bin/envoy
 
 help: ## lists these targets
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
-demo: wasm .envoy/$(ENVOY_VERSION)/bin/envoy ## walks through what keyless does; KEEP=1 leaves it running
-	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy cargo run --locked --quiet -p gateway --bin demo
+demo: toolchain .envoy/$(ENVOY_VERSION)/bin/envoy ## walks through what keyless does; KEEP=1 leaves it running
+	@$(QUIETLY) --release --target wasm32-wasip1 -p keyless --lib | .ci/progress.py "the module"
+	@$(QUIETLY) -p gateway --bin demo | .ci/progress.py "the demo"
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy $(CARGO_TARGET_DIR)/debug/demo
 
 test: lint unit e2e ## everything that a change must pass
 
@@ -107,12 +110,22 @@ wasm-chaos: toolchain
 size: wasm ## the module's size, plain and compressed
 	@echo "$$(wc -c < $(KEYLESS_WASM)) bytes, $$(gzip -9c $(KEYLESS_WASM) | wc -c) with gzip"
 
+book: ## builds the documentation with mdBook, target/book/docs/index.html, and checks its links
+	@command -v mdbook >/dev/null || { echo "installing mdBook with cargo"; cargo install mdbook --locked --quiet; }
+	@rm -rf $(CARGO_TARGET_DIR)/book
+	@mdbook build --dest-dir $(CARGO_TARGET_DIR)/book/docs
+	@.ci/book.py $(CARGO_TARGET_DIR)/book
+
+release: wasm ## writes what a release publishes into dist/; see RELEASING.md
+	cargo build --locked --release -p keyless-cli
+	.ci/release.py $(KEYLESS_WASM) $(CARGO_TARGET_DIR)/release/keyless dist
+
 fmt: toolchain ## formats all crates
 	cargo fmt --all
 
 clean: ## removes what was built, and what was installed into this folder
 	cargo clean
-	rm -rf .docker .envoy .interop tests/interop/node/node_modules
+	rm -rf .docker dist .envoy .interop tests/interop/node/node_modules
 
 toolchain:
 	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip1 || { \

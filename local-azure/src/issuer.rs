@@ -295,6 +295,7 @@ impl Endpoint {
     fn of(path: &str) -> Option<Self> {
         let suffixes = [
             ("/.well-known/openid-configuration", Self::Metadata),
+            ("/certs", Self::Keys), // Keycloak
             ("/jwks.json", Self::Keys),
             ("/keys", Self::Keys),
             ("/token", Self::Token),
