@@ -17,7 +17,8 @@ COPY . .
 RUN --mount=type=cache,id=keyless-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=keyless-module,target=/cache,sharing=locked \
     find . -type f -exec touch {} + \
-    && CARGO_TARGET_DIR=/cache cargo build --locked --release --target wasm32-wasip1 -p keyless --lib \
+    && CARGO_TARGET_DIR=/cache CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS=-Clink-arg=--compress-relocations \
+    cargo build --locked --release --target wasm32-wasip1 -p keyless --lib \
     && install -D -m 644 /cache/wasm32-wasip1/release/keyless.wasm target/wasm32-wasip1/release/keyless.wasm
 
 # Programs, for the target's own platform.

@@ -5,24 +5,31 @@ ENVOY_VERSION ?= 1.40.0
 ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
+# The module's bytes do not depend on where it is built: for it, the crates lie where they lie in the image that builds it, too.
+# The linker would leave room in each number for a greater one, 60 kB in all.
+export CARGO_HOME ?= $(HOME)/.cargo
+export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS := -Clink-arg=--compress-relocations --remap-path-prefix=$(CARGO_HOME)=/usr/local/cargo
 export KEYLESS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/release/keyless.wasm
 export KEYLESS_CHAOS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/chaos/keyless.wasm
 
 HARNESS = ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy PYTHONPATH=benches PYTHONDONTWRITEBYTECODE=1 python3 -m harness
-QUICK := noop,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
+QUIETLY = cargo build --locked --quiet --message-format json-render-diagnostics
+QUICK := noop,floor,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
 
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint doc unit e2e matrix interop docker istio fuzz wasm wasm-chaos chaos size fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: help demo test lint doc unit e2e matrix interop docker istio fuzz wasm wasm-chaos chaos reproducible size book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
 .PHONY: force # the folder of the Node.js packages was removed
 .PRECIOUS: .envoy/%/bin/envoy
 
 help: ## lists these targets
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
-demo: wasm .envoy/$(ENVOY_VERSION)/bin/envoy ## walks through what keyless does; KEEP=1 leaves it running
-	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy cargo run --locked --quiet -p gateway --bin demo
+demo: toolchain .envoy/$(ENVOY_VERSION)/bin/envoy ## walks through what keyless does; KEEP=1 leaves it running
+	@$(QUIETLY) --release --target wasm32-wasip1 -p keyless --lib | .ci/progress.py "the module"
+	@$(QUIETLY) -p gateway --bin demo | .ci/progress.py "the demo"
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy $(CARGO_TARGET_DIR)/debug/demo
 
 test: lint unit e2e ## everything that a change must pass
 
@@ -90,12 +97,12 @@ bench-report: ## rewrites BENCHMARKS.md from the last figures and benches/notes.
 bench-lint: toolchain ## formatting and clippy of what the benchmarks need
 	cargo fmt --all --check --manifest-path benches/Cargo.toml
 	cargo clippy --locked --manifest-path benches/Cargo.toml -p helpers --all-targets -- -D warnings
-	cargo clippy --locked --manifest-path benches/Cargo.toml --target wasm32-wasip1 -p noop -p toll -- -D warnings
+	cargo clippy --locked --manifest-path benches/Cargo.toml --target wasm32-wasip1 -p floor -p noop -p toll -- -D warnings
 
 bench-programs: wasm .envoy/$(ENVOY_VERSION)/bin/envoy
 	@command -v wrk >/dev/null || { echo "installing wrk, the load generator, with apt-get (which needs root)"; apt-get install --yes -qq wrk; }
 	cargo build --locked --release --manifest-path benches/Cargo.toml -p helpers
-	cargo build --locked --release --manifest-path benches/Cargo.toml --target wasm32-wasip1 -p noop -p toll
+	cargo build --locked --release --manifest-path benches/Cargo.toml --target wasm32-wasip1 -p floor -p noop -p toll
 
 wasm: toolchain ## builds the module, target/wasm32-wasip1/release/keyless.wasm
 	cargo build --locked --release --target wasm32-wasip1 -p keyless --lib
@@ -104,15 +111,31 @@ wasm: toolchain ## builds the module, target/wasm32-wasip1/release/keyless.wasm
 wasm-chaos: toolchain
 	cargo build --locked --profile chaos --features chaos --target wasm32-wasip1 -p keyless --lib
 
+reproducible: wasm ## builds the module again in another folder, with another home of cargo, and compares the bytes
+	@again=$$(mktemp --directory) && trap 'rm -rf "$$again"' EXIT && mkdir "$$again/keyless" && ln -s "$(CARGO_HOME)" "$$again/cargo" \
+	&& git ls-files -z | tar --create --null --files-from - | tar --extract --directory "$$again/keyless" \
+	&& $(MAKE) --no-print-directory -C "$$again/keyless" wasm CARGO_HOME="$$again/cargo" CARGO_TARGET_DIR="$$again/target" \
+	&& cmp "$(KEYLESS_WASM)" "$$again/target/wasm32-wasip1/release/keyless.wasm" && sha256sum "$(KEYLESS_WASM)"
+
 size: wasm ## the module's size, plain and compressed
 	@echo "$$(wc -c < $(KEYLESS_WASM)) bytes, $$(gzip -9c $(KEYLESS_WASM) | wc -c) with gzip"
+
+book: ## builds the documentation with mdBook, target/book/docs/index.html, and checks its links
+	@command -v mdbook >/dev/null || { echo "installing mdBook with cargo"; cargo install mdbook --locked --quiet; }
+	@rm -rf $(CARGO_TARGET_DIR)/book
+	@mdbook build --dest-dir $(CARGO_TARGET_DIR)/book/docs
+	@.ci/book.py $(CARGO_TARGET_DIR)/book
+
+release: wasm ## writes what a release publishes into dist/; see RELEASING.md
+	cargo build --locked --release -p keyless-cli
+	.ci/release.py $(KEYLESS_WASM) $(CARGO_TARGET_DIR)/release/keyless dist
 
 fmt: toolchain ## formats all crates
 	cargo fmt --all
 
 clean: ## removes what was built, and what was installed into this folder
 	cargo clean
-	rm -rf .docker .envoy .interop tests/interop/node/node_modules
+	rm -rf .docker dist .envoy .interop tests/interop/node/node_modules
 
 toolchain:
 	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip1 || { \

@@ -10,7 +10,7 @@ use keyless_core::gate::{Labels, Record, Report};
 use keyless_core::http::FetchError;
 use keyless_core::metrics::{
     ANSWERS, ASKED_AT, COST, FETCHES, GOOD_UNTIL, Metric, REJECTIONS, REQUESTS, TOKEN_PARTS,
-    TOKENS, UNPRICED,
+    TOKENS, UNPRICED, UNUSABLE_KEYS,
 };
 use keyless_core::price::Cost;
 use keyless_core::usage::{Basis, Counted};
@@ -68,6 +68,10 @@ impl Metrics {
         if let Some((asked, expires)) = report.held {
             self.gauge(&ASKED_AT.with(&[kind, name]), seconds(asked));
             self.gauge(&GOOD_UNTIL.with(&[kind, name]), seconds(expires));
+        }
+        if let Some(keys) = &report.keys {
+            let count = u64::try_from(keys.unusable.count).unwrap_or(u64::MAX);
+            self.gauge(&UNUSABLE_KEYS.with(&[name]), count);
         }
     }
 

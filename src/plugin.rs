@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use keyless_core::config::Config;
 use keyless_core::fetch::SharedData;
-use keyless_core::gate::{Decided, Fetch, Gate, Record, StreamId, UpstreamRejection};
+use keyless_core::gate::{
+    Decided, FailedStep, Fetch, Gate, KeysReport, Record, StreamId, UpstreamRejection,
+};
 use keyless_core::http::Answer;
 use keyless_core::identity::IdentityIndex;
 use keyless_core::signature::{Crypto, Sandbox};
@@ -75,12 +77,20 @@ impl Plugin {
             Ok(()) if report.is_news => info!("fetch kind={kind} name={name} result=ok"),
             Err(error) if report.is_news => {
                 let code = error.code();
+                let step = |step: FailedStep| format!(" step={}", step.as_str());
+                let step = report.step.map_or_else(String::new, step);
                 warn!(
-                    "fetch kind={kind} name={name} result={code} message={:?}",
+                    "fetch kind={kind} name={name}{step} result={code} message={:?}",
                     error.to_string()
                 );
             }
             Ok(()) | Err(_) => {}
+        }
+        if let Some(keys) = report.keys.as_ref().filter(|keys| keys.is_news) {
+            let KeysReport { count, unusable, .. } = keys;
+            for key in &unusable.first {
+                warn!("unusable key name={name} keys={count} unusable={} {key}", unusable.count);
+            }
         }
     }
 

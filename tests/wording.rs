@@ -14,12 +14,13 @@ use std::path::Path;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Where to look, from the root of the tree.
-const PLACES: [&str; 19] = [
+const PLACES: [&str; 21] = [
     "ARCHITECTURE.md",
     "BENCHMARKS.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
+    "RELEASING.md",
     "SECURITY.md",
     "benches",
     "cli",
@@ -27,6 +28,7 @@ const PLACES: [&str; 19] = [
     "core",
     "docs",
     "envoy.yaml",
+    "examples",
     "fuzz",
     "gateway",
     "istio",

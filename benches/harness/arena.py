@@ -55,8 +55,8 @@ class Effort:
 class Arena:
     """The Envoys of some cases, all running; only the one that is measured gets requests."""
 
-    def __init__(self, bench: Bench, mint: Mint, method: str = "GET") -> None:
-        self.bench, self.mint, self.method = bench, mint, method
+    def __init__(self, bench: Bench, mint: Mint, method: str = "GET", frame: int = 0) -> None:
+        self.bench, self.mint, self.method, self.frame = bench, mint, method, frame
         self.seats: list[Seat] = []
         self._stack = ExitStack()
         self.world = World(mint.jwks())
@@ -104,6 +104,7 @@ class Arena:
             first=seat.sent % tokens.count,
             method=self.method,
             each_is_new=tokens.each_is_new,
+            frame=self.frame,
         )
         try:
             sample = run(seat.envoy, load)

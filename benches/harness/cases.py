@@ -29,6 +29,7 @@ NONE = case("none", "none", "the floor", "no filter", count=100)
 CASES = [
     NONE,
     case("noop", "noop", "the floor", "a wasm filter that does nothing", count=100),
+    case("floor", "floor", "the floor", "keyless's calls for a remembered token alone", count=100),
     case("jwt", "jwt", f"RS256, {NEW}", "`jwt_authn`"),
     case("native", "native", f"RS256, {NEW}", "`jwt_authn`, RBAC, `credential_injector`"),
     case("authz-http", "authz-http", f"RS256, {NEW}", "`ext_authz`, HTTP service"),

@@ -23,11 +23,13 @@ Json = dict[str, object]
 class Files:
     """What was built and minted."""
 
+    floor: Path
     keyless: Path
     noop: Path
     toll: Path
     authz: Path
     drip: Path
+    evict: Path
     jwks: Path
     identity: Path
 
@@ -161,6 +163,9 @@ def ext_authz(service: Service) -> list[Json]:
     return [named("ext_authz.v3.ExtAuthz", settings)]
 
 
+NAMED = 7
+"""How many values keyless writes to filter state for a request."""
+
 SECRET: Json = {
     "name": "identity",
     "generic_secret": {"secret": {"inline_string": f"Bearer {IDENTITY}"}},
@@ -179,6 +184,7 @@ def authz(protocol: str, remember: int = 0) -> Chain:
 CHAINS: dict[str, Chain] = {
     "none": Chain(lambda _: [], verifies=False, scopes=False, swaps=False),
     "noop": Chain(lambda f: [wasm(f.noop, "")], verifies=False, scopes=False, swaps=False),
+    "floor": Chain(lambda f: [wasm(f.floor, str(NAMED))], verifies=False, scopes=False, swaps=False),
     "jwt": Chain(lambda f: [jwt_authn(f)], (ALLOWED,), scopes=False, swaps=False),
     "jwt+cache": Chain(lambda f: [jwt_authn(f, 100)], (ALLOWED,), scopes=False, swaps=False),
     "jwt+cache4096": Chain(lambda f: [jwt_authn(f, 4096)], (ALLOWED,), scopes=False, swaps=False),

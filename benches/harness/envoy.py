@@ -50,12 +50,14 @@ def cluster(name: str, port: int, http2: bool = False) -> Json:
     return made
 
 
-def bootstrap(filters: list[Json], clusters: list[Json], secrets: list[Json], port: int) -> Json:
+def bootstrap(filters: list[Json], clusters: list[Json], secrets: list[Json], port: int, body: str) -> Json:
     """Returns Envoy's configuration. With a cluster `backend` requests go there; otherwise Envoy
     answers by itself, which leaves nobody else's time in the measurement."""
     router = {"@type": TYPE + "envoy.extensions.filters.http.router.v3.Router"}
     filters = [*filters, {"name": "envoy.filters.http.router", "typed_config": router}]
     answer: Json = {"direct_response": {"status": 200}}
+    if body:
+        answer["direct_response"] = {"status": 200, "body": {"inline_string": body}}
     seen = {"header": {"key": SEEN, "value": "%REQ(authorization)%"}}
     probe = {"match": {"prefix": "/"}, **answer, "response_headers_to_add": [seen]}
     if any(each["name"] == "backend" for each in clusters):
@@ -106,11 +108,12 @@ class Envoy(AbstractContextManager["Envoy"]):
         filters: list[Json] | None = None,
         workers: int = 1,
         backend: int | None = None,
+        body: str = "",
         core: int = CORES.envoy,
         options: tuple[str, ...] = (),
         wait: bool = True,
     ) -> None:
-        self.chain = CHAINS[name]
+        self.bench, self.chain = bench, CHAINS[name]
         self.port = free_port()
         self.rival = Rival(bench, self.chain) if self.chain.service else None
         clusters = [cluster("world", world.port)]
@@ -120,7 +123,7 @@ class Envoy(AbstractContextManager["Envoy"]):
             grpc = self.chain.service.protocol == "grpc"
             clusters.append(cluster("authz", self.rival.port, http2=grpc))
         filters = self.chain.filters(bench.files) if filters is None else filters
-        config = bootstrap(filters, clusters, self.chain.secrets, self.port)
+        config = bootstrap(filters, clusters, self.chain.secrets, self.port, body)
         folder = bench.work / f"envoy-{name}-{self.port}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "envoy.json").write_text(json.dumps(config, indent=1))

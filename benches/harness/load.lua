@@ -1,9 +1,9 @@
 -- What wrk sends: GET or POST requests, each with the next token of a file.
--- Arguments: file, first token (from 0), tokens in rotation, method, [file to change to, after how many].
+-- Arguments: file, first token (from 0), tokens in rotation, method, ms before each, [file to change to, after how many].
 
 local requests, sent = {}, 0
 local others, change_after = {}, math.huge
-local body = '{"messages":[{"role":"user","content":"' .. string.rep("Why is the sky blue? ", 40) .. '"}],"stream":false}'
+local body = '{"messages":[{"role":"user","content":"' .. string.rep("Why is the sky blue? ", 93) .. '"}],"stream":false}'
 
 local function prepare(path, method, most)
   local headers = {
@@ -24,9 +24,12 @@ end
 function init(args)
   requests = prepare(args[1], args[4], tonumber(args[3]))
   sent = tonumber(args[2])
-  if args[5] then
-    others = prepare(args[5], args[4], math.huge)
-    change_after = sent + tonumber(args[6])
+  local pause = tonumber(args[5])
+  -- wrk is slower if there is a function of this name.
+  if pause > 0 then delay = function() return pause end end
+  if args[6] then
+    others = prepare(args[6], args[4], math.huge)
+    change_after = sent + tonumber(args[7])
   end
 end
 

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import machine, report
+from . import machine, report, wrk
 from .arena import Effort
 from .chains import Files
 from .context import Context
@@ -51,6 +51,7 @@ def measure(target: Path, work: Path) -> dict:
         "rounds": effort.rounds,
         "seconds": effort.seconds,
         "only": context.only,
+        "evicted": wrk.EVICTED,
         "load_before": os.getloadavg()[0],
         "cores": vars(machine.CORES),
         "token_bytes": {alg: len(context.mint.first(alg)) for alg in ("RS256", "ES256")},
@@ -80,11 +81,13 @@ def prepare(target: Path, work: Path) -> Context:
     mint = Mint(work / "tokens", release / "mint")
     (work / "identity").write_text(IDENTITY)
     files = Files(
+        floor=target / "wasm32-wasip1" / "release" / "floor.wasm",
         keyless=Path(os.environ["KEYLESS_WASM"]),
         noop=target / "wasm32-wasip1" / "release" / "noop.wasm",
         toll=target / "wasm32-wasip1" / "release" / "toll.wasm",
         authz=release / "authz",
         drip=release / "drip",
+        evict=release / "evict",
         jwks=work / "tokens" / "jwks.json",
         identity=work / "identity",
     )
@@ -96,5 +99,5 @@ def prepare(target: Path, work: Path) -> Context:
 
 def command() -> str:
     """Returns how somebody else would ask for the same."""
-    names = ("BENCH_ROUNDS", "BENCH_SECONDS", "BENCH_ONLY", "BENCH_REQUESTS")
+    names = ("BENCH_ROUNDS", "BENCH_SECONDS", "BENCH_ONLY", "BENCH_REQUESTS", "BENCH_EVICT")
     return " ".join(["make bench", *(f"{n}={os.environ[n]}" for n in names if os.environ.get(n))])

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from . import targets
+from . import judge, targets
 from .markdown import table
 from .sections import SECTIONS
 
@@ -10,7 +10,8 @@ from .sections import SECTIONS
 def write(found: dict, folder: Path, notes: Path) -> Path:
     """Writes the report and its plots into a folder, and returns the report's path."""
     plots = folder / "benches" / "plots" if notes.is_relative_to(folder) else folder / "plots"
-    text = [HEAD, machine(found), "\n## The targets\n", targets.render(found)]
+    text = [HEAD, machine(found), "\n## The machine\n", judge.render(found)]
+    text += ["\n## The targets\n", targets.render(found)]
     for name, result in found["sections"].items():
         text += [f"\n## {SECTIONS[name].TITLE}\n", SECTIONS[name].render(result, plots)]
     text += ["\n## Where the time goes\n", notes.read_text()]

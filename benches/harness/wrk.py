@@ -1,8 +1,11 @@
 """One run of the load generator against one Envoy, and what it cost."""
 
+import os
 import re
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,7 +13,10 @@ from .chains import PATH
 from .envoy import Envoy
 from .machine import CORES, busy
 
-CONNECTIONS = 16
+EVICTED = bool(os.environ.get("BENCH_EVICT"))
+"""Whether the caches of Envoy's core are emptied between requests."""
+
+CONNECTIONS = 2 if EVICTED else 16
 SCRIPT = Path(__file__).with_name("load.lua")
 
 
@@ -30,11 +36,13 @@ class Load:
     change_to: Path | None = None
     change_after: int = 0
     each_is_new: bool = False
+    frame: int = 0
+    """The bytes of a frame on the wire, if the frames of answers are counted, not the requests."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run cost. Times for a request in µs."""
+    """What one run cost. Times for a request, or for a frame, in µs."""
 
     requests: int
     rate: float
@@ -59,7 +67,8 @@ def run(envoy: Envoy, load: Load) -> Sample:
     counters = envoy.counters()
     others, (worked, stolen) = envoy.rival_time(), busy(CORES.envoy)
     spent, begun = envoy.cpu_time(), time.monotonic()
-    text = wrk(envoy.port, load)
+    with eviction(envoy):
+        text = wrk(envoy.port, load)
     spent, elapsed = envoy.cpu_time() - spent, time.monotonic() - begun
     others = envoy.rival_time() - others
     worked_now, stolen_now = busy(CORES.envoy)
@@ -74,18 +83,37 @@ def run(envoy: Envoy, load: Load) -> Sample:
     if load.each_is_new and requests + CONNECTIONS >= load.count:
         raise Void(f"{requests} requests, but only {load.count} tokens: some were not new")
     judge(envoy, counters, requests)
+    count = frames(envoy, counters, load.frame) if load.frame else requests
     kept = max(0.0, worked_now - worked - spent / 1e9) + stolen_now - stolen
     return Sample(
         requests=requests,
         rate=requests / seconds,
-        envoy=spent / requests / 1000,
+        envoy=spent / count / 1000,
         service=others / requests / 1000,
         p50=p50,
         p99=p99,
         slowest=slowest,
         envoy_busy=min(1.0, spent / 1e9 / seconds),
-        others_busy=kept / elapsed,
+        others_busy=0.0 if EVICTED else kept / elapsed,
     )
+
+
+def frames(envoy: Envoy, before: dict[str, int], size: int) -> float:
+    """Returns how many frames of this size the backend has sent, those of unfinished answers too."""
+    name = "cluster.backend.upstream_cx_rx_bytes_total"
+    return (envoy.counters()[name] - before.get(name, 0)) / size
+
+
+@contextmanager
+def eviction(envoy: Envoy) -> Iterator[None]:
+    """Has a program walk through memory on Envoy's core whenever Envoy waits, if that was asked for."""
+    if not EVICTED:
+        yield
+        return
+    idle = ["taskset", "-c", str(CORES.envoy), "chrt", "--idle", "0"]
+    with subprocess.Popen([*idle, envoy.bench.files.evict]) as walker:
+        yield
+        walker.kill()
 
 
 def wrk(port: int, load: Load) -> str:
@@ -94,7 +122,7 @@ def wrk(port: int, load: Load) -> str:
     # wrk counts whole seconds.
     command += [f"-d{max(1, round(load.seconds))}s", "-s", SCRIPT]
     command += [f"http://127.0.0.1:{port}{PATH}", "--"]
-    command += [load.tokens, load.first, load.count, load.method]
+    command += [load.tokens, load.first, load.count, load.method, int(EVICTED)]
     if load.change_to:
         command += [load.change_to, load.change_after]
     done = subprocess.run(

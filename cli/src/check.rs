@@ -5,10 +5,11 @@ use std::path::Path;
 
 use keyless_core::config::Config;
 use keyless_core::policy::DeploymentPlace;
+use serde_json::Value;
 
 use crate::error::CliError;
 use crate::source::{self, Clusters, Found};
-use crate::{Outcome, istio, read, summary, warnings};
+use crate::{Outcome, files, istio, read, summary, warnings};
 
 /// Checks all configurations of a file.
 ///
@@ -19,11 +20,12 @@ pub(crate) fn run(file: &Path) -> Result<Outcome, CliError> {
     let bytes = read(file).map_err(|error| CliError::Read { file: file.into(), error })?;
     let found =
         source::find(&bytes).map_err(|error| CliError::Source { file: file.into(), error })?;
+    let documents = source::documents(&bytes).unwrap_or_default();
     let mut outcome = Outcome { text: String::new(), is_success: true };
     for (at, found) in found.into_iter().enumerate() {
         let gap = if at > 0 { "\n" } else { "" };
         let place = if found.place.is_empty() { "" } else { ", " };
-        let (text, is_valid) = checked(&found);
+        let (text, is_valid) = checked(&found, &documents);
         let name = format!("{}{place}{}", file.display(), found.place);
         _ = write!(outcome.text, "{gap}{name}: {text}");
         outcome.is_success &= is_valid;
@@ -32,7 +34,7 @@ pub(crate) fn run(file: &Path) -> Result<Outcome, CliError> {
 }
 
 /// The rest of the line about a configuration, and the lines below.
-fn checked(found: &Found) -> (String, bool) {
+fn checked(found: &Found, documents: &[Value]) -> (String, bool) {
     let bytes = match &found.bytes {
         Ok(bytes) => bytes,
         Err(error) => return invalid(&[error.to_string()]),
@@ -53,6 +55,7 @@ fn checked(found: &Found) -> (String, bool) {
         errors.extend(hidden_bodies(&config));
     }
     let mut warnings = warnings::of(&config);
+    warnings.extend(files::warnings(&config, documents));
     if found.fails_open {
         warnings.push("FAIL_OPEN: admits every request while the module has failed".to_owned());
     }

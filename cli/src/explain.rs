@@ -1,5 +1,6 @@
 //! `keyless explain`: what the gate makes of one request, step by step.
 
+mod cure;
 mod end;
 mod grants;
 mod token;
@@ -18,7 +19,7 @@ use keyless_core::fetch::{InMemorySharedData, SharedData};
 use keyless_core::gate::{Decided, Gate, Step};
 use keyless_core::jwks::{JwksSource, KeySet};
 use keyless_core::jwt::IssuerIndex;
-use keyless_core::policy::{Access, Deployment, DeploymentPlace, Route};
+use keyless_core::policy::{self, Access, Deployment, DeploymentPlace, Route};
 use keyless_core::request::{Head, PROTOCOLS};
 use keyless_core::signature::Sandbox;
 
@@ -217,7 +218,23 @@ impl Explanation<'_> {
         if let Some(granting) = self.granting() {
             text += &section("grants: any one admits", &grants::entries(self.config, &granting));
         }
+        let cures = self.cures();
+        if !cures.is_empty() {
+            text += &section("likely cure", &cures);
+        }
         End::of(self, decided).told(self.config, text)
+    }
+
+    /// What is likely wrong where the request is refused.
+    fn cures(&self) -> Vec<Entry> {
+        let Some(token) = self.request.token.as_deref() else { return Vec::new() };
+        let granting = self.granting();
+        let is_granted = granting.as_ref().is_some_and(|granting| {
+            let Granting { grants, entry, deployment, claims } = *granting;
+            policy::admit(grants, entry, deployment, claims).is_ok()
+        });
+        let unmet = granting.as_ref().filter(|_| !is_granted);
+        cure::entries(self.config, &cure::Said::by(token), &self.steps, unmet)
     }
 
     /// The route that was found, and what is known of the deployment.
@@ -257,7 +274,7 @@ fn section(heading: &str, entries: &[Entry]) -> String {
 }
 
 fn matched(route: &Route, deployment: Deployment<'_>) -> Vec<String> {
-    let mut lines = vec![summary::routes::matching(route)];
+    let mut lines = summary::routes::matching(route);
     match deployment {
         Deployment::Named(name) => lines.push(format!("deployment {name}")),
         Deployment::Unnamed => {}
@@ -268,10 +285,10 @@ fn matched(route: &Route, deployment: Deployment<'_>) -> Vec<String> {
 
 /// The routes that are for this path, and for another method or host.
 fn near(config: &Config, path: &str) -> Vec<String> {
-    let is_near = |route: &&Route| route.path.matches(path).is_some();
+    let is_near = |route: &&Route| route.matches(path).is_some();
     let near = config.routes.iter().filter(is_near);
     let line = |route: &Route| {
-        format!("{} has the path: {}", route.name, summary::routes::matching(route))
+        format!("{} has the path: {}", route.name, summary::routes::matching(route).join(" "))
     };
     let lines: Vec<_> = near.map(line).collect();
     if lines.is_empty() { vec!["no route has this path".to_owned()] } else { lines }

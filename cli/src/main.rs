@@ -7,6 +7,7 @@ mod check;
 mod docs;
 mod error;
 mod explain;
+mod files;
 mod istio;
 mod schema;
 mod source;

@@ -60,7 +60,8 @@ pub(crate) fn find(text: &[u8]) -> Result<Vec<Found>, SourceError> {
     Ok(found)
 }
 
-fn documents(text: &[u8]) -> Result<Vec<Value>, SourceError> {
+/// Parses all documents of a text.
+pub(crate) fn documents(text: &[u8]) -> Result<Vec<Value>, SourceError> {
     let documents = serde_yaml_ng::Deserializer::from_slice(text);
     let read = |document| {
         // YAML's own values first: they refuse a key that is there twice.

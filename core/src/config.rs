@@ -120,7 +120,7 @@ fn convert(document: Document, wrong: &[String], errors: &mut Errors) -> Config 
     let resource = resource.and_then(|entry| entry.read("protected_resource", errors));
     Config {
         stripped: stripped(document.strip, &routes, errors),
-        claims: claims(&routes),
+        claims: claims(&issuers, &routes),
         token_cache: limits(document.token_cache, errors),
         prices: prices::prices(document.prices, errors),
         report_only: document.report_only,
@@ -197,9 +197,10 @@ fn stripped(entry: Option<Entry<StripEntry>>, routes: &[Route], errors: &mut Err
     Stripped { headers: names.into_iter().collect(), parameters }
 }
 
-/// Every claim that a route looks at.
-fn claims(routes: &[Route]) -> KeptClaims {
-    let mut names = Vec::new();
+/// Every claim that an issuer's entry or a route looks at.
+fn claims(issuers: &[Issuer], routes: &[Route]) -> KeptClaims {
+    let mut names: Vec<_> =
+        issuers.iter().filter_map(|one| one.audience_claim.as_deref()).collect();
     for route in routes {
         if let Access::Granted { grants, forward_claims, .. } = &route.access {
             let conditions = grants.iter().flat_map(|grant| &grant.claims);

@@ -86,6 +86,12 @@ denials! {
     /// not a signed JWT, or a duplicate member, or non-canonical base64url
     TokenMalformed = "token_malformed", InvalidToken,
         "The credential is not a signed JWT.";
+    /// an encrypted JWT, five parts (RFC 7516)
+    TokenEncrypted = "token_encrypted", InvalidToken,
+        "The credential is an encrypted JWT, which only a signed JWT can replace.";
+    /// the header's `kid` is not a string, or is longer than 256 bytes
+    KidMalformed = "kid_malformed", InvalidToken,
+        "The token's header parameter 'kid' is not a string or is too long.";
     /// the header has `crit` (RFC 7515 §4.1.11: an extension that is not understood is refused)
     ExtensionUnsupported = "extension_unsupported", InvalidToken,
         "The token requires an extension that is not supported.";

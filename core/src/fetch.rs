@@ -26,7 +26,7 @@ pub use schedule::NextFetch;
 use schedule::{Requested, Schedule};
 pub use shared_data::{InMemorySharedData, SharedData};
 pub use timer::after;
-use timer::far_future;
+use timer::{Timer, far_future};
 
 /// Holds a remote value, and says when to fetch it again and when to stop using it.
 ///
@@ -63,6 +63,8 @@ pub struct Cached<T> {
     jitter: Jitter,
     /// Without a lease, this thread fetches for itself.
     lease: Option<Lease>,
+    /// When to look whether another thread has published a newer value than the held one.
+    look: Option<Timer>,
 }
 
 /// Holds what was read from an answer, and the times that it is good for.
@@ -97,6 +99,10 @@ struct Held<T> {
 /// would be fetched in a loop.
 const MIN_REFETCH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often a thread that holds a value looks for a newer one of another thread: a key that is known
+/// to be gone must not serve on for the hour until the next refresh. It costs one read of shared data.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
 impl<T> Cached<T> {
     /// Makes an empty one that each thread fetches for itself. Nothing of it goes into shared data.
     pub fn unshared(shared: &Rc<dyn SharedData>) -> Self {
@@ -110,17 +116,18 @@ impl<T> Cached<T> {
         Self { held, ..Self::of(Schedule::never(), Jitter::of(0, ""), None) }
     }
 
-    /// Makes an empty one that one thread at a time fetches with `call`. Where shared data is
-    /// private, the other threads take the answer over. `kind` names the format of the answer:
+    /// Makes an empty one that one thread at a time fetches with these calls. Where shared data is
+    /// private, the other threads take the answer over, when it is due for them and every two
+    /// seconds. `kind` names the format of the answer:
     /// `jwks`, `discovery` or `identity`.
-    pub fn leased(shared: &Rc<dyn SharedData>, kind: &str, call: &Call) -> Self {
-        let lease = Lease::new(Rc::clone(shared), kind, call);
+    pub fn leased(shared: &Rc<dyn SharedData>, kind: &str, calls: &[&Call]) -> Self {
+        let lease = Lease::new(Rc::clone(shared), kind, calls);
         let jitter = Jitter::of(shared.holder(), lease.key());
         Self::of(Schedule::due_now(), jitter, Some(lease))
     }
 
     fn of(schedule: Schedule, jitter: Jitter, lease: Option<Lease>) -> Self {
-        Self { held: None, schedule, jitter, lease }
+        Self { held: None, schedule, jitter, lease, look: None }
     }
 
     /// Returns the value, unless there is none or it has expired.
@@ -129,26 +136,29 @@ impl<T> Cached<T> {
     }
 
     /// Returns true if this thread must send the call now; the fetch then counts as in flight, and
-    /// as lost at `deadline`. If the value is due and another thread has published a newer one,
-    /// adopts that instead; `read` reads an answer that arrived at the given time.
+    /// as lost at `deadline`. If another thread has published a newer value, adopts that instead;
+    /// `read` reads an answer that arrived at the given time.
     pub fn begin(
         &mut self,
         deadline: SystemTime,
         now: SystemTime,
         read: impl FnOnce(&[u8], SystemTime) -> Result<FetchedValue<T>, FetchError>,
     ) -> bool {
-        if !self.schedule.is_due(now) {
+        let is_due = self.schedule.is_due(now);
+        let looks = self.looks(now) && !self.schedule.is_in_flight();
+        if !is_due && !looks {
             return false;
         }
         let held_since = self.held.as_ref().map(|held| held.requested);
         let newer = self.lease.as_ref().and_then(|lease| lease.published(held_since, now));
-        if newer.is_some_and(|publication| self.adopt(publication, now, read)) {
+        let is_adopted = newer.is_some_and(|publication| self.adopt(publication, now, read));
+        if is_adopted || !is_due {
             return false;
         }
         match self.lease.as_ref().map_or(Claim::Granted, |lease| lease.claim(deadline, now)) {
             Claim::Granted => self.schedule.begin(deadline, now),
             Claim::Taken(look_again) => self.schedule.wait_for_other_thread(look_again, now),
-            Claim::Failing(next_try) => self.schedule.fail_elsewhere(next_try, now),
+            Claim::Failing(next_try, code) => self.schedule.fail_elsewhere(code, next_try, now),
         }
         self.schedule.is_in_flight()
     }
@@ -220,12 +230,18 @@ impl<T> Cached<T> {
 
     /// Returns when [`Cached::begin`] or [`Cached::is_lost`] may return true next; `None` is never.
     pub fn wake_at(&self) -> Option<SystemTime> {
-        self.schedule.wake_at()
+        self.schedule.wake_at().into_iter().chain(self.look.map(Timer::fires)).min()
     }
 
     /// Returns true if the last fetch failed, of this thread or of the one that holds the lease.
     pub fn is_failing(&self) -> bool {
         self.schedule.is_failing()
+    }
+
+    /// Returns the code of the last fetch's failure, if it failed: [`FetchError::code`]. That of
+    /// another thread's is known as far as that thread could say.
+    pub fn failure_code(&self) -> Option<&'static str> {
+        self.schedule.failure_code()
     }
 
     /// Returns how many fetches have ended; it changes when there may be a new value.
@@ -246,6 +262,15 @@ impl<T> Cached<T> {
     /// Returns true if the held value was requested at `time` or later.
     pub fn is_as_new_as(&self, time: SystemTime) -> bool {
         self.held.as_ref().is_some_and(|held| held.requested >= time)
+    }
+
+    /// Returns true once for each time that it is worth looking for another thread's newer value.
+    fn looks(&mut self, now: SystemTime) -> bool {
+        let looks = self.look.is_some_and(|look| look.has_fired(now));
+        if looks {
+            self.look = Some(Timer::new(after(LOOK_INTERVAL, now), now));
+        }
+        looks
     }
 
     /// Holds what another thread fetched. Returns false if it cannot be used.
@@ -277,6 +302,8 @@ impl<T> Cached<T> {
         let refresh_at = after(life.saturating_sub(self.jitter.share(life, 0, arrived)), arrived);
         let version = self.schedule.ended();
         self.held = Some(Held { value, version, requested, expires });
+        let is_shared = self.lease.as_ref().is_some_and(Lease::is_shared);
+        self.look = is_shared.then(|| Timer::new(after(LOOK_INTERVAL, now), now));
         self.schedule.succeed(refresh_at.max(after(MIN_REFETCH_INTERVAL, now)), now);
     }
 
@@ -285,10 +312,10 @@ impl<T> Cached<T> {
         let is_held = self.value(after(MAX_BACKOFF_BY_HELD, now)).is_some();
         let wait = backoff::wait(&error, retry_after, failures, is_held, self.jitter, now);
         let next_try = after(wait, now);
-        self.schedule.fail(error, next_try, now);
         if let Some(lease) = &self.lease {
-            lease.keep_until_retry(next_try, now);
+            lease.keep_until_retry(error.code(), next_try, now);
         }
+        self.schedule.fail(error, next_try, now);
     }
 
     fn publish(&self, requested: Requested, answer: &Answer, now: SystemTime) {

@@ -24,6 +24,7 @@ use crate::denial::Denial;
 use crate::fetch::{Cached, FetchOutcome, NextFetch, SharedData, after};
 use crate::http::{Answer, Call, FetchError};
 use crate::identity::{self, IdentityIndex};
+use crate::jwks::Unusable;
 use crate::jwt::IssuerIndex;
 use crate::policy::Routes;
 use crate::request::Head;
@@ -102,12 +103,36 @@ pub struct Report {
     pub kind: &'static str,
     /// The name of the issuer or of the identity.
     pub name: String,
+    /// Which step failed, where a fetch takes two: first a file and then a token.
+    pub step: Option<FailedStep>,
     /// What came of it.
     pub result: Result<(), FetchError>,
     /// When the cached value was requested and when it must no longer be used, if there is one.
     pub held: Option<(SystemTime, SystemTime)>,
     /// True if the fetch before it ended otherwise: worth a line in the log.
     pub is_news: bool,
+    /// What is unusable of the key set that was fetched.
+    pub keys: Option<KeysReport>,
+}
+
+/// Tells how many keys of a fetched key set can be used, and why others cannot.
+#[derive(Debug, Eq, PartialEq)]
+pub struct KeysReport {
+    /// How many keys there are, without those that are for something else than signatures.
+    pub count: usize,
+    /// Those of them that cannot be used.
+    pub unusable: Unusable,
+    /// True if these are others than at the fetch before it.
+    pub is_news: bool,
+}
+
+/// Names the step of a fetch that failed: the file is asked for first, and then the token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FailedStep {
+    /// The file with the projected token or the secret.
+    File,
+    /// The access token, in exchange for what the file holds.
+    Token,
 }
 
 /// Tells the operator that a backend rejected an identity token.
@@ -242,7 +267,8 @@ impl Gate {
         if !is_awake {
             return Wake::Never;
         }
-        if self.waiting.is_crowded() || issuers.has_second_call() {
+        let has_second_call = issuers.has_second_call() || identities.has_second_call();
+        if self.waiting.is_crowded() || has_second_call {
             return Wake::Now;
         }
         let fetches = issuers.wake_at().chain(identities.wake_at());
@@ -284,7 +310,23 @@ impl fmt::Debug for Gate {
 impl Report {
     fn of<T>(kind: &'static str, name: &str, outcome: FetchOutcome, cached: &Cached<T>) -> Self {
         let FetchOutcome { result, is_news } = outcome;
-        Self { kind, name: name.to_owned(), result, held: cached.held(), is_news }
+        let (name, held) = (name.to_owned(), cached.held());
+        Self { kind, name, step: None, result, held, is_news, keys: None }
+    }
+}
+
+impl FailedStep {
+    /// Returns the step that fails with this code: those of a file begin with its name.
+    fn of(code: &str) -> Self {
+        if code.starts_with("file_") { Self::File } else { Self::Token }
+    }
+
+    /// Returns the word for logs and probes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Token => "token",
+        }
     }
 }
 

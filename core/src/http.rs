@@ -137,6 +137,11 @@ macro_rules! fetch_errors {
             pub const ALL: &[FetchResult] =
                 &[$(FetchResult { code: $code, meaning: concat!($($meaning),+).trim_ascii_start() }),+];
 
+            /// Returns the code that this text is, if it is one.
+            pub fn known_code(text: &str) -> Option<&'static str> {
+                Self::ALL.iter().map(|known| known.code).find(|code| *code == text)
+            }
+
             /// Returns the stable word for this error that metrics and logs use.
             pub fn code(&self) -> &'static str {
                 match self {
@@ -154,7 +159,8 @@ fetch_errors! {
     Status {
         /// The status.
         status: u16,
-        /// The `error` that the body names, if it is one plain word (RFC 6749 §5.2).
+        /// The `error` that the body names, if it is one plain word (RFC 6749 §5.2), and the number
+        /// of Entra's error.
         error: Option<Box<str>>
     } = "status";
     /// status 504: mostly Envoy's own, after `timeout`
@@ -167,6 +173,30 @@ fetch_errors! {
     Unsent = "unsent";
     /// the request was not sent: an environment variable is not set, or its value is not usable
     Unset(Box<str>) = "unset";
+    /// the file with the token or secret was not served; the log says what came instead
+    FileUnavailable(Box<FetchError>) = "file_unavailable";
+    /// the file with the token or secret is empty
+    FileEmpty = "file_empty";
+    /// the file with the token or secret is longer than 16 KiB
+    FileTooLarge = "file_too_large";
+    /// there is no JWT in the file, or the secret in it is not printable ASCII
+    FileMalformed(&'static str) = "file_malformed";
+    /// Entra has no federated credential with this issuer and subject (AADSTS70021, 70025, 700211, 700213, 7002137, 7002138)
+    NoFederatedCredential(u32) = "no_federated_credential";
+    /// the projected token has another audience than the federated credential (AADSTS700212)
+    AssertionAudience(u32) = "assertion_audience";
+    /// the projected token has expired or is not valid yet (AADSTS700024)
+    AssertionExpired(u32) = "assertion_expired";
+    /// Entra cannot verify the projected token's signature (AADSTS50013, 50027, 700027, 700222)
+    AssertionInvalid(u32) = "assertion_invalid";
+    /// Entra knows no such client in the tenant (AADSTS700016)
+    ClientUnknown(u32) = "client_unknown";
+    /// Entra knows no such tenant (AADSTS90002)
+    TenantUnknown(u32) = "tenant_unknown";
+    /// the client secret is wrong (AADSTS7000215)
+    ClientSecretInvalid(u32) = "client_secret_invalid";
+    /// the client secret has expired (AADSTS7000222)
+    ClientSecretExpired(u32) = "client_secret_expired";
     /// the body is longer than 1 MiB
     TooLarge = "too_large";
     /// the body is not JSON
@@ -175,8 +205,12 @@ fetch_errors! {
     Truncated = "truncated";
     /// the body is JSON with a duplicate member
     Repeated = "repeated";
-    /// the body is not an object, has no usable key, or is the discovery document of another issuer
+    /// the body is compressed, though nobody asked for that
+    Compressed = "compressed";
+    /// the body is not an object, has no list of keys, or is the discovery document of another issuer
     Malformed(&'static str) = "malformed";
+    /// no key of the key set can be used, for the reason in the log
+    NoUsableKey(Box<str>) = "no_usable_key";
     /// the identity token's `token_type` is not `Bearer`
     TokenType = "token_type";
     /// the identity token is missing, longer than 16 KiB or not printable ASCII
@@ -213,6 +247,9 @@ impl Answer {
             Self::Arrived { status: 200, body, .. } if body.len() > MAX_BODY => {
                 Err(FetchError::TooLarge)
             }
+            Self::Arrived { status: 200, body, .. } if body.starts_with(GZIP) => {
+                Err(FetchError::Compressed)
+            }
             Self::Arrived { status: 200, body, .. } => Ok(body),
             Self::Arrived { status: 504, .. } => Err(FetchError::Timeout),
             Self::Arrived { status, body, .. } => Err(match envoys_reason(*status, body) {
@@ -233,6 +270,9 @@ impl Answer {
         }
     }
 }
+
+/// What gzip's files begin with (RFC 1952 §2.3.1), and no JSON.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// What Envoy's own 503 begins with, whose rest is the reason (Envoy, `Filter::onUpstreamReset` and
 /// `sendNoHealthyUpstreamResponse` of the router).
@@ -280,12 +320,44 @@ impl fmt::Display for FetchError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Expiry(what) | Self::Token(what) => formatter.write_str(what),
+            Self::FileUnavailable(error) => write!(formatter, "file: {error}"),
+            Self::FileEmpty => formatter.write_str("file: empty"),
+            Self::FileTooLarge => formatter.write_str("file: longer than 16 KiB"),
+            Self::FileMalformed(what) => write!(formatter, "file: {what}"),
+            Self::NoFederatedCredential(number) => write!(
+                formatter,
+                "AADSTS{number}, no federated credential with this issuer and subject"
+            ),
+            Self::AssertionAudience(number) => {
+                write!(formatter, "AADSTS{number}, no federated credential with this audience")
+            }
+            Self::AssertionExpired(number) => {
+                write!(formatter, "AADSTS{number}, the projected token has expired")
+            }
+            Self::AssertionInvalid(number) => {
+                write!(formatter, "AADSTS{number}, the projected token's signature is not valid")
+            }
+            Self::ClientUnknown(number) => {
+                write!(formatter, "AADSTS{number}, no such client in the tenant")
+            }
+            Self::TenantUnknown(number) => write!(formatter, "AADSTS{number}, no such tenant"),
+            Self::ClientSecretInvalid(number) => {
+                write!(formatter, "AADSTS{number}, the client secret is wrong")
+            }
+            Self::ClientSecretExpired(number) => {
+                write!(formatter, "AADSTS{number}, the client secret has expired")
+            }
             Self::Malformed(what) => write!(formatter, "malformed response: {what}"),
+            Self::Compressed => formatter.write_str("gzip, which nobody asked for"),
+            Self::NoUsableKey(why) => write!(formatter, "no usable key: {why}"),
             Self::NotBefore => formatter.write_str("token not valid yet"),
             Self::NotJson => formatter.write_str("not JSON"),
             Self::Repeated => formatter.write_str("duplicate member"),
             Self::Reset => formatter.write_str("connection reset"),
             Self::Resource => formatter.write_str("token for another resource"),
+            Self::Status { status: status @ 300..400, error: None } => {
+                write!(formatter, "status {status}, a redirect, which is not followed")
+            }
             Self::Status { status, error: None } => write!(formatter, "status {status}"),
             Self::Status { status, error: Some(error) } => {
                 write!(formatter, "status {status}, {error}")

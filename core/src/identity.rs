@@ -3,8 +3,11 @@
 mod answer;
 mod app_service;
 mod client_credentials;
+mod entra;
+mod file;
 mod imds;
 mod source;
+mod workload_identity;
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +17,8 @@ use crate::fetch::after;
 use crate::http::{Answer, Call, FetchError};
 use crate::secret::Secret;
 pub use answer::{explanation, parse};
-pub use source::{ClientCredentials, Identity, Selector, Source};
+pub use file::File;
+pub use source::{ClientCredentials, ClientSecret, Identity, Selector, Source, WorkloadIdentity};
 
 /// Identifies an identity by its place in the configuration, where identities are sorted by name.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -33,8 +37,31 @@ pub struct AccessToken {
 pub struct Endpoint {
     name: String,
     resource: String,
-    /// The same each time; it cannot be made if the environment lacks something.
-    call: Result<Call, FetchError>,
+    /// It cannot be made if the environment lacks something.
+    request: Result<Request, FetchError>,
+}
+
+/// How a token is asked for.
+#[derive(Debug)]
+struct Request {
+    /// What is read first, if the credential is in a file.
+    file: Option<CredentialFile>,
+    /// The call for the token: the same each time, or without the credential that is in the file.
+    token: Call,
+}
+
+/// A file that holds what the call for the token lacks.
+#[derive(Debug)]
+struct CredentialFile {
+    call: Call,
+    kind: Credential,
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug)]
+enum Credential {
+    Assertion,
+    Secret,
 }
 
 /// Gives the value of an environment variable, if there is one that is text.
@@ -84,14 +111,8 @@ impl Endpoint {
     /// Prepares the request for the tokens of an identity; the environment is read here and never
     /// again.
     pub fn new(identity: Identity, environment: Environment<'_>) -> Self {
-        let call = match &identity.source {
-            Source::AppService(selector) => app_service::call(&identity, selector, environment),
-            Source::ClientCredentials(credentials) => {
-                client_credentials::call(&identity, credentials, environment)
-            }
-            Source::Imds(selector) => Ok(imds::call(&identity, selector)),
-        };
-        Self { name: identity.name, resource: identity.resource, call }
+        let request = Request::new(&identity, environment);
+        Self { name: identity.name, resource: identity.resource, request }
     }
 
     /// Returns the identity's name.
@@ -99,22 +120,53 @@ impl Endpoint {
         &self.name
     }
 
-    /// Returns the call that asks for a token, if it can be made; [`Endpoint::read`] says why not.
-    pub fn call(&self) -> Option<&Call> {
-        self.call.as_ref().ok()
+    /// Returns the call with which a fetch begins: for the file with the credential, if there is one,
+    /// or else for the token. There is none if it cannot be made; [`Endpoint::read`] says why not.
+    pub fn first_call(&self) -> Option<&Call> {
+        let request = self.request.as_ref().ok()?;
+        Some(request.file.as_ref().map_or(&request.token, |file| &file.call))
     }
 
-    /// Reads the answer to [`Endpoint::call`].
+    /// Returns all that tells this endpoint from others: its calls, without what is in a file.
+    pub fn calls(&self) -> Vec<&Call> {
+        let request = self.request.iter();
+        let calls = request
+            .flat_map(|Request { file, token }| file.iter().map(|file| &file.call).chain([token]));
+        calls.collect()
+    }
+
+    /// Returns true if a fetch takes two calls, the first one for a file.
+    pub fn begins_with_file(&self) -> bool {
+        self.request.as_ref().is_ok_and(|request| request.file.is_some())
+    }
+
+    /// Reads the answer to the call for the file, and returns the call for the token.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`FetchError`] if there is no usable credential in the file.
+    pub fn token_call(&self, file: &Answer) -> Result<Call, FetchError> {
+        let Request { file: credential, token } =
+            self.request.as_ref().map_err(FetchError::clone)?;
+        let Some(CredentialFile { kind, .. }) = credential else { return Ok(token.clone()) };
+        let (name, credential) = match kind {
+            Credential::Assertion => ("client_assertion", file::token(file)?),
+            Credential::Secret => ("client_secret", file::secret(file)?),
+        };
+        Ok(client_credentials::with_credential(token, name, &credential))
+    }
+
+    /// Reads the answer to the call for the token.
     ///
     /// # Errors
     ///
     /// Returns a [`FetchError`] if there is no token in it that is beyond doubt (see [`parse`]), or
     /// if the call cannot be made at all.
     pub fn read(&self, answer: &Answer, now: SystemTime) -> Result<AccessToken, FetchError> {
-        self.call.as_ref().map_err(FetchError::clone)?;
+        self.request.as_ref().map_err(FetchError::clone)?;
         match answer {
             Answer::Arrived { status: status @ 400..=499, body, .. } => {
-                Err(FetchError::Status { status: *status, error: answer::error(body) })
+                Err(entra::refusal(*status, body))
             }
             Answer::Arrived { .. } | Answer::Broken | Answer::Lost | Answer::Unsent => {
                 self.parse(answer.content()?, now)
@@ -130,6 +182,41 @@ impl Endpoint {
     pub fn parse(&self, body: &[u8], arrived: SystemTime) -> Result<AccessToken, FetchError> {
         parse(body, &self.resource, arrived)
     }
+}
+
+impl Request {
+    fn new(identity: &Identity, environment: Environment<'_>) -> Result<Self, FetchError> {
+        let one = |token| Self { file: None, token };
+        let two = |file: &File, kind, token| Self {
+            file: Some(CredentialFile { call: file.call(), kind }),
+            token,
+        };
+        Ok(match &identity.source {
+            Source::AppService(selector) => {
+                one(app_service::call(identity, selector, environment)?)
+            }
+            Source::ClientCredentials(credentials) => {
+                let token = client_credentials::call(identity, credentials);
+                match &credentials.client_secret {
+                    ClientSecret::Environment(name) => {
+                        let secret = Secret::new(variable(environment, name)?);
+                        one(client_credentials::with_credential(&token, "client_secret", &secret))
+                    }
+                    ClientSecret::File(file) => two(file, Credential::Secret, token),
+                }
+            }
+            Source::Imds(selector) => one(imds::call(identity, selector)),
+            Source::WorkloadIdentity(workload) => {
+                let token = workload_identity::call(identity, workload, environment)?;
+                two(&workload.token_file, Credential::Assertion, token)
+            }
+        })
+    }
+}
+
+/// Returns the scope that stands for all that a resource grants (Microsoft: "Scopes and permissions").
+pub(crate) fn scope(resource: &str) -> String {
+    format!("{resource}/.default")
 }
 
 fn encode(text: &str) -> PercentEncode<'_> {

@@ -1,17 +1,18 @@
 //! A JWKS document becomes a [`KeySet`] (RFC 7517).
 
+mod key;
+
 use std::rc::Rc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::alphabet::URL_SAFE;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::http::{Call, FetchError, Uri};
 use crate::json;
 use crate::secret::Secret;
 use crate::signature::{Algorithm, PublicKey};
+use key::Unfit;
+pub use key::{Key, UnusableKey};
 
 /// Holds the usable keys of one issuer.
 ///
@@ -27,15 +28,18 @@ use crate::signature::{Algorithm, PublicKey};
 /// assert_eq!(keys.candidates(Some("a"), Algorithm::Rs256).count(), 0, "the key is of another type");
 /// ```
 #[derive(Clone, Debug)]
-pub struct KeySet(Vec<Key>);
+pub struct KeySet {
+    keys: Vec<Key>,
+    unusable: Unusable,
+}
 
-/// Holds one key: what it is called, what it may be used for, and the key itself.
-#[derive(Clone, Debug)]
-pub struct Key {
-    kid: Option<Box<str>>,
-    /// The one algorithm that the key's `alg` names; otherwise what its type allows.
-    algorithm: Option<Algorithm>,
-    public: Rc<PublicKey>,
+/// Tells of the keys of a set that cannot be used, though they may be meant for signatures.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Unusable {
+    /// How many there are.
+    pub count: usize,
+    /// The first few.
+    pub first: Vec<UnusableKey>,
 }
 
 /// Names a tenant of Entra and the issuer that its keys may name as their own.
@@ -69,7 +73,8 @@ pub struct RemoteJwks {
     pub refresh: Duration,
     /// How old keys may get while no fetch succeeds.
     pub max_age: Duration,
-    /// The time after which unknown `kid`s may cause one more fetch; a few are allowed at once.
+    /// The time after which tokens of no known key may cause one more fetch; a few are allowed at
+    /// once.
     pub unknown_kid_interval: Duration,
 }
 
@@ -85,8 +90,11 @@ pub enum JwksLocation {
 /// Limits the keys of one set; Entra publishes about ten.
 const MAX_KEYS: usize = 1000;
 
+/// Limits the unusable keys that are told of one set.
+const MAX_TOLD: usize = 4;
+
 /// Limits the keys that are tried for a token without `kid`, since each try costs a verification.
-const MAX_TRIES: usize = 5;
+pub const MAX_TRIES: usize = 5;
 
 /// Returns the call that fetches an issuer's key set, or the document that says where it is.
 pub fn call(source: &RemoteJwks, uri: &Uri) -> Call {
@@ -118,32 +126,52 @@ impl KeySet {
     /// A key that cannot be used is left out and spoils nothing: another type, `use` other than
     /// `sig`, `key_ops` without `verify`, an algorithm that cannot be verified, a weak key; and of a
     /// tenant's, a key whose own member `issuer` names somebody else (Microsoft: "Access tokens in
-    /// the Microsoft identity platform", on multitenant applications).
+    /// the Microsoft identity platform", on multitenant applications). [`KeySet::unusable`] tells of
+    /// those that seem to be mistakes.
     ///
     /// # Errors
     ///
     /// Fails if the bytes are not a JSON object with a list `keys`, if the list is too long, or if
-    /// no key is left.
+    /// no key is left; then it says why.
     pub fn parse(bytes: &[u8], tenant: Option<&Tenant>) -> Result<Self, FetchError> {
         let mut document = json::object(without_bom(bytes))?;
-        let Some(Value::Array(keys)) = document.get_mut("keys") else {
-            return Err(FetchError::Malformed("no list of keys"));
+        let is_discovery = document.contains_key("jwks_uri");
+        let Some(Value::Array(list)) = document.get_mut("keys") else {
+            return Err(FetchError::Malformed(if is_discovery {
+                "a discovery document and no key set; set `discovery` in place of `uri`"
+            } else {
+                "no list of keys"
+            }));
         };
-        if keys.len() > MAX_KEYS {
+        if list.len() > MAX_KEYS {
             return Err(FetchError::Malformed("too many keys"));
         }
-        let jwks = keys.iter_mut().filter_map(Value::as_object_mut).map(without_empty);
-        let own = jwks.filter(|jwk| tenant.is_none_or(|tenant| is_of(jwk, tenant)));
-        let usable: Vec<Key> = own.filter_map(key).collect();
-        if usable.is_empty() {
-            return Err(FetchError::Malformed("no usable key"));
+        let (mut keys, mut unusable, mut other) = (Vec::new(), Unusable::default(), None);
+        for jwk in list.iter_mut().filter_map(Value::as_object_mut).map(key::without_empty) {
+            match Key::parse(jwk, tenant) {
+                Ok(key) => keys.push(key),
+                Err(Unfit::Unusable(reason)) => unusable.note(UnusableKey::new(jwk, reason)),
+                Err(Unfit::OtherPurpose(reason)) => other = Some(UnusableKey::new(jwk, reason)),
+            }
         }
-        Ok(Self(usable))
+        if keys.is_empty() {
+            let why = unusable.first.first().or(other.as_ref()).map(ToString::to_string);
+            return Err(FetchError::NoUsableKey(
+                why.unwrap_or_else(|| "none at all".into()).into(),
+            ));
+        }
+        Ok(Self { keys, unusable })
+    }
+
+    /// Tells of the keys that cannot be used, without those that are for something else by what
+    /// they say, such as encryption.
+    pub fn unusable(&self) -> &Unusable {
+        &self.unusable
     }
 
     /// Returns true if a key of that name is in the set.
     pub fn names(&self, kid: &str) -> bool {
-        self.0.iter().any(|key| key.kid.as_deref() == Some(kid))
+        self.keys.iter().any(|key| key.kid.as_deref() == Some(kid))
     }
 
     /// Returns the keys that may have signed with `algorithm`: those named `kid`, or without a
@@ -153,7 +181,7 @@ impl KeySet {
         kid: Option<&str>,
         algorithm: Algorithm,
     ) -> impl Iterator<Item = &Rc<PublicKey>> {
-        self.0
+        self.keys
             .iter()
             .filter(move |key| {
                 kid.is_none() || key.kid.as_deref() == kid || self.is_one_without_kid()
@@ -165,19 +193,22 @@ impl KeySet {
 
     /// Returns true if there is only one key and it has no `kid`: then it is the key of every `kid`.
     pub fn is_one_without_kid(&self) -> bool {
-        matches!(self.0.as_slice(), [Key { kid: None, .. }])
+        matches!(self.keys.as_slice(), [Key { kid: None, .. }])
     }
 
     /// Returns how many keys are in the set; at least one.
     #[expect(clippy::len_without_is_empty, reason = "a key set is never empty")]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 }
 
-impl Key {
-    fn signs(&self, algorithm: Algorithm) -> bool {
-        self.algorithm.is_none_or(|pinned| pinned == algorithm) && self.public.fits(algorithm)
+impl Unusable {
+    fn note(&mut self, key: UnusableKey) {
+        self.count = self.count.saturating_add(1);
+        if self.first.len() < MAX_TOLD {
+            self.first.push(key);
+        }
     }
 }
 
@@ -185,67 +216,6 @@ impl Key {
 fn without_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
-
-/// Leaves out what some serializers write for a member that is absent: null, and no operations. Whose
-/// a key is, is never guessed.
-fn without_empty(jwk: &mut Map<String, Value>) -> &Map<String, Value> {
-    let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
-    jwk.retain(|name, value| match name.as_str() {
-        "issuer" => true,
-        "key_ops" => !value.is_null() && !is_empty(value),
-        _ => !value.is_null(),
-    });
-    jwk
-}
-
-/// Makes a key of a JWK, or nothing if it must not be used to verify signatures.
-fn key(jwk: &Map<String, Value>) -> Option<Key> {
-    let algorithm = match jwk.get("alg") {
-        None => None,
-        Some(name) => Some(Algorithm::named(name.as_str()?)?),
-    };
-    let kid = match jwk.get("kid") {
-        None => None,
-        Some(kid) => Some(kid.as_str()?.into()),
-    };
-    let public = match jwk.get("kty")?.as_str()? {
-        "EC" => match jwk.get("crv")?.as_str()? {
-            "P-256" => PublicKey::p256(&number(jwk, "x")?, &number(jwk, "y")?)?,
-            "P-384" => PublicKey::p384(&number(jwk, "x")?, &number(jwk, "y")?)?,
-            _ => return None,
-        },
-        "OKP" if jwk.get("crv")? == "Ed25519" => PublicKey::ed25519(&number(jwk, "x")?)?,
-        "RSA" => PublicKey::rsa(&number(jwk, "n")?, &number(jwk, "e")?)?,
-        _ => return None,
-    };
-    let fits = algorithm.is_none_or(|algorithm| public.fits(algorithm));
-    (is_for_signatures(jwk) && fits).then(|| Key { kid, algorithm, public: Rc::new(public) })
-}
-
-/// Entra's keys may say whose they are; one that does not say is its document's.
-fn is_of(jwk: &Map<String, Value>, tenant: &Tenant) -> bool {
-    jwk.get("issuer").is_none_or(|issuer| issuer.as_str().is_some_and(|name| tenant.owns(name)))
-}
-
-/// RFC 7517 §4.2 and §4.3: both members are optional, and both bind where they stand.
-fn is_for_signatures(jwk: &Map<String, Value>) -> bool {
-    let by_use = jwk.get("use").is_none_or(|purpose| purpose == "sig");
-    let by_operations = jwk.get("key_ops").is_none_or(|operations| {
-        operations.as_array().is_some_and(|list| list.iter().any(|name| name == "verify"))
-    });
-    by_use && by_operations
-}
-
-/// A `Base64urlUInt` (RFC 7518 §2). Some issuers pad it, which leaves its meaning the same.
-fn number(jwk: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
-    NUMBER.decode(jwk.get(name)?.as_str()?).ok()
-}
-
-/// Base64url with padding or without.
-const NUMBER: GeneralPurpose = GeneralPurpose::new(
-    &URL_SAFE,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// Reads a discovery document and says where the keys are (OpenID Connect Discovery 1.0 §3, §4.3).
 ///

@@ -83,14 +83,15 @@ impl<'a> Token<'a> {
     /// # Errors
     ///
     /// - [`Denial::TokenMalformed`]: not three parts of canonical, unpadded base64url; a header or
-    ///   payload that is no JSON object or repeats a member; a `kid`, `typ` or `alg` that is no
-    ///   string.
+    ///   payload that is no JSON object or repeats a member; a `typ` or `alg` that is no string.
+    /// - [`Denial::TokenEncrypted`]: the five parts of an encrypted JWT (RFC 7516 §7.1).
+    /// - [`Denial::KidMalformed`]: a `kid` that is no string, or too long.
     /// - [`Denial::ExtensionUnsupported`]: the header has `crit`.
     /// - [`Denial::AlgorithmForbidden`]: `alg` cannot be verified with a public key.
     /// - [`Denial::ClaimsMalformed`]: `iss` or `exp` is absent, or a registered claim has the wrong
     ///   type.
     pub fn parse(text: &'a str) -> Result<Self, Denial> {
-        Self::read(text, None)
+        Self::read(text, None).map_err(|denial| encrypted(text).unwrap_or(denial))
     }
 
     /// Parses a token in the same way, and keeps only these of its claims.
@@ -99,7 +100,7 @@ impl<'a> Token<'a> {
     ///
     /// Those of [`Token::parse`]; what is not kept is not looked into, but may not repeat either.
     pub fn parse_for(text: &'a str, kept: &KeptClaims) -> Result<Self, Denial> {
-        Self::read(text, Some(kept))
+        Self::read(text, Some(kept)).map_err(|denial| encrypted(text).unwrap_or(denial))
     }
 
     fn read(text: &'a str, kept: Option<&KeptClaims>) -> Result<Self, Denial> {
@@ -151,7 +152,7 @@ impl<'a> Token<'a> {
             ("nbf, iat", self.times.check_start(issuer, now)),
             ("lifetime", self.times.check_lifetime(issuer)),
             ("tid", or(is_of_tenant, Denial::TenantMismatch)),
-            ("aud", self.claims.check_audience(&issuer.audiences)),
+            ("aud", self.claims.check_audience(issuer)),
         ]
     }
 
@@ -206,9 +207,10 @@ impl Header {
         };
         let algorithm = text("alg")?.ok_or(Denial::TokenMalformed)?;
         let algorithm = Algorithm::named(&algorithm).ok_or(Denial::AlgorithmForbidden)?;
-        let (kid, typ) = (text("kid")?, text("typ")?);
+        let typ = text("typ")?;
+        let kid = text("kid").map_err(|_| Denial::KidMalformed)?;
         if kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID) {
-            return Err(Denial::TokenMalformed);
+            return Err(Denial::KidMalformed);
         }
         Ok(Self { algorithm, kid, typ })
     }
@@ -298,6 +300,16 @@ fn since_epoch(now: SystemTime) -> Duration {
 /// Canonical base64url without padding (RFC 7515 §2); stray bits are refused.
 fn decoded(text: &str) -> Result<Vec<u8>, Denial> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| Denial::TokenMalformed)
+}
+
+/// Says of what is no signed JWT that it is an encrypted one: five parts, and a header with `enc`
+/// (RFC 7516 §4.1.2, §7.1).
+fn encrypted(text: &str) -> Option<Denial> {
+    let (header, rest) = text.split_once('.')?;
+    let is_enc = |name: &str| (name == "enc").then_some(());
+    let members = json::members(&decoded_text(header).ok()?, is_enc).ok()?;
+    let has_five_parts = rest.bytes().filter(|byte| *byte == b'.').count() == 3;
+    (has_five_parts && !members.is_empty()).then_some(Denial::TokenEncrypted)
 }
 
 fn decoded_text(text: &str) -> Result<String, Denial> {

@@ -3,7 +3,8 @@
 
 use serde_json::json;
 
-use crate::http::Uri;
+use crate::denial::Denial;
+use crate::http::{Reply, Uri};
 
 /// Describes the gateway to clients that do not know it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,6 +15,8 @@ pub struct ProtectedResource {
     pub url: String,
     /// The metadata, as JSON.
     pub metadata: String,
+    /// What the authorization server has before the scopes of grants.
+    pub scope_prefix: String,
 }
 
 /// What stands between the host and the path of a resource (RFC 9728 §3.1).
@@ -39,6 +42,30 @@ impl ProtectedResource {
             "bearer_methods_supported": ["header"],
         });
         let url = format!("https://{}{path}", uri.authority);
-        Self { path, url, metadata: metadata.to_string() }
+        Self { path, url, metadata: metadata.to_string(), scope_prefix: String::new() }
     }
+
+    /// Puts this before the scopes in challenges.
+    #[must_use]
+    pub fn with_scope_prefix(self, scope_prefix: String) -> Self {
+        Self { scope_prefix, ..self }
+    }
+
+    /// Returns the reply to a denial, whose challenge tells clients where to learn who issues tokens
+    /// and which scopes to ask for (RFC 9728 §5.1).
+    pub fn reply(&self, denial: &Denial) -> Reply {
+        let reply = if let Denial::ScopeMissing { scopes } = denial {
+            let scopes = scopes.iter().map(|scope| in_full(&self.scope_prefix, scope)).collect();
+            Denial::ScopeMissing { scopes }.reply()
+        } else {
+            denial.reply()
+        };
+        reply.pointing_to(&self.url)
+    }
+}
+
+/// Returns a scope as its authorization server knows it. Entra's tokens have the short name in `scp`,
+/// and its clients must ask for the whole one, or they ask Microsoft Graph.
+pub(crate) fn in_full(prefix: &str, scope: &str) -> String {
+    if scope.contains("://") { scope.to_owned() } else { format!("{prefix}{scope}") }
 }

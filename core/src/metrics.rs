@@ -59,6 +59,15 @@ pub const GOOD_UNTIL: Metric = Metric {
               `time()` comes near",
 };
 
+/// Says how many keys of a key set cannot be used.
+pub const UNUSABLE_KEYS: Metric = Metric {
+    name: "keyless_unusable_keys",
+    kind: Kind::Gauge,
+    labels: &["name"],
+    meaning: "keys in the current key set of the issuer `name` that cannot be used, without those \
+              that are not for signatures; the log has their `kid`s and the reasons",
+};
+
 /// Counts identity tokens that a backend rejected.
 pub const REJECTIONS: Metric = Metric {
     name: "keyless_rejections",
@@ -118,11 +127,12 @@ pub const HOST_CRYPTO: Metric = Metric {
 };
 
 /// Holds all metrics.
-pub const ALL: [Metric; 11] = [
+pub const ALL: [Metric; 12] = [
     REQUESTS,
     FETCHES,
     ASKED_AT,
     GOOD_UNTIL,
+    UNUSABLE_KEYS,
     REJECTIONS,
     ANSWERS,
     TOKENS,

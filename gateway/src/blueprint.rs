@@ -34,6 +34,7 @@ const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProt
 ///     .endpoint("openai_provisioned", "127.0.0.1:4003".parse()?)
 ///     .endpoint("openai_pay_as_you_go", "127.0.0.1:4003".parse()?)
 ///     .endpoint("openai_pay_as_you_go", "127.0.0.1:4003".parse()?)
+///     .endpoint("openai_single", "127.0.0.1:4003".parse()?)
 ///     .endpoint("on_prem", "127.0.0.1:4004".parse()?)
 ///     .plugin(|plugin| plugin["routes"][0]["name"] = "talk".into())
 ///     .yaml()?;

@@ -45,6 +45,9 @@ pub struct StartOptions {
     pub component_log_level: String,
     /// Variables that Envoy has in its environment besides those of this process; none by default.
     pub environment: Vec<(String, String)>,
+    /// A second configuration that Envoy merges into the first (`--config-yaml`): what is in its lists
+    /// comes after what is there. None by default.
+    pub overlay: Option<String>,
     /// Whether [`Gateway::push`] can give it other listeners; false by default, as the shipped file
     /// has them in itself.
     pub is_dynamic: bool,
@@ -254,9 +257,9 @@ impl Gateway {
         .await?;
         self.listener = self
             .until(deadline, "the listener's address", async || {
-                // One line per listener: `gateway::127.0.0.1:41234`.
+                // One line per listener: `gateway::127.0.0.1:41234`, and internal ones without a port.
                 let listeners = self.ask("listeners").await.ok()?;
-                listeners.lines().next()?.split_once("::")?.1.parse().ok()
+                listeners.lines().find_map(|line| line.split_once("::")?.1.parse().ok())
             })
             .await?;
         Ok(())
@@ -317,6 +320,7 @@ impl Default for StartOptions {
             log_level: "warning".to_owned(),
             component_log_level: "wasm:debug".to_owned(),
             environment: Vec::new(),
+            overlay: None,
             is_dynamic: false,
             drain: Duration::from_mins(10),
             ready_within: Duration::from_mins(1),
@@ -347,6 +351,7 @@ fn command(envoy: &Path, folder: &Path, options: &StartOptions) -> io::Result<Co
         .args(["--concurrency", &options.workers.to_string()])
         .args(["--log-level", &options.log_level, "--component-log-level"])
         .arg(&options.component_log_level)
+        .args(options.overlay.iter().flat_map(|overlay| ["--config-yaml", overlay]))
         .args(["--file-flush-interval-msec", "20"])
         .stdin(std::process::Stdio::null())
         .stdout(fs::File::create(folder.join("access.log"))?)

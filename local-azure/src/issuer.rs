@@ -94,6 +94,11 @@ impl Issuer {
         token.unwrap_or_else(|| panic!("{algorithm} is no algorithm of the issuer's"))
     }
 
+    /// Returns the keys that it publishes, as a JWKS (RFC 7517).
+    pub fn key_set(&self) -> Value {
+        self.authority.key_set("")
+    }
+
     /// Returns the `kid` of the present key.
     pub fn kid(&self) -> String {
         self.authority.keys.lock().present.kid().to_owned()
@@ -113,6 +118,17 @@ impl Issuer {
         let mut keys = self.authority.keys.lock();
         let old = std::mem::replace(&mut keys.present, fresh);
         keys.earlier.push(old);
+    }
+
+    /// Signs with a new key from now on, under the `kid` of the old one, which is gone: what an issuer
+    /// should not do.
+    ///
+    /// Blocks while the key is made, for a fraction of a second.
+    pub fn replace_key_under_the_same_kid(&self) {
+        let fresh = Key::generate();
+        let mut keys = self.authority.keys.lock();
+        let kid = keys.present.kid().to_owned();
+        keys.present = fresh.named(kid);
     }
 
     /// Publishes no earlier key from now on.
@@ -279,6 +295,7 @@ impl Endpoint {
     fn of(path: &str) -> Option<Self> {
         let suffixes = [
             ("/.well-known/openid-configuration", Self::Metadata),
+            ("/certs", Self::Keys), // Keycloak
             ("/jwks.json", Self::Keys),
             ("/keys", Self::Keys),
             ("/token", Self::Token),

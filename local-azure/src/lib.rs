@@ -3,7 +3,7 @@
 //!
 //! [`Issuer`] is an OIDC provider with rotating keys. [`Imds`] is the managed-identity endpoint of a
 //! virtual machine, [`AppService`] that of an application, [`OAuth`] a token endpoint for a client
-//! with a secret. [`OpenAi`] has a few deployments that accept nothing but what these three issued.
+//! with a secret or with federated credentials. [`OpenAi`] has a few deployments that accept nothing but what these three issued.
 //! Each records every request and misbehaves on demand ([`Fault`]). [`LocalAzure`] starts all of
 //! them, and a control server for people with curl. Everything binds 127.0.0.1 unless told otherwise
 //! ([`Options::listen`]), and runs until it is stopped or its tokio runtime ends.
@@ -36,7 +36,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub use app_service::AppService;
 pub use imds::Imds;
 pub use issuer::Issuer;
-pub use oauth::OAuth;
+pub use oauth::{FederatedCredential, OAuth};
 pub use openai::OpenAi;
 pub use service::{Fault, Recorded};
 
@@ -51,7 +51,7 @@ pub struct LocalAzure {
     pub imds: Imds,
     /// Issues the gateway's tokens to an application of App Service.
     pub app_service: AppService,
-    /// Issues the gateway's tokens for a secret.
+    /// Issues the gateway's tokens for a secret, or for the token of an issuer that it trusts.
     pub oauth: OAuth,
     /// Serves whom one of these three gave a token.
     pub openai: OpenAi,

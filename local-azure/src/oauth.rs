@@ -1,15 +1,18 @@
-//! A token endpoint that gives an application a token for its secret, as Entra's does.
+//! A token endpoint that gives an application a token for its secret, or for the token of an issuer
+//! that it trusts, as Entra's does.
 //!
 //! Sources: RFC 6749 §4.4 and §5; Microsoft, "OAuth 2.0 client credentials flow on the Microsoft
 //! identity platform". Unlike RFC 6749 §3.2 it refuses a parameter that it does not know, to find
 //! mistakes.
 
+mod federated;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Form, Path, State};
@@ -18,12 +21,14 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::mint::{Issued, Mint, issues};
 use crate::service::{Service, serve};
 use crate::{Imds, Options};
+pub use federated::FederatedCredential;
 
 /// Plays Entra's token endpoint for one application; clones are handles on the same one.
 ///
@@ -31,6 +36,7 @@ use crate::{Imds, Options};
 /// unless told otherwise.
 #[derive(Clone)]
 pub struct OAuth {
+    credentials: Credentials,
     mint: Mint,
     service: Service,
 }
@@ -45,7 +51,9 @@ impl OAuth {
     /// Fails when the port cannot be bound.
     pub async fn start(options: &Options, beside: &Imds) -> io::Result<Self> {
         let mint = beside.mint().beside("oauth", LIFETIME);
+        let credentials = Credentials::default();
         let application = Application {
+            credentials: Arc::clone(&credentials),
             id: options.client_id.clone(),
             secret: options.client_secret.clone(),
             mint: mint.clone(),
@@ -53,7 +61,13 @@ impl OAuth {
         let router =
             Router::new().route("/{tenant}/oauth2/v2.0/token", post(token)).with_state(application);
         let service = Service::start(router, options.at(options.ports.oauth)).await?;
-        Ok(Self { mint, service })
+        Ok(Self { credentials, mint, service })
+    }
+
+    /// Sets the federated credentials of the application, in place of those that it has. It begins
+    /// with none.
+    pub fn set_federated_credentials(&self, credentials: Vec<FederatedCredential>) {
+        *self.credentials.lock() = credentials;
     }
 
     /// Returns the service itself, for the control server.
@@ -68,8 +82,12 @@ impl fmt::Debug for OAuth {
     }
 }
 
+/// The federated credentials of the application.
+type Credentials = Arc<Mutex<Vec<FederatedCredential>>>;
+
 #[derive(Clone)]
 struct Application {
+    credentials: Credentials,
     id: String,
     secret: String,
     mint: Mint,
@@ -129,17 +147,22 @@ async fn token(
 impl Application {
     /// Returns the resource that the form asks for, if all of it is right.
     fn check(&self, form: &BTreeMap<String, String>) -> Result<String, Refusal> {
-        let unknown = form.keys().find(|name| !PARAMETERS.contains(&name.as_str()));
-        if let Some(name) = unknown {
+        let is_federated = form.contains_key(ASSERTION[0]);
+        let known: &[&str] = if is_federated { &ASSERTION } else { &[SECRET] };
+        let unknown = |name: &&String| {
+            !PARAMETERS.contains(&name.as_str()) && !known.contains(&name.as_str())
+        };
+        if let Some(name) = form.keys().find(unknown) {
             let description = format!("The parameter '{name}' is not known.");
             return Err(Refusal::new("invalid_request", 90_100, description));
         }
-        let [client_id, secret, grant_type, scope] = PARAMETERS.map(|name| {
+        let parameter = |name| {
             let description =
                 format!("The request body must contain the following parameter: '{name}'.");
             let value = form.get(name).filter(|value| !value.is_empty());
             value.ok_or_else(|| Refusal::new("invalid_request", 900_144, description))
-        });
+        };
+        let [client_id, grant_type, scope] = PARAMETERS.map(parameter);
         if grant_type? != "client_credentials" {
             let description = "The app requested an unsupported grant type.";
             return Err(Refusal::new("unsupported_grant_type", 70_003, description));
@@ -148,7 +171,14 @@ impl Application {
             let description = "The application was not found in the directory.";
             return Err(Refusal::new("unauthorized_client", 700_016, description));
         }
-        if *secret? != self.secret {
+        if is_federated {
+            let [assertion, kind] = ASSERTION.map(parameter);
+            if kind? != JWT_BEARER {
+                let description = "The client assertion type is not supported.";
+                return Err(Refusal::new("invalid_request", 50_029, description));
+            }
+            federated::check(assertion?, &self.credentials.lock())?;
+        } else if *parameter(SECRET)? != self.secret {
             let description = "Invalid client secret provided.";
             return Err(Refusal::new("invalid_client", 7_000_215, description).unauthorized());
         }
@@ -192,5 +222,10 @@ const LIFETIME: Duration = Duration::from_hours(1);
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// All that a request must have, and all that it may have.
-const PARAMETERS: [&str; 4] = ["client_id", "client_secret", "grant_type", "scope"];
+/// What a request must have, beside a secret or an assertion.
+const PARAMETERS: [&str; 3] = ["client_id", "grant_type", "scope"];
+const SECRET: &str = "client_secret";
+/// RFC 7521 §4.2.
+const ASSERTION: [&str; 2] = ["client_assertion", "client_assertion_type"];
+/// RFC 7523 §2.2.
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";

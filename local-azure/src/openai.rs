@@ -1,9 +1,11 @@
-//! Azure OpenAI: any deployment, chat (whole or streamed) and embeddings, under both interfaces.
+//! Azure OpenAI: any deployment, chat (whole or streamed), embeddings and realtime, under both
+//! interfaces.
 //!
 //! Local authentication is disabled, as Microsoft recommends: an API key is refused, and so is
 //! every bearer token but those that [`Imds`] issued for the one right resource.
 
 mod answer;
+mod realtime;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -37,7 +39,8 @@ use request::{ChatRequest, EmbeddingsRequest, parse};
 /// Plays an Azure OpenAI resource; clones are handles on the same one.
 ///
 /// It answers for any deployment, under `/openai/deployments/{deployment}/…` (with an
-/// `api-version`) and `/openai/v1/…` (with a `model`), and to anybody on `GET /healthz`.
+/// `api-version`) and `/openai/v1/…` (with a `model`), over a WebSocket under `/openai/realtime` and
+/// `/openai/v1/realtime`, and to anybody on `GET /healthz`.
 #[derive(Clone)]
 pub struct OpenAi {
     backend: Arc<Backend>,
@@ -133,10 +136,14 @@ fn router(backend: &Arc<Backend>) -> Router {
     let by_path = Router::new()
         .route("/openai/deployments/{deployment}/chat/completions", post(chat))
         .route("/openai/deployments/{deployment}/embeddings", post(embeddings))
+        .route("/openai/models", get(models))
+        .route("/openai/realtime", get(realtime::open))
         .route_layer(middleware::from_fn(require_api_version));
     let by_model = Router::new()
         .route("/openai/v1/chat/completions", post(chat))
-        .route("/openai/v1/embeddings", post(embeddings));
+        .route("/openai/v1/embeddings", post(embeddings))
+        .route("/openai/v1/models", get(models))
+        .route("/openai/v1/realtime", get(realtime::open));
     by_path
         .merge(by_model)
         .route_layer(middleware::from_fn_with_state(Arc::clone(backend), authenticate))
@@ -204,6 +211,13 @@ async fn embeddings(path: Option<Path<String>>, body: Bytes) -> Result<Json<Valu
     let request: EmbeddingsRequest = parse(&body)?;
     let deployment = deployment(path, request.model.clone())?;
     Ok(Json(answer::embeddings(&deployment, &request.input)))
+}
+
+/// Lists one of the models, which is enough for who only wants to see that the list comes.
+async fn models() -> Json<Value> {
+    let model =
+        json!({ "id": "gpt-4o-mini", "object": "model", "created": 0, "owned_by": "openai" });
+    Json(json!({ "object": "list", "data": [model] }))
 }
 
 /// Takes the deployment's name from the path, or under `/openai/v1/` from the body's `model`.

@@ -147,7 +147,8 @@ impl Service {
         let _ = stream.set_nodelay(true);
         let service = service_fn(|request| self.answer(request));
         // An error here is a client that left, or a `Fault::Close`.
-        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        let _ = connection.with_upgrades().await;
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response, Closed> {

@@ -18,6 +18,7 @@
 pub mod backend;
 pub mod line;
 pub mod mesh;
+pub mod projected;
 mod recorded;
 pub mod reply;
 pub mod world;

@@ -36,6 +36,7 @@ pub async fn world_of(
         .endpoint("outbound|443||openai.internal", azure.openai.address())
         .endpoint("outbound|443||openai.internal", standard.0[0].address())
         .endpoint("outbound|443||openai.internal", standard.0[1].address())
+        .endpoint("outbound|443||my-openai.openai.azure.com", azure.openai.address())
         .endpoint("outbound|443||models.example.com", standard.0[1].address());
     (World::on(azure, change(blueprint)).await, standard)
 }

@@ -127,6 +127,11 @@ impl Refusal {
         Self { status: 404, code: "route_unknown", challenge: Challenge::None }
     }
 
+    /// 404: there is no such model.
+    pub const fn model_not_found() -> Self {
+        Self { status: 404, code: "model_not_found", challenge: Challenge::None }
+    }
+
     /// 502: the backend refused the gateway's identity.
     pub const fn identity_rejected() -> Self {
         Self { status: 502, code: "identity_rejected", challenge: Challenge::None }

@@ -212,6 +212,7 @@ pub fn shipped_with_issuer(azure: &LocalAzure, issuer: SocketAddr) -> Blueprint 
         .endpoint("openai_provisioned", azure.openai.address())
         .endpoint("openai_pay_as_you_go", azure.openai.address())
         .endpoint("openai_pay_as_you_go", azure.openai.address())
+        .endpoint("openai_single", azure.openai.address())
         .endpoint("on_prem", azure.openai.address())
 }
 

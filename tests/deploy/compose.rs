@@ -97,7 +97,7 @@ fn the_gateway_looks_for_its_world_where_local_azure_listens() {
         }
         let service = match cluster["name"].as_str().unwrap() {
             "entra" => "issuer",
-            "openai_provisioned" | "openai_pay_as_you_go" | "on_prem" => "openai",
+            "openai_provisioned" | "openai_pay_as_you_go" | "openai_single" | "on_prem" => "openai",
             other => other,
         };
         for locality in items(&cluster["load_assignment"]["endpoints"]) {

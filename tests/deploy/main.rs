@@ -14,6 +14,7 @@
 mod compose;
 mod image;
 mod istio;
+mod release;
 mod schema;
 
 use serde::Deserialize;

@@ -72,6 +72,7 @@ impl Tiers {
         let shipped = Blueprint::shipped()
             .endpoint("entra", world.issuer.address())
             .endpoint("imds", world.imds.address())
+            .endpoint("openai_single", azure[0].address())
             .endpoint("on_prem", on_prem.address());
         let clusters = [PROVISIONED, PAY_AS_YOU_GO, PAY_AS_YOU_GO];
         let blueprint = clusters.into_iter().zip(addresses).fold(shipped, |shipped, at| {

@@ -21,6 +21,13 @@ fn told(keys: bool, identity: bool) -> Value {
     json!({"ready": keys && identity, "issuers": {"entra": keys}, "identities": {"openai": identity}})
 }
 
+/// What it is told besides if the fetch of the identity token fails.
+fn told_failing(keys: bool, result: &str) -> Value {
+    let mut told = told(keys, false);
+    told["failing"] = json!({"identities": {"openai": {"result": result}}});
+    told
+}
+
 #[tokio::test]
 async fn probes_make_every_worker_ready_though_nobody_else_asks() {
     let world = World::start().await;
@@ -56,7 +63,8 @@ async fn a_probe_finds_a_new_worker_ready_on_native_envoy_and_without_a_vm_id() 
 async fn a_probe_names_what_is_missing_and_service_goes_on_meanwhile() {
     let world = World::start().await;
     world.azure.imds.fault(Fault::Status(503));
-    let keys_alone = async || (probe(&world).await == (503, told(true, false))).then_some(());
+    let keys_alone =
+        async || (probe(&world).await == (503, told_failing(true, "status"))).then_some(());
     eventually("the keys have come", keys_alone).await;
     let live = Reply::to(world.request(Method::GET, "/healthz")).await.unwrap();
     assert_eq!(live.status, 200, "{live:?}");

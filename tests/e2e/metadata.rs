@@ -22,7 +22,17 @@ async fn a_client_without_a_token_finds_the_issuer_by_itself() {
     let metadata = reply.json();
     let claims = world.azure.issuer.claims();
     assert_eq!(metadata["authorization_servers"], json!([claims["iss"]]), "{metadata}");
-    assert_eq!(metadata["scopes_supported"], json!(["openai.chat", "openai.embeddings"]));
+    assert_eq!(
+        metadata["scopes_supported"],
+        json!([
+            "openai.audio",
+            "openai.chat",
+            "openai.embeddings",
+            "openai.files",
+            "openai.images",
+            "openai.realtime"
+        ])
+    );
     let head = Reply::to(world.request(Method::HEAD, path)).await.unwrap();
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert!(world.azure.openai.requests().is_empty(), "the gateway itself answers");

@@ -23,7 +23,7 @@ async fn what_no_route_names_is_not_found() {
     let targets = [
         "/",
         "/openai",
-        "/openai/deployments/gpt-4o-mini/completions?api-version=1",
+        "/openai/deployments/gpt-4o-mini/edits?api-version=1",
         "/openai/deployments/gpt-4o-mini/chat/completions/?api-version=1",
         "/OPENAI/deployments/gpt-4o-mini/chat/completions?api-version=1",
         "/openai/v1/chat/completions/",
@@ -56,7 +56,7 @@ async fn a_tunnel_is_refused() {
     for request in [
         "CONNECT my-openai.openai.azure.com:443 HTTP/1.1\r\nhost: my-openai.openai.azure.com:443",
         "OPTIONS * HTTP/1.1\r\nhost: gateway",
-        "GET /healthz HTTP/1.1\r\nhost: gateway\r\nconnection: upgrade\r\nupgrade: websocket",
+        "GET /healthz HTTP/1.1\r\nhost: gateway\r\nconnection: upgrade\r\nupgrade: other",
     ] {
         let request = format!("{request}\r\nauthorization: Bearer {}\r\n\r\n", world.token());
         let reply = Line::open(world.gateway.address()).await.ask(request.as_bytes()).await;

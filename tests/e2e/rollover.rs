@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use local_azure::Fault;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -122,4 +123,116 @@ async fn a_retired_key_is_forgotten_with_the_tokens_that_were_remembered() {
     world.assert_every_worker_admits().await;
     assert!(world.identity_fetches() <= WORKERS, "{} fetches", world.identity_fetches());
     world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_new_key_under_an_old_kid_is_fetched_and_its_tokens_pass() {
+    let world = World::start().await;
+    let old = world.token();
+    world.assert_every_worker_admits().await;
+    assert_eq!(world.key_fetches(), 1);
+    let issuer = world.azure.issuer.clone();
+    tokio::task::spawn_blocking(move || issuer.replace_key_under_the_same_kid()).await.unwrap();
+
+    let new = world.token();
+    for reply in Reply::to_each((0..CONNECTIONS).map(|_| world.chat_as(&new))).await.unwrap() {
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    assert_eq!(world.key_fetches(), 2, "one worker asked for all");
+    let forged = || (0..CONNECTIONS).map(|_| world.chat_as(&old));
+    for _ in 0..5 {
+        for reply in Reply::to_each(forged()).await.unwrap() {
+            Refusal::invalid_token("signature_invalid").is(&reply);
+        }
+    }
+    // Three at once, of which one is spent; the interval of 30 s may be over once.
+    assert!(world.key_fetches() <= 5, "{} fetches", world.key_fetches());
+    world.assert_every_worker_admits().await;
+    world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn the_other_workers_forget_a_retired_key_within_seconds_of_one() {
+    let world = World::start().await;
+    let old = world.token();
+    let old_everywhere =
+        async || Reply::to_each((0..CONNECTIONS).map(|_| world.chat_as(&old))).await.unwrap();
+    // The token is in the cache of each worker, which would last for an hour.
+    for reply in old_everywhere().await {
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    world.assert_every_worker_admits().await;
+    rotate(&world).await;
+    world.azure.issuer.retire();
+    let new = world.token();
+    let reply = Reply::to(world.chat_as(&new)).await.unwrap();
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(world.key_fetches(), 2, "one worker has the new keys");
+
+    let begun = Instant::now();
+    eventually("no worker admits the old key's token", async || {
+        let replies = old_everywhere().await;
+        replies.iter().all(|reply| reply.status == 401).then_some(())
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    world.assert_every_worker_admits().await;
+    world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn an_unusable_key_is_told_once_with_its_kid_and_the_reason() {
+    let world = world_with(&[("refresh", "1s")]).await;
+    let address = world.azure.issuer.address();
+    let url = format!("http://{address}/tenant/discovery/v2.0/keys");
+    let document = reqwest::get(url).await.unwrap().text().await.unwrap();
+    let mut document: serde_json::Value = serde_json::from_str(&document).unwrap();
+    let mut broken = document["keys"][0].clone();
+    broken["kid"] = json!("Ow9/\n");
+    broken["n"] = json!("not base64url!");
+    document["keys"].as_array_mut().unwrap().push(broken);
+    world.azure.issuer.fault(Fault::Changed(document.as_object().unwrap().clone()));
+    world.assert_every_worker_admits().await;
+    let enough = world.key_fetches() + 4;
+    let is_enough = async || (world.key_fetches() >= enough).then_some(());
+    eventually("the keys are fetched some times more", is_enough).await;
+
+    let line =
+        r#"unusable key name=entra keys=2 unusable=1 kid="Ow9/\n" reason="n is not base64url""#;
+    let told = world.gateway.log().matches(line).count();
+    // Once for each worker that has fetched.
+    assert!((1..=WORKERS).contains(&told), "{told} times: {}", world.gateway.log());
+    let stats = world.gateway.stats().await.unwrap();
+    let unusable = stats.iter().find(|(name, _)| name.contains("keyless_unusable_keys."));
+    assert_eq!(unusable.map(|(_, count)| *count), Some(1), "{stats:?}");
+
+    let without = json!({"keys": [{"kty": "RSA", "kid": "c", "x5c": ["MIIC"]}]});
+    world.azure.issuer.fault(Fault::Changed(without.as_object().unwrap().clone()));
+    let line = r#"result=no_usable_key message="no usable key: kid=\"c\" reason=\"no n and e, only x5c\"""#;
+    eventually("the failure says why", async || world.gateway.log().contains(line).then_some(()))
+        .await;
+    world.assert_every_worker_admits().await;
+    world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn what_is_not_done_for_a_key_set_is_said() {
+    let gzip = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+    let body = |status, body: &[u8]| Fault::Body {
+        status,
+        content_type: "application/json".to_owned(),
+        body: body.to_vec(),
+    };
+    let rows = [
+        (body(301, b""), "result=status message=\"status 301, a redirect, which is not followed\""),
+        (body(200, &gzip), "result=compressed message=\"gzip, which nobody asked for\""),
+    ];
+    for (fault, line) in rows {
+        let world = World::start().await;
+        world.azure.issuer.fault(fault);
+        let reply = Reply::to(world.chat_as(&world.token())).await.unwrap();
+        assert_eq!((reply.status, reply.code().as_deref()), (503, Some("keys_unavailable")));
+        assert!(world.gateway.log().contains(line), "{}", world.gateway.log());
+        world.assert_unharmed().await;
+    }
 }

@@ -150,8 +150,8 @@ async fn each_source_is_asked_as_documented_through_envoy() {
                 ("content-type", "application/x-www-form-urlencoded"),
             ],
             format!(
-                "grant_type=client_credentials&client_id={}&client_secret={SECRET}\
-                 &scope={encoded}%2F.default",
+                "grant_type=client_credentials&client_id={}&scope={encoded}%2F.default\
+                 &client_secret={SECRET}",
                 Options::default().client_id
             ),
         ),

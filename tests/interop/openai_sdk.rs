@@ -32,7 +32,9 @@ pub(crate) enum Call {
     Chat,
     Embeddings,
     Models,
+    Realtime,
     Stream,
+    Tuning,
 }
 
 /// What an SDK is told; by default `AzureOpenAI` with a token and the SDK's own number of retries.
@@ -66,14 +68,17 @@ impl Interface {
 }
 
 impl Call {
-    pub(crate) const GRANTED: [Self; 3] = [Self::Chat, Self::Embeddings, Self::Stream];
+    pub(crate) const GRANTED: [Self; 4] =
+        [Self::Chat, Self::Embeddings, Self::Models, Self::Stream];
 
     fn name(self) -> &'static str {
         match self {
             Self::Chat => "chat",
             Self::Embeddings => "embeddings",
             Self::Models => "models",
+            Self::Realtime => "realtime",
             Self::Stream => "stream",
+            Self::Tuning => "tuning",
         }
     }
 
@@ -87,7 +92,9 @@ impl Call {
                 let vectors = [&vector, &vector];
                 assert_eq!(*answer, json!({ "model": DEPLOYMENT, "vectors": vectors }));
             }
-            Self::Models => panic!("local-azure lists none: {answer}"),
+            Self::Models => assert_eq!(*answer, json!({ "models": [DEPLOYMENT] })),
+            Self::Realtime => assert_eq!(*answer, json!({ "model": DEPLOYMENT })),
+            Self::Tuning => panic!("no shipped route has it: {answer}"),
             Self::Stream => {
                 assert_eq!(answer["text"], TEXT, "{answer}");
                 assert!(answer["tokens"].as_u64() > Some(8), "{answer}");
@@ -164,6 +171,22 @@ async fn the_sdks_chat_stream_and_embed_in_both_interfaces() {
 async fn in_a_mesh_the_sdks_do_the_same() {
     let (world, _others) = mesh::world("TrafficExtension").await;
     every_call_is_answered(&world).await;
+}
+
+/// The Python SDK opens the WebSocket with its bearer token, or with what its API-key box holds.
+#[tokio::test]
+async fn the_sdk_opens_a_realtime_session_in_both_interfaces() {
+    let world = World::start().await;
+    let token = world.token_with(json!({ "scp": "openai.realtime" }));
+    let bearer = order(&world, Sdk::PYTHON, &token);
+    let boxed = bearer.clone().with("credential", json!({ "key": token }));
+    let v1 = bearer.clone().through(Interface::V1);
+    for order in [bearer, boxed, v1] {
+        Call::Realtime.assert_answered(&order.ask(Call::Realtime).await);
+        let seen = world.azure.openai.requests().pop().unwrap();
+        world.assert_swapped(&seen, &token);
+    }
+    world.assert_unharmed().await;
 }
 
 async fn every_call_is_answered(world: &World) {
@@ -249,7 +272,7 @@ async fn the_sdks_show_what_is_wrong_with_a_caller_and_do_not_insist() {
         }
         let failure = order(&world, sdk, "no-token").fails(Call::Chat).await;
         failure.is(unknown, "token_malformed", "The credential is not a signed JWT.");
-        let failure = order(&world, sdk, &world.token()).fails(Call::Models).await;
+        let failure = order(&world, sdk, &world.token()).fails(Call::Tuning).await;
         failure.is("NotFoundError", "route_unknown", "No route matches this request.");
         asked += 2;
     }

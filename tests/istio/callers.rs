@@ -103,14 +103,6 @@ fn a_stream_arrives_frame_by_frame() {
 fn a_web_socket_passes_once_it_is_admitted() {
     test(async |cluster| {
         cluster.fronts.provisioned.lead_to(echo().await);
-        let plugin = cluster.plugin(|wasm| {
-            let realtime = json!({
-                "name": "realtime", "match": { "methods": ["GET"], "path": "/openai/realtime" },
-                "allow": [{ "scopes": ["openai.chat"] }], "identity": "openai",
-            });
-            wasm["pluginConfig"]["routes"].as_array_mut().unwrap().push(realtime);
-        });
-        cluster.kubernetes.apply(&plugin);
         let target = "/openai/realtime?api-version=2024-10-01-preview&deployment=gpt-4o-realtime";
         let ask = |credential: &str| {
             format!(
@@ -130,10 +122,11 @@ fn a_web_socket_passes_once_it_is_admitted() {
             }
             (String::from_utf8_lossy(&head).into_owned(), line)
         };
-        cluster
-            .until("the new policy is in force", async || head(&ask("")).await.0.contains(" 401 "))
-            .await;
-        let credential = format!("authorization: Bearer {}\r\n", cluster.token());
+        assert!(head(&ask("")).await.0.contains(" 401 "));
+        let claims = json!({ "scp": "openai.realtime" });
+        let token = cluster.azure.issuer.mint(&cluster.azure.issuer.claims_with(&claims));
+        let credential =
+            format!("sec-websocket-protocol: realtime, openai-insecure-api-key.{token}\r\n");
         let (answer, mut line) = head(&ask(&credential)).await;
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
         line.write_all(b"a frame").await.unwrap();

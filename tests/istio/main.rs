@@ -26,6 +26,8 @@ mod files;
 mod modules;
 mod outside;
 mod recording;
+mod routing;
 mod shell;
 mod tiers;
 mod ways;
+mod workload_identity;

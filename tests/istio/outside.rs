@@ -115,7 +115,8 @@ fn with_client_credentials(wasm: &mut Value) {
     });
 }
 
-fn way_to_the_token_endpoint() -> [Value; 2] {
+/// The service entry and the TLS of Entra's token endpoint, at a host of its own.
+pub(crate) fn way_to_the_token_endpoint() -> [Value; 2] {
     let host = "sts.example.com";
     let metadata = json!({ "name": "sts", "namespace": NAMESPACE });
     let entry = json!({

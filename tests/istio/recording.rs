@@ -62,8 +62,13 @@ fn record(cluster: &Cluster) -> Value {
         .find(|one| one["name"].as_str().is_some_and(|name| name.contains("443")));
     let routes = all("RoutesConfigDump", "dynamic_route_configs", "route_config").into_iter();
     let clusters = all("ClustersConfigDump", "dynamic_active_clusters", "cluster").into_iter();
-    let ours =
-        ["login.microsoftonline.com", "imds.internal", "openai.internal", "models.example.com"];
+    let ours = [
+        "login.microsoftonline.com",
+        "imds.internal",
+        "openai.internal",
+        "my-openai.openai.azure.com",
+        "models.example.com",
+    ];
     let is_ours = |one: &Value| {
         ours.iter().any(|host| one["name"].as_str().unwrap().ends_with(&format!("||{host}")))
     };

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .. import plot
 from ..arena import Arena, choose
-from ..cases import CASES
+from ..cases import CASES, WARM
 from ..chains import Json
 from ..context import Context
 from ..markdown import ms, table, us
@@ -34,17 +34,23 @@ def render(result: Json, plots: Path) -> str:
         plot.lines(plots / "rotation.svg", "CPU added to a request, µs, RS256", rotation)
         text.append(f"![CPU added by tokens in rotation]({plots.name}/rotation.svg)\n")
     head = ["", "CPU added", "least to most", "of it Envoy", "whole", "requests/s", "p50", "p99"]
-    head += ["busy"]
+    head += ["busy", "to the floor"]
+    floor = [case for case in cases if case["name"] == "floor" and "added" in case]
     for group in dict.fromkeys(case["group"] for case in cases):
         text.append(f"**{group[0].upper()}{group[1:]}**\n")
-        text.append(table(head, (row(case) for case in cases if case["group"] == group)))
+        shown = [case for case in cases if case["group"] == group]
+        if group.endswith(WARM):
+            shown = [*floor, *shown]
+        text.append(table(head, (row(case, floor) for case in shown)))
     return "\n".join(text)
 
 
-def row(case: Json) -> list[str]:
+def row(case: Json, floor: list[Json]) -> list[str]:
     """Returns a case's row, or why there is none."""
     if "added" not in case:
-        return [case["title"], f"void: {case['void']}"] + [""] * 7
+        return [case["title"], f"void: {case['void']}"] + [""] * 8
+    is_warm = case["group"].endswith(WARM) or case["name"] in ("noop", "floor")
+    ratio = f"{case['added'] / floor[0]['added']:.2f} ×" if floor and is_warm else ""
     return [
         case["title"],
         f"**{us(case['added'])}**",
@@ -55,6 +61,7 @@ def row(case: Json) -> list[str]:
         ms(case["p50"]),
         ms(case["p99"]),
         f"{case['envoy_busy']:.0%}",
+        ratio,
     ]
 
 
@@ -87,5 +94,5 @@ CPU of a request in µs: what the kernel charged to all threads of Envoy, and of
 column is the median of the rounds, the next their least and most. p50 and p99 in ms, with 16
 connections that always have a request under way, so they are mostly queueing behind each other.
 *Busy* is how much of the time Envoy kept its core at work; where it is below 100 %, it waited for the
-load generator, or for the service.
+load generator, or for the service. *The floor* is what keyless's calls for a remembered token cost alone.
 """

@@ -141,13 +141,16 @@ def render(result: Json, _: Path) -> str:
 
 def steps(cases: list[Json]) -> str:
     """Returns the table of the filter that only makes the calls."""
-    rows = [
-        (one["title"], f"**{us(one['added'])}**", f"{us(one['least'])} to {us(one['most'])}")
-        if "added" in one
-        else (one["title"], f"void: {one['void']}", "")
-        for one in cases
-    ]
-    return table(["a filter that", "CPU added, µs", "least to most"], rows)
+    alone = next((one.get("added") for one in cases if one["title"] == STEPS[-1][0]), None)
+    rows = []
+    for one in cases:
+        if "added" not in one:
+            rows.append((one["title"], f"void: {one['void']}", "", ""))
+            continue
+        ratio = f"{one['added'] / alone:.2f} ×" if alone and one["name"] in COMPARED else ""
+        extremes = f"{us(one['least'])} to {us(one['most'])}"
+        rows.append((one["title"], f"**{us(one['added'])}**", extremes, ratio))
+    return table(["a filter that", "CPU added, µs", "least to most", "to the calls alone"], rows)
 
 
 def bill(result: Json) -> float:

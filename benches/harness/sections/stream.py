@@ -4,12 +4,13 @@ import socket
 import statistics
 import subprocess
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..chains import PATH, Json
 from ..context import Context
-from ..envoy import Envoy, free_port, wait_for_port
+from ..envoy import Bench, Envoy, free_port, wait_for_port
 from ..machine import CORES
 from ..markdown import table
 from ..world import World
@@ -17,6 +18,7 @@ from ..world import World
 TITLE = "Streamed answers"
 
 REPEATS = 400
+EVENTS = 10
 WANTED = {
     "none": "no filter",
     "noop": "a wasm filter that does nothing",
@@ -27,15 +29,9 @@ WANTED = {
 
 def measure(context: Context) -> Json:
     """Asks through each chain in turns, with a backend that streams its answers."""
-    port = free_port()
     world = World(context.mint.jwks())
     with ExitStack() as stack:
-        drip = subprocess.Popen(
-            ["taskset", "-c", str(CORES.service), context.bench.files.drip, str(port)]
-        )
-        stack.callback(drip.wait)
-        stack.callback(drip.kill)
-        wait_for_port(port, drip)
+        port = stack.enter_context(dripping(context.bench, EVENTS, pause=20))
         envoys = {
             name: stack.enter_context(Envoy(context.bench, name, world, backend=port))
             for name in WANTED
@@ -52,6 +48,17 @@ def measure(context: Context) -> Json:
         gaps = {name: whole_answer(envoy.port, request) for name, envoy in envoys.items()}
     world.close()
     return {"times": times, "gaps": gaps}
+
+
+@contextmanager
+def dripping(bench: Bench, events: int, pause: int) -> Iterator[int]:
+    """Runs a backend whose answers have so many events, so many ms apart; gives its port."""
+    port = free_port()
+    command = ["taskset", "-c", str(CORES.service), bench.files.drip, port, events, pause]
+    with subprocess.Popen([str(part) for part in command]) as drip:
+        wait_for_port(port, drip)
+        yield port
+        drip.kill()
 
 
 def message(token: str) -> bytes:

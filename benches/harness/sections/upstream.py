@@ -1,4 +1,4 @@
-"""The same for POSTs that go on to a backend."""
+"""Real requests: POSTs that a backend answers, in one piece or as a stream."""
 
 from pathlib import Path
 
@@ -9,40 +9,76 @@ from ..context import Context
 from ..envoy import Envoy
 from ..machine import CORES
 from ..markdown import table, us
+from .stream import dripping
 
 TITLE = "With a backend"
 
-WANTED = ("none", "noop", "jwt-cache", "native-cache", "keyless-warm")
+WANTED = ("none", "noop", "floor", "jwt-cache", "native-cache", "keyless-warm")
+
+ANSWER = '{"choices":[{"index":0,"message":{"role":"assistant","content":"' + "word " * 180 + '"}}]}'
+
+FRAMES, PAUSE, FRAME = 300, 1, 215 + 6
+"""The frames of a streamed answer, the ms between them, and the bytes of each with its chunk's head."""
 
 
 def measure(context: Context) -> Json:
-    """Measures the warm cases with another Envoy as the backend, on the load generator's core."""
+    """Measures the warm cases with a backend on the load generator's core."""
+    found: Json = {}
+    bench, mint = context.bench, context.mint
     with (
-        Arena(context.bench, context.mint, method="POST") as arena,
-        Envoy(context.bench, "none", arena.world, core=CORES.load) as backend,
+        Arena(bench, mint, "POST") as arena,
+        Envoy(bench, "none", arena.world, core=CORES.load, body=ANSWER) as backend,
     ):
-        for case in CASES:
-            if case.name in WANTED:
-                print(f"upstream: starting {case.name}", flush=True)
-                arena.add(case, backend=backend.port)
-        arena.play(context.effort.less(), "upstream")
-        return {"cases": arena.results()}
+        found["cases"] = play(context, arena, backend.port, "upstream")
+    with Arena(bench, mint, "POST", FRAME) as arena, dripping(bench, FRAMES, PAUSE) as port:
+        found["frames"] = play(context, arena, port, "frames")
+    return found
+
+
+def play(context: Context, arena: Arena, backend: int, label: str) -> list[Json]:
+    """Measures all cases with one backend."""
+    for case in CASES:
+        if case.name in WANTED:
+            print(f"{label}: starting {case.name}", flush=True)
+            arena.add(case, backend=backend)
+    arena.play(context.effort, label)
+    return arena.results()
 
 
 def render(result: Json, _: Path) -> str:
-    """Returns the table."""
-    rows = []
-    for case in result["cases"]:
+    """Returns the tables."""
+    parts = [INTRODUCTION, rows(result["cases"], "CPU added to a request, µs"), STREAMED]
+    return "\n".join([*parts, rows(result["frames"], "CPU added to a frame, µs")])
+
+
+def rows(cases: list[Json], added: str) -> str:
+    """Returns one table, with what each adds beside what the calls alone do."""
+    floor = next((case.get("added") for case in cases if case["name"] == "floor"), None)
+    lines = []
+    for case in cases:
         if "added" not in case:
-            rows.append((case["title"], f"void: {case['void']}", "", ""))
+            lines.append((case["title"], f"void: {case['void']}", "", "", ""))
             continue
         extremes = f"{us(case['least'])} to {us(case['most'])}"
-        rows.append((case["title"], f"**{us(case['added'])}**", extremes, us(case["envoy"])))
-    return INTRODUCTION + "\n" + table(["", "CPU added, µs", "least to most", "whole"], rows)
+        ratio = f"{case['added'] / floor:.2f} ×" if floor and case["name"] != "none" else ""
+        lines.append((case["title"], f"**{us(case['added'])}**", extremes, ratio, us(case["envoy"])))
+    return table(["", added, "least to most", "to the calls alone", "whole"], lines)
+
+
+def frame(result: Json) -> tuple[float, float] | None:
+    """Returns what keyless and what the filter that does nothing add to a frame, in µs."""
+    added = {case["name"]: case.get("added") for case in result.get("frames", [])}
+    ours, nothing = added.get("keyless-warm"), added.get("noop")
+    return None if ours is None or nothing is None else (ours, nothing)
 
 
 INTRODUCTION = """\
-100 tokens, all remembered, as above, but a POST with a body of 0.9 kB that Envoy passes on to a backend on
-loopback: another Envoy, on the load generator's core. What a filter leaves in the request now has to
-be sent: the identity token, for those that set it.
+100 tokens, all remembered, as above, but a POST with a body of 2 kB that Envoy passes on to a backend on
+loopback, which answers in one piece of 1 kB: another Envoy, on the load generator's core. What a filter leaves
+in the request now has to be sent: the identity token, for those that set it.
+"""
+
+STREAMED = f"""\
+The same request, answered by a stream of {FRAMES} frames of {FRAME} bytes, a millisecond or two apart; 16 at a time. This is what
+a *frame* costs, the request's share included, on a route that does not count what was used.
 """

@@ -85,7 +85,7 @@ impl End {
 
     fn denied(config: &Config, denial: &Denial) -> Self {
         Self::refused(match &config.protected_resource {
-            Some(resource) => denial.reply().pointing_to(&resource.url),
+            Some(resource) => resource.reply(denial),
             None => denial.reply(),
         })
     }

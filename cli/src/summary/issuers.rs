@@ -21,6 +21,9 @@ fn lines(issuer: &Issuer) -> Vec<String> {
         lines.push(format!("tid {}, the Entra tenant", tenant.id));
     }
     lines.push(format!("aud {}", joined(&issuer.audiences, "or")));
+    if let Some(claim) = &issuer.audience_claim {
+        lines.push(format!("the same in {claim}, which stands for aud"));
+    }
     if !issuer.clients.is_empty() {
         lines.push(format!("client {}", joined(&issuer.clients, "or")));
     }

@@ -3,7 +3,7 @@
 use keyless_core::bearer::CredentialPlace;
 use keyless_core::config::Config;
 use keyless_core::jwt::{ClaimName, ClaimValue, EntryIndex};
-use keyless_core::policy::{Access, DeploymentPlace, Grant, HostPattern, Route};
+use keyless_core::policy::{Access, DeploymentPlace, Grant, HostPattern, PathPattern, Route};
 
 use super::{Entry, joined};
 
@@ -12,7 +12,7 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
 }
 
 fn lines(config: &Config, route: &Route) -> Vec<String> {
-    let mut lines = vec![matching(route)];
+    let mut lines = matching(route);
     match route.deployment {
         DeploymentPlace::Body => lines.push("deployment: the model in the body".to_owned()),
         DeploymentPlace::Path => {}
@@ -61,12 +61,19 @@ fn lines(config: &Config, route: &Route) -> Vec<String> {
     lines
 }
 
-/// Returns which requests a route matches.
-pub(crate) fn matching(route: &Route) -> String {
+/// Returns which requests a route matches, with a line for each path.
+pub(crate) fn matching(route: &Route) -> Vec<String> {
     let hosts: Vec<_> = route.hosts.iter().map(host).collect();
     let hosts =
         if hosts.is_empty() { String::new() } else { format!(" on {}", joined(&hosts, "or")) };
-    format!("{} {}{hosts}", joined(&route.methods, "or"), route.path.as_str())
+    let methods = joined(&route.methods, "or");
+    let numbered = route.paths.iter().enumerate();
+    let line = |(at, path): (usize, &PathPattern)| {
+        let start = if at == 0 { methods.as_str() } else { "or" };
+        let end = if at == 0 { hosts.as_str() } else { "" };
+        format!("{start} {}{end}", path.as_str())
+    };
+    numbered.map(line).collect()
 }
 
 fn host(pattern: &HostPattern) -> String {

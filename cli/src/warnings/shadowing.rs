@@ -2,18 +2,20 @@
 
 use keyless_core::policy::{HostPattern, Route};
 
-/// Returns the places of the routes that together match every request of a later one, each method
-/// and host of it by a single route; `None` if some request is left for it.
+/// Returns the places of the routes that together match every request of a later one, each method,
+/// host and path of it by a single route; `None` if some request is left for it.
 pub(super) fn shadowing(earlier: &[Route], later: &Route) -> Option<Vec<usize>> {
     let any = [None];
     let listed: Vec<_> = later.hosts.iter().map(Some).collect();
     let hosts = if listed.is_empty() { any.as_slice() } else { listed.as_slice() };
     let mut shadowing = Vec::new();
-    for (method, host) in later.methods.iter().flat_map(|m| hosts.iter().map(move |h| (m, *h))) {
+    let methods_and_hosts = later.methods.iter().flat_map(|m| hosts.iter().map(move |h| (m, *h)));
+    let requests = methods_and_hosts.flat_map(|pair| later.paths.iter().map(move |p| (pair, p)));
+    for ((method, host), path) in requests {
         let at = earlier.iter().position(|route| {
             route.methods.contains(method)
                 && covers_host(&route.hosts, host)
-                && covers_path(route.path.as_str(), later.path.as_str())
+                && route.paths.iter().any(|one| covers_path(one.as_str(), path.as_str()))
         })?;
         if !shadowing.contains(&at) {
             shadowing.push(at);

@@ -14,7 +14,7 @@ use crate::tokens::{NOW, jwk, signed, token};
 use crate::{Said, Scratch, configuration, keyless};
 
 /// Explains a request with this token, if with any.
-fn explain(config: &Value, token: Option<&str>, arguments: &[&str]) -> Said {
+pub(crate) fn explain(config: &Value, token: Option<&str>, arguments: &[&str]) -> Said {
     let file =
         Scratch::new(&format!("{:?}.json", std::thread::current().id()), &config.to_string());
     let now = NOW.to_string();
@@ -26,7 +26,7 @@ fn explain(config: &Value, token: Option<&str>, arguments: &[&str]) -> Said {
     keyless(&all, token.unwrap_or_default())
 }
 
-const CHAT: [&str; 4] = ["--method", "POST", "--path", "/chat/mini?api-version=1"];
+pub(crate) const CHAT: [&str; 4] = ["--method", "POST", "--path", "/chat/mini?api-version=1"];
 
 const METADATA: &str = "/.well-known/oauth-protected-resource";
 

@@ -9,6 +9,7 @@
 )]
 
 mod check;
+mod cures;
 mod docs;
 mod explain;
 mod schema;

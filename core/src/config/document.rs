@@ -15,7 +15,10 @@ use super::entry::{Entry, NonEmpty};
 use super::scalars::{Count, MetadataPath, Parameter, Resource, Scope, StrippedHeader, Text};
 use super::{Error, Errors};
 use crate::json::Strict;
-pub(super) use identities::{AppServiceEntry, ClientCredentialsEntry, IdentityEntry, ImdsEntry};
+pub(super) use identities::{
+    AppServiceEntry, ClientCredentialsEntry, FileEntry, IdentityEntry, ImdsEntry,
+    WorkloadIdentityEntry,
+};
 pub(super) use issuers::{EntraEntry, IssuerEntry, JwksEntry};
 pub(super) use prices::PriceEntry;
 pub(super) use routes::{GrantEntry, PassEntry, RouteEntry};
@@ -84,8 +87,14 @@ pub(super) struct ProtectedResourceEntry {
     /// Default: `/.well-known/oauth-protected-resource` and the path of `resource`
     /// Limits: A-Z a-z 0-9 . _ ~ - /
     pub(super) path: Option<Text<MetadataPath>>,
-    /// the scopes in the metadata
-    /// Default: all that grants name
+    /// what the authorization server has before the scopes of grants, such as Entra's
+    /// `api://openai-gateway/`: it is put before those in the challenge and the metadata, except where
+    /// they have a scheme already
+    /// Default: none
+    /// Limits: no spaces, quotes or backslashes
+    pub(super) scope_prefix: Option<Text<Scope>>,
+    /// the scopes in the metadata, in full
+    /// Default: all that grants name, with `scope_prefix`
     /// Limits: 1 or more
     pub(super) scopes_supported: Option<NonEmpty<Text<Scope>>>,
 }

@@ -1,10 +1,15 @@
 //! Identities: whose tokens the backend gets to see, and where they come from.
 
-use super::document::{AppServiceEntry, ClientCredentialsEntry, IdentityEntry, ImdsEntry};
+use super::document::{
+    AppServiceEntry, ClientCredentialsEntry, FileEntry, IdentityEntry, ImdsEntry,
+    WorkloadIdentityEntry,
+};
 use super::entry::{Entry, Object};
 use super::scalars::{self, Label, Plain, Scalar as _, Text};
 use super::{Error, Errors};
-use crate::identity::{ClientCredentials, Identity, Selector, Source};
+use crate::identity::{
+    self, ClientCredentials, ClientSecret, File, Identity, Selector, Source, WorkloadIdentity,
+};
 
 /// Converts an entry of `identities`.
 pub(super) fn identity(
@@ -18,14 +23,16 @@ pub(super) fn identity(
     let entry = entry.read(&path, errors)?;
     let resource = entry.resource.0;
     let wrong = |found| {
-        let expected = "one of `imds`, `app_service`, `client_credentials`";
+        let expected = "one of `imds`, `app_service`, `client_credentials`, `workload_identity`";
         Err(Error::new(&path, expected, found))
     };
-    let source = match (entry.imds, entry.app_service, entry.client_credentials) {
-        (Some(Object(imds)), None, None) => imds.source(&path),
-        (None, Some(Object(app_service)), None) => app_service.source(&path),
-        (None, None, Some(Object(credentials))) => Ok(credentials.source(&resource)),
-        (None, None, None) => wrong("none of them"),
+    let IdentityEntry { imds, app_service, client_credentials, workload_identity, .. } = entry;
+    let source = match (imds, app_service, client_credentials, workload_identity) {
+        (Some(Object(imds)), None, None, None) => imds.source(&path),
+        (None, Some(Object(app_service)), None, None) => app_service.source(&path),
+        (None, None, Some(Object(credentials)), None) => credentials.source(&path, &resource),
+        (None, None, None, Some(Object(workload))) => Ok(workload.source()),
+        (None, None, None, None) => wrong("none of them"),
         _ => wrong("several"),
     };
     let (cluster, source) = errors.check(source)?;
@@ -51,14 +58,43 @@ impl AppServiceEntry {
 }
 
 impl ClientCredentialsEntry {
-    fn source(self, resource: &str) -> (String, Source) {
+    fn source(self, path: &str, resource: &str) -> Result<(String, Source), Error> {
+        let client_secret = match (self.client_secret_env, self.client_secret_file) {
+            (Some(variable), None) => ClientSecret::Environment(variable.0),
+            (None, Some(Object(file))) => ClientSecret::File(file.file()),
+            (none, _) => {
+                let path = format!("{path}.client_credentials");
+                let expected = "one of `client_secret_env`, `client_secret_file`";
+                let found = if none.is_none() { "none of them" } else { "both" };
+                return Err(Error::new(path, expected, found));
+            }
+        };
         let credentials = ClientCredentials {
             token_uri: self.token_uri.0,
             client_id: self.client_id.0,
-            client_secret_env: self.client_secret_env.0,
-            scope: self.scope.map_or_else(|| format!("{resource}/.default"), |scope| scope.0),
+            client_secret,
+            scope: self.scope.map_or_else(|| identity::scope(resource), |scope| scope.0),
         };
-        (self.cluster.0, Source::ClientCredentials(credentials))
+        Ok((self.cluster.0, Source::ClientCredentials(credentials)))
+    }
+}
+
+impl WorkloadIdentityEntry {
+    fn source(self) -> (String, Source) {
+        let workload = WorkloadIdentity {
+            token_file: self.token_file.0.file(),
+            tenant_id: self.tenant_id.map(|id| id.0),
+            client_id: self.client_id.map(|id| id.0),
+            authority_host: self.authority_host.map(|uri| uri.0),
+        };
+        (self.cluster.0, Source::WorkloadIdentity(workload))
+    }
+}
+
+impl FileEntry {
+    fn file(self) -> File {
+        let path = self.path.map_or_else(|| "/".to_owned(), |path| path.0);
+        File { cluster: self.cluster.0, path }
     }
 }
 

@@ -44,6 +44,11 @@ pub(super) fn issuers(
 ) -> Option<Vec<Issuer>> {
     let entry = entry.read(path, errors)?;
     let name = errors.check(name(path, &entry));
+    if let (Some(claim), Some(_)) = (&entry.audience_claim, &entry.entra) {
+        let expected = "no such key beside `entra`, whose tokens have `aud`";
+        errors.add(Error::new(format!("{path}.audience_claim"), expected, &claim.0));
+    }
+    let audience_claim: Option<Rc<str>> = entry.audience_claim.map(|claim| claim.0.into());
     let (trusted, clients) = errors.check(trusted(path, entry.issuer, entry.entra))?;
     let name: Rc<str> = name?.into();
     let Object(jwks) = entry.jwks;
@@ -61,6 +66,7 @@ pub(super) fn issuers(
             accepted: trusted.accepted,
             tenant: trusted.tenant,
             audiences: audiences.clone(),
+            audience_claim: audience_claim.clone(),
             clients: clients.clone(),
             algorithms: algorithms.clone(),
             token_types: token_types.clone(),
@@ -160,8 +166,13 @@ fn jwks_source(
 fn inline_keys(path: &str, inline: &Value, trusted: &Trusted) -> Result<KeySet, Error> {
     let keys = KeySet::parse(inline.to_string().as_bytes(), trusted.tenant.as_ref());
     keys.map_err(|error| {
-        let found =
-            if let FetchError::Malformed(what) = error { what.into() } else { error.to_string() };
+        let found = if let FetchError::Malformed(what) = error {
+            what.to_owned()
+        } else if let FetchError::NoUsableKey(why) = error {
+            why.into()
+        } else {
+            error.to_string()
+        };
         Error::new(format!("{path}.inline"), "a JWKS with at least one usable key", found)
     })
 }

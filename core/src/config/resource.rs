@@ -6,7 +6,7 @@ use super::document::ProtectedResourceEntry;
 use super::entry::NonEmpty;
 use super::scalars::Identifier;
 use crate::jwt::Issuer;
-use crate::metadata::ProtectedResource;
+use crate::metadata::{ProtectedResource, in_full};
 use crate::policy::{Access, Route};
 
 /// Converts the entry; what it leaves out follows from the issuers and the routes.
@@ -16,9 +16,14 @@ pub(super) fn protected_resource(
     routes: &[Route],
 ) -> ProtectedResource {
     let Identifier { text, uri } = entry.resource.0;
-    let scopes = entry.scopes_supported.map_or_else(|| scopes(routes), NonEmpty::into_values);
+    let prefix = entry.scope_prefix.map_or_else(String::new, |prefix| prefix.0);
+    let scopes = entry.scopes_supported.map_or_else(
+        || scopes(routes).iter().map(|scope| in_full(&prefix, scope)).collect(),
+        NonEmpty::into_values,
+    );
     let path = entry.path.map(|path| path.0);
     ProtectedResource::new(&text, &uri, path, &authorization_servers(issuers), &scopes)
+        .with_scope_prefix(prefix)
 }
 
 /// The issuers that are URLs; of a tenant of Entra the newer one of its two.

@@ -14,7 +14,7 @@ use crate::credentials::Pass;
 use crate::http::HeaderName;
 use crate::identity::IdentityIndex;
 use crate::jwt::{ClaimName, ClaimValue, EntryIndex};
-use crate::policy::{Access, DeploymentPlace, Grant, Route};
+use crate::policy::{Access, DeploymentPlace, Grant, PathPattern, Route};
 
 /// Converts an entry of `routes`, given what it may name.
 pub(super) fn route(
@@ -30,10 +30,10 @@ pub(super) fn route(
     });
     let entry = entry.read(path, errors)?;
     let Object(matching) = entry.matching;
-    let pattern = matching.path.0;
+    let paths = matching.path.into_values();
     let deployment = entry.deployment.map_or(DeploymentPlace::Path, |Text(place)| place);
     let methods = matching.methods.into_values();
-    errors.check(deployments::check_place(path, deployment, &pattern, &methods));
+    errors.check(deployments::check_place(path, deployment, &paths, &methods));
     let extra = [
         ("allow", entry.allow.is_some()),
         ("identity", entry.identity.is_some()),
@@ -59,7 +59,8 @@ pub(super) fn route(
         if entry.allow.is_none() {
             errors.add(Error::new(path, "one of `allow`, `public`, `health`", "none of them"));
         }
-        let is_named = pattern.names_deployment() || deployment != DeploymentPlace::Path;
+        let is_named =
+            deployment != DeploymentPlace::Path || paths.iter().all(PathPattern::names_deployment);
         let grants = grants.into_iter().flatten();
         let grant = |(path, entry): (String, _)| grant(&path, entry, names, is_named, errors);
         Access::Granted {
@@ -75,7 +76,7 @@ pub(super) fn route(
         name: entry.name.0.into(),
         hosts: matching.hosts.map_or_else(Vec::new, NonEmpty::into_values),
         methods,
-        path: pattern,
+        paths,
         deployment,
         deployment_header: entry.deployment_header.map(|Text(header)| header),
         deployments: entry.deployments.map_or_else(Vec::new, NonEmpty::into_values),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
-use super::entry::NonEmpty;
+use super::entry::{NonEmpty, OneOrMore};
 use crate::bearer::CredentialPlace;
 use crate::credentials::{is_credential_header, normalized};
 use crate::http::{HeaderName, Uri};
@@ -50,6 +50,12 @@ impl<'de, S: Scalar> Deserialize<'de> for Text<S> {
 }
 
 impl<S: Scalar> NonEmpty<Text<S>> {
+    pub(super) fn into_values(self) -> Vec<S::Value> {
+        self.0.into_iter().map(|text| text.0).collect()
+    }
+}
+
+impl<S: Scalar> OneOrMore<Text<S>> {
     pub(super) fn into_values(self) -> Vec<S::Value> {
         self.0.into_iter().map(|text| text.0).collect()
     }
@@ -128,6 +134,17 @@ macro_rules! scalars {
 }
 
 scalars! {
+    AudienceClaim -> String:
+        "the name of a claim such as \"client_id\", not a pointer and none that means something else",
+        Shape::Pattern("^[^/\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$"),
+        |text| {
+            let is_allowed = !text.starts_with('/') && !NEVER_AN_AUDIENCE.contains(&text);
+            plain(text).filter(|_| is_allowed)
+        };
+    AuthorityHost -> Uri:
+        "a URI such as \"https://login.microsoftonline.com/\", without user information and query and not link-local",
+        Shape::Pattern("^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+(/[^?]*)?$"),
+        |text| Uri::parse(text).filter(|uri| !uri.path.contains('?'));
     Claim -> ClaimName:
         "the name of a claim, or a JSON pointer such as \"/realm_access/roles\" (RFC 6901)",
         Shape::Pattern("^[^\\u0000-\\u001f\\u007f-\\u009f]+$"),
@@ -284,6 +301,10 @@ pub(super) const PLAIN: &str = "a text that is not empty and has no control char
 
 /// What the name of a header is that a claim is forwarded in.
 pub(super) const HEADER: &str = "a header name that is not one of HTTP's own or a credential";
+
+/// Claims that say something else than whom a token is for: a caller may choose some of them.
+const NEVER_AN_AUDIENCE: [&str; 12] =
+    ["aud", "exp", "iat", "iss", "jti", "nbf", "roles", "scope", "scp", "sub", "tid", "token_use"];
 
 /// Headers that frame or route a message.
 const FRAMING: [&str; 10] = [

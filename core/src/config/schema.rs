@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::claim_value::ClaimValueEntry;
 use super::document::Document;
-use super::entry::{Entry, NonEmpty, Object};
+use super::entry::{Entry, NonEmpty, Object, OneOrMore};
 use super::scalars::{Count, Label, Plain, Scalar, Shape, Text, Variable};
 
 /// Returns the schema of the plugin's configuration.
@@ -30,10 +30,11 @@ pub fn schema() -> Value {
 }
 
 /// Of these members, exactly one must be there, or at least one.
-const ALTERNATIVES: [(&str, &str, &[&str]); 4] = [
+const ALTERNATIVES: [(&str, &str, &[&str]); 5] = [
     ("IssuerEntry", "oneOf", &["entra", "issuer"]),
     ("JwksEntry", "oneOf", &["cluster", "inline"]),
-    ("IdentityEntry", "oneOf", &["app_service", "client_credentials", "imds"]),
+    ("IdentityEntry", "oneOf", &["app_service", "client_credentials", "imds", "workload_identity"]),
+    ("ClientCredentialsEntry", "oneOf", &["client_secret_env", "client_secret_file"]),
     ("RouteEntry", "anyOf", &["allow", "health", "public"]),
 ];
 
@@ -76,6 +77,9 @@ in_place!([S: Scalar] Text<S>, _generator => {
 });
 in_place!([T: JsonSchema] NonEmpty<T>, generator => json_schema!({
     "type": "array", "minItems": 1, "items": generator.subschema_for::<T>(),
+}));
+in_place!([T: JsonSchema] OneOrMore<T>, generator => json_schema!({
+    "anyOf": [generator.subschema_for::<T>(), generator.subschema_for::<NonEmpty<T>>()],
 }));
 in_place!([T: JsonSchema] Entry<T>, generator => generator.subschema_for::<T>());
 in_place!([T: JsonSchema] Object<T>, generator => generator.subschema_for::<T>());

@@ -68,11 +68,25 @@ fn retry_class(error: &FetchError) -> RetryClass {
         FetchError::Status { status: 410, .. } => RetryClass::Unavailable(IMDS_UPGRADE_WAIT),
         // IMDS answers 404 and 408 while it starts or is busy: transient, like 429.
         FetchError::Status { status: 404 | 408 | 429, .. } => RetryClass::Transient,
-        FetchError::Status { status: 400..=499, .. } | FetchError::Unset(_) => {
-            RetryClass::Permanent
-        }
-        FetchError::Expiry(_)
+        FetchError::AssertionAudience(_)
+        | FetchError::AssertionInvalid(_)
+        | FetchError::ClientUnknown(_)
+        | FetchError::NoFederatedCredential(_)
+        | FetchError::Status { status: 400..=499, .. }
+        | FetchError::TenantUnknown(_)
+        | FetchError::Unset(_) => RetryClass::Permanent,
+        // A file is replaced at any moment, and reading it costs nobody anything.
+        FetchError::AssertionExpired(_)
+        | FetchError::ClientSecretExpired(_)
+        | FetchError::ClientSecretInvalid(_)
+        | FetchError::Compressed
+        | FetchError::Expiry(_)
+        | FetchError::FileEmpty
+        | FetchError::FileMalformed(_)
+        | FetchError::FileTooLarge
+        | FetchError::FileUnavailable(_)
         | FetchError::Malformed(_)
+        | FetchError::NoUsableKey(_)
         | FetchError::NotBefore
         | FetchError::NotJson
         | FetchError::Repeated

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::schedule::Requested;
 use super::shared_data::SharedData;
 use super::timer::{after, is_of_another_clock};
-use crate::http::Call;
+use crate::http::{Call, FetchError};
 
 /// Gives one thread access to the record of one thing.
 pub(super) struct Lease {
@@ -41,8 +41,8 @@ pub(super) enum Claim {
     Granted,
     /// Another thread is fetching; look again at this time.
     Taken(SystemTime),
-    /// Another thread's fetch failed; it retries at this time.
-    Failing(SystemTime),
+    /// Another thread's fetch failed with this code; it retries at this time.
+    Failing(SystemTime, Option<&'static str>),
 }
 
 /// The record in shared data. Anybody may have written it, so it is checked like any input. Times are
@@ -63,6 +63,9 @@ struct LeaseRecord {
     /// When the lease was taken or extended.
     #[prost(uint64, tag = "5")]
     leased_at: u64,
+    /// How the holder's fetch failed, if it did: the code of a [`FetchError`].
+    #[prost(string, tag = "6")]
+    failure: String,
 }
 
 #[derive(Message)]
@@ -91,21 +94,26 @@ const MAX_LEASE: Duration = Duration::from_hours(2);
 /// How often a write is tried that other threads' writes make fail.
 const MAX_WRITE_TRIES: usize = 3;
 
-/// Returns the key of the record for what `call` fetches; `kind` tells formats apart that are read
-/// from the same answer. The key shows nothing of the call, and is the same on all threads and after
-/// every change of the configuration that does not change the call.
-pub fn record_key(kind: &str, call: &Call) -> String {
-    format!("keyless.{kind}.{}", fingerprint(call))
+/// Returns the key of the record for what these calls fetch; `kind` tells formats apart that are read
+/// from the same answer. The key shows nothing of the calls, and is the same on all threads and
+/// after every change of the configuration that does not change the calls.
+pub fn record_key(kind: &str, calls: &[&Call]) -> String {
+    format!("keyless.{kind}.{}", fingerprint(calls))
 }
 
 impl Lease {
-    pub(super) fn new(data: Rc<dyn SharedData>, kind: &str, call: &Call) -> Self {
+    pub(super) fn new(data: Rc<dyn SharedData>, kind: &str, calls: &[&Call]) -> Self {
         let holder = data.holder();
-        Self { key: record_key(kind, call), data, holder }
+        Self { key: record_key(kind, calls), data, holder }
     }
 
     pub(super) fn key(&self) -> &str {
         &self.key
+    }
+
+    /// Returns true if threads take over each other's answers.
+    pub(super) fn is_shared(&self) -> bool {
+        self.data.is_private()
     }
 
     /// Returns the last answer, if its fetch began after `held_since`. There is none where other
@@ -129,7 +137,12 @@ impl Lease {
         let (record, version) = self.read();
         if record.holder != self.holder && record.is_leased(now) {
             let next_try = time(record.next_try.min(record.lease_ends));
-            return if next_try > now { Claim::Failing(next_try) } else { Claim::Taken(poll(now)) };
+            let code = FetchError::known_code(&record.failure);
+            return if next_try > now {
+                Claim::Failing(next_try, code)
+            } else {
+                Claim::Taken(poll(now))
+            };
         }
         let (holder, lease_ends, leased_at) = (self.holder, nanos(deadline), nanos(now));
         let lease = LeaseRecord { holder, lease_ends, leased_at, next_try: 0, ..record };
@@ -156,12 +169,17 @@ impl Lease {
     }
 
     /// Keeps the lease until the retry of a failed fetch, so that no other thread tries before.
-    pub(super) fn keep_until_retry(&self, next_try: SystemTime, now: SystemTime) {
+    /// `code` says how it failed.
+    pub(super) fn keep_until_retry(&self, code: &str, next_try: SystemTime, now: SystemTime) {
         let (record, version) = self.read();
         if record.holder == self.holder {
             let lease_ends = nanos(after(RETRY_GRACE, next_try));
             let (next_try, leased_at) = (nanos(next_try), nanos(now));
-            self.write(&LeaseRecord { lease_ends, next_try, leased_at, ..record }, version);
+            let failure = code.to_owned();
+            self.write(
+                &LeaseRecord { lease_ends, next_try, leased_at, failure, ..record },
+                version,
+            );
         }
     }
 
@@ -250,22 +268,24 @@ fn time(nanos: u64) -> SystemTime {
     after(Duration::from_nanos(nanos), UNIX_EPOCH)
 }
 
-/// Two calls have the same one only if they are the same in every byte.
-fn fingerprint(call: &Call) -> String {
+/// Calls have the same one only if they are the same in every byte.
+fn fingerprint(calls: &[&Call]) -> String {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {
         // As wide natively as in the module.
         hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
         hash.update(text);
     };
-    for text in [&call.cluster, call.method, &call.authority, &call.path] {
-        add(text);
+    for call in calls {
+        for text in [&call.cluster, call.method, &call.authority, &call.path] {
+            add(text);
+        }
+        for (name, value) in &call.headers {
+            add(name);
+            add(value.expose());
+        }
+        add(call.body.as_ref().map_or("", |body| body.expose()));
     }
-    for (name, value) in &call.headers {
-        add(name);
-        add(value.expose());
-    }
-    add(call.body.as_ref().map_or("", |body| body.expose()));
     URL_SAFE_NO_PAD.encode(hash.finalize())
 }
 

@@ -48,8 +48,9 @@ enum Outcome {
     Good,
     /// It failed.
     Failed(Failure),
-    /// Another thread's fetch failed; before that, this thread's own may have failed, too.
-    FailedElsewhere(Option<Failure>),
+    /// Another thread's fetch failed, with this code; before that, this thread's own may have failed,
+    /// too.
+    FailedElsewhere(Option<&'static str>, Option<Failure>),
 }
 
 /// The last of several failures in a row.
@@ -159,14 +160,19 @@ impl Schedule {
         self.state = State::Elsewhere { look_again: Timer::new(look_again, now), early };
     }
 
-    /// Notes that another thread's fetch failed, and that it will retry at `next_try`.
-    pub(super) fn fail_elsewhere(&mut self, next_try: SystemTime, now: SystemTime) {
+    /// Notes that another thread's fetch failed with this code, and that it will retry at `next_try`.
+    pub(super) fn fail_elsewhere(
+        &mut self,
+        code: Option<&'static str>,
+        next_try: SystemTime,
+        now: SystemTime,
+    ) {
         let own = match std::mem::replace(&mut self.last, Outcome::Good) {
             Outcome::Good => None,
             Outcome::Failed(failure) => Some(failure),
-            Outcome::FailedElsewhere(own) => own,
+            Outcome::FailedElsewhere(_, own) => own,
         };
-        self.last = Outcome::FailedElsewhere(own);
+        self.last = Outcome::FailedElsewhere(code, own);
         self.end(next_try, self.is_early(), now);
     }
 
@@ -228,13 +234,22 @@ impl Schedule {
     pub(super) fn is_failing(&self) -> bool {
         match self.last {
             Outcome::Good => false,
-            Outcome::Failed(_) | Outcome::FailedElsewhere(_) => true,
+            Outcome::Failed(_) | Outcome::FailedElsewhere(..) => true,
         }
     }
 
     /// Returns how the last fetch of this thread failed, if no success came since.
     pub(super) fn failure(&self) -> Option<&FetchError> {
         self.own_failure().map(|failure| &failure.error)
+    }
+
+    /// Returns the code of the last fetch's failure, if it failed.
+    pub(super) fn failure_code(&self) -> Option<&'static str> {
+        match &self.last {
+            Outcome::Good => None,
+            Outcome::Failed(failure) => Some(failure.error.code()),
+            Outcome::FailedElsewhere(code, _) => *code,
+        }
     }
 
     /// Returns how many fetches of this thread failed since the last success.
@@ -272,7 +287,7 @@ impl Schedule {
         match &self.last {
             Outcome::Good => None,
             Outcome::Failed(failure) => Some(failure),
-            Outcome::FailedElsewhere(own) => own.as_ref(),
+            Outcome::FailedElsewhere(_, own) => own.as_ref(),
         }
     }
 

@@ -235,10 +235,9 @@ impl Rules {
     /// Refuses; a challenge points to the metadata of the protected resource, if there are any.
     pub(super) fn deny(&self, denial: &Denial, mut record: Record) -> Decided {
         record.reason = denial.code();
-        let reply = denial.reply();
         let reply = match &self.resource {
-            Some(resource) => reply.pointing_to(&resource.url),
-            None => reply,
+            Some(resource) => resource.reply(denial),
+            None => denial.reply(),
         };
         Decided { decision: Decision::Deny(reply), record }
     }

@@ -98,6 +98,16 @@ impl From<Denial> for Stop {
     }
 }
 
+impl Stop {
+    /// Leaves room for others if it is a wait that a forged token can cause.
+    pub(super) fn doubtful(self) -> Self {
+        match self {
+            Self::Wait(wait) => Self::Wait(Wait { room: MAX_WAITING_DOUBTFUL, ..wait }),
+            Self::Deny(_) | Self::Respond(_) => self,
+        }
+    }
+}
+
 impl Decision {
     /// Returns the word for it in filter state and counters.
     pub fn verdict(&self) -> &'static str {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use super::decision::Stop;
-use super::{ALREADY_TRYING, Fetch, Report, lost_at, stop_for};
+use super::{ALREADY_TRYING, FailedStep, Fetch, Report, lost_at, stop_for};
 use crate::denial::Denial;
 use crate::fetch::{Cached, FetchedValue, SharedData, after};
 use crate::http::{Answer, Call};
@@ -17,8 +17,26 @@ pub(super) struct Identities(Vec<Entry>);
 struct Entry {
     endpoint: Endpoint,
     token: Cached<AccessToken>,
+    step: FetchStep,
     /// When a backend's rejection was last reported.
     reported: Option<SystemTime>,
+}
+
+/// How far a fetch has come: where the credential is in a file, it takes two calls.
+enum FetchStep {
+    File,
+    /// The file has arrived; this call, with what it holds, is to be sent.
+    Ready(Call),
+    Token,
+}
+
+/// Tells how the last fetch of an identity's token failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Failing {
+    /// What failed, where a fetch takes two steps.
+    pub(super) step: Option<FailedStep>,
+    /// The code of the failure, if this thread knows it.
+    pub(super) result: Option<&'static str>,
 }
 
 /// The least time between refreshes that rejections cause. The first one is immediate; a role that
@@ -56,6 +74,17 @@ impl Identities {
         self.0.iter().map(move |entry| (entry.endpoint.name(), is_ready(entry)))
     }
 
+    /// Returns the name of each identity whose last fetch failed, and how.
+    pub(super) fn failing(&self) -> impl Iterator<Item = (&str, Failing)> {
+        let failing = |entry: &Entry| entry.token.is_failing().then(|| entry.failing());
+        self.0.iter().filter_map(move |entry| Some((entry.endpoint.name(), failing(entry)?)))
+    }
+
+    /// Returns true if a file has arrived, so that the token can be asked for at once.
+    pub(super) fn has_second_call(&self) -> bool {
+        self.0.iter().any(|entry| matches!(entry.step, FetchStep::Ready(_)))
+    }
+
     /// Returns the calls that are due, and counts them as in flight.
     pub(super) fn calls(&mut self, now: SystemTime) -> impl Iterator<Item = (Fetch, Call)> {
         let entries = self.0.iter_mut().enumerate();
@@ -70,17 +99,14 @@ impl Identities {
         lost.map(|(at, _)| Fetch::Identity(IdentityIndex(at)))
     }
 
-    /// Takes the answer to a call.
+    /// Takes the answer to a call; a fetch that begins with a file ends with its second one only.
     pub(super) fn answered(
         &mut self,
         index: IdentityIndex,
         answer: &Answer,
         now: SystemTime,
     ) -> Option<Report> {
-        let Entry { endpoint, token, .. } = self.0.get_mut(index.0)?;
-        let read = endpoint.read(answer, now).map(|token| fetched(token, now));
-        let outcome = token.settle(read, answer, now);
-        Some(Report::of("identity", endpoint.name(), outcome, token))
+        self.0.get_mut(index.0)?.answered(answer, now)
     }
 
     /// Has the token refreshed that a backend rejected, and gives the name of its identity, and
@@ -120,22 +146,59 @@ impl Identities {
 
 impl Entry {
     fn new(endpoint: Endpoint, shared: &Rc<dyn SharedData>) -> Self {
-        let leased = |call| Cached::leased(shared, "identity", call);
-        let token = endpoint.call().map_or_else(|| Cached::unshared(shared), leased);
+        let token = match endpoint.calls().as_slice() {
+            [] => Cached::unshared(shared),
+            calls => Cached::leased(shared, "identity", calls),
+        };
         let token = token.with_early_budget(1, REJECTED_INTERVAL);
-        Self { endpoint, token, reported: None }
+        Self { endpoint, token, step: FetchStep::Token, reported: None }
     }
 
     /// Returns the call that is due, if one is.
     fn call(&mut self, now: SystemTime) -> Option<Call> {
-        let Self { endpoint, token, .. } = self;
-        let call = endpoint.call();
+        let Self { endpoint, token, step, .. } = self;
+        if let FetchStep::Ready(call) = step {
+            let call = call.clone();
+            *step = FetchStep::Token;
+            token.extend(lost_at(call.timeout, now), now);
+            return Some(call);
+        }
+        let call = endpoint.first_call();
         // A call that cannot be made is lost at once; its endpoint then says why.
         let deadline = call.map_or(now, |call| lost_at(call.timeout, now));
         let read = |body: &[u8], arrived| {
             endpoint.parse(body, arrived).map(|token| fetched(token, arrived))
         };
-        if token.begin(deadline, now, read) { call.cloned() } else { None }
+        if !token.begin(deadline, now, read) {
+            return None;
+        }
+        *step = if endpoint.begins_with_file() { FetchStep::File } else { FetchStep::Token };
+        call.cloned()
+    }
+
+    fn answered(&mut self, answer: &Answer, now: SystemTime) -> Option<Report> {
+        let Self { endpoint, token, step, .. } = self;
+        let read = match step {
+            FetchStep::File => match endpoint.token_call(answer) {
+                Ok(call) => {
+                    *step = FetchStep::Ready(call);
+                    return None;
+                }
+                Err(error) => Err(error),
+            },
+            FetchStep::Ready(_) | FetchStep::Token => endpoint.read(answer, now),
+        };
+        *step = FetchStep::Token;
+        let outcome = token.settle(read.map(|token| fetched(token, now)), answer, now);
+        let report = Report::of("identity", self.endpoint.name(), outcome, &self.token);
+        Some(Report { step: self.failing().step, ..report })
+    }
+
+    /// How the last fetch failed, if it did.
+    fn failing(&self) -> Failing {
+        let result = self.token.failure_code();
+        let step = result.filter(|_| self.endpoint.begins_with_file()).map(FailedStep::of);
+        Failing { step, result }
     }
 }
 

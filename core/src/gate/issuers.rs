@@ -6,14 +6,14 @@ use std::time::SystemTime;
 use super::decision::Stop;
 use super::trace::{Step, Trace};
 use super::{
-    ALREADY_TRYING, Fetch, MAX_WAIT_FOR_FETCH_START, Record, Report, Wait, keys_unavailable,
-    lost_at, stop_for,
+    ALREADY_TRYING, Fetch, KeysReport, MAX_WAIT_FOR_FETCH_START, Record, Report, Wait,
+    keys_unavailable, lost_at, stop_for,
 };
 use crate::bearer;
 use crate::denial::Denial;
 use crate::fetch::{Cached, FetchedValue, SharedData, after};
 use crate::http::{Answer, Call, FetchError, Uri};
-use crate::jwks::{self, JwksLocation, JwksSource, KeySet, RemoteJwks};
+use crate::jwks::{self, JwksLocation, JwksSource, KeySet, RemoteJwks, Unusable};
 use crate::jwt::EntryIndex;
 use crate::jwt::{Claims, Issuer, IssuerIndex, KeptClaims, Token, Verified};
 use crate::signature::Crypto;
@@ -32,18 +32,19 @@ struct Entry {
     issuer: Issuer,
     keys: Cached<KeySet>,
     step: FetchStep,
+    /// The unusable keys that were reported last.
+    unusable: Unusable,
 }
 
 /// What came of a token's signature.
 enum Signature {
-    Bad(Denial),
     Good(Rc<Verified>),
-    /// It is of none of the keys that are held, which may not be all; or else it is this.
-    KeyUnknown(Denial),
+    /// It is of none of the keys that are held, which may not be the newest; or else it is this.
+    OfNoKey(Denial),
     KeysMissing(Stop),
 }
 
-/// How many fetches unknown keys may cause at once, before one for each `unknown_kid_interval`: an
+/// How many fetches tokens of no known key may cause at once, before one for each `unknown_kid_interval`: an
 /// issuer that rotates twice in a row is followed, and a flood of forged tokens causes no more.
 const MAX_UNKNOWN_KEY_FETCHES: u32 = 3;
 
@@ -203,8 +204,7 @@ impl Issuers {
         trace.hear(|| signature.of_step());
         let verified = match signature {
             Signature::Good(verified) => verified,
-            Signature::Bad(denial) => return Err(Stop::Deny(denial)),
-            Signature::KeyUnknown(denial) => {
+            Signature::OfNoKey(denial) => {
                 return Err(entry.request_newer_keys(index, denial, arrived, now));
             }
             Signature::KeysMissing(stop) => return Err(stop),
@@ -255,7 +255,7 @@ impl Signature {
     fn of_step(&self) -> Step {
         match self {
             Self::Good(_) => Step::Signature(Ok(())),
-            Self::Bad(denial) | Self::KeyUnknown(denial) => Step::Signature(Err(denial.clone())),
+            Self::OfNoKey(denial) => Step::Signature(Err(denial.clone())),
             Self::KeysMissing(_) => Step::SignatureUnchecked,
         }
     }
@@ -267,7 +267,7 @@ impl Entry {
             JwksSource::Inline(keys) => Cached::fixed(keys.clone()),
             JwksSource::Remote(remote) if shared.is_private() => {
                 let (_, kind, uri) = first_step(remote);
-                Cached::leased(shared, kind, &jwks::call(remote, uri))
+                Cached::leased(shared, kind, &[&jwks::call(remote, uri)])
             }
             // Another module could write keys of its own into shared data that is not private. Each
             // thread fetches for itself, which is one call an hour.
@@ -279,7 +279,7 @@ impl Entry {
                 keys.with_early_budget(MAX_UNKNOWN_KEY_FETCHES, remote.unknown_kid_interval)
             }
         };
-        Self { issuer, keys, step: FetchStep::Fetch }
+        Self { issuer, keys, step: FetchStep::Fetch, unusable: Unusable::default() }
     }
 
     /// Verifies the signature with the keys that are held.
@@ -299,13 +299,11 @@ impl Entry {
                 now,
             ));
         };
-        let names_key = token.kid().is_some() && !held.is_one_without_kid();
+        // A new key may have no `kid`, or that of an old one, even one of another type. So it shows
+        // only in that no key fits.
         match token.verify(held, crypto) {
             Ok(verified) => Signature::Good(Rc::new(verified)),
-            Err(denial @ Denial::KeyUnknown) => Signature::KeyUnknown(denial),
-            // Where no `kid` tells keys apart, a new key shows only in that no other one fits.
-            Err(denial @ Denial::SignatureInvalid) if !names_key => Signature::KeyUnknown(denial),
-            Err(denial) => Signature::Bad(denial),
+            Err(denial) => Signature::OfNoKey(denial),
         }
     }
 
@@ -325,7 +323,7 @@ impl Entry {
         let keys = &mut self.keys;
         let fetch = Fetch::Keys(index);
         if keys.is_failing() {
-            return stop_for(fetch, keys, keys_unavailable, now);
+            return stop_for(fetch, keys, keys_unavailable, now).doubtful();
         }
         if keys.is_as_new_as(arrived) || !keys.refresh_early(MAX_WAIT_FOR_FETCH_START, now) {
             return Stop::Deny(denial);
@@ -371,9 +369,20 @@ impl Entry {
                 answer.content().and_then(|body| keys(&self.issuer, remote, body, now))
             }
         };
+        let keys = fetched.as_ref().ok().map(|fetched| self.told(&fetched.value));
         let outcome = self.keys.settle(fetched, answer, now);
         self.step = FetchStep::Fetch;
-        Some(Report::of("jwks", &self.issuer.name, outcome, &self.keys))
+        if let Some(KeysReport { unusable, .. }) = &keys {
+            self.unusable = unusable.clone();
+        }
+        Some(Report { keys, ..Report::of("jwks", &self.issuer.name, outcome, &self.keys) })
+    }
+
+    /// What there is to say of a key set.
+    fn told(&self, keys: &KeySet) -> KeysReport {
+        let unusable = keys.unusable().clone();
+        let count = keys.len().saturating_add(unusable.count);
+        KeysReport { count, is_news: unusable != self.unusable, unusable }
     }
 }
 

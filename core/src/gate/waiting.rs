@@ -253,7 +253,8 @@ impl Waiting {
         admission: &mut Admission,
         now: SystemTime,
     ) -> Option<Decided> {
-        self.is_midway = !is_last;
+        // Envoy begins a WebSocket with an empty part, and the next one comes after the answer.
+        self.is_midway = !is_last && self.request.head.has_body();
         self.has_body = true;
         let until = after(MAX_WAIT, now);
         let latest = after(MAX_BODY_TIME, self.request.arrived);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 /// Holds the two parts of a URI that a dispatched call needs; the cluster knows the rest.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Uri {
-    /// The host, and the port if there is one.
+    /// The host, and the port if it is not the scheme's own (RFC 3986 §6.2.3).
     pub authority: String,
     /// The path, with the query.
     pub path: String,
@@ -33,7 +33,12 @@ impl Uri {
         // `path_and_query` lacks the `/` where the path is empty (RFC 9112 §3.2.1).
         let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
         let path = format!("{}{query}", uri.path());
-        is_valid.then(|| Self { authority: authority.as_str().to_owned(), path })
+        let own_port = if scheme == "https" { 443 } else { 80 };
+        let authority = match authority.port_u16() {
+            Some(port) if port == own_port => authority.host(),
+            Some(_) | None => authority.as_str(),
+        };
+        is_valid.then(|| Self { authority: authority.to_owned(), path })
     }
 }
 

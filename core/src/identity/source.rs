@@ -1,5 +1,6 @@
 //! Where an identity's tokens come from.
 
+use super::file::File;
 use crate::http::Uri;
 
 /// Describes one of the gateway's identities and where its tokens come from.
@@ -24,6 +25,8 @@ pub enum Source {
     ClientCredentials(ClientCredentials),
     /// At Azure's instance metadata service.
     Imds(Selector),
+    /// At Entra's token endpoint, in exchange for a token that the platform projects into a file.
+    WorkloadIdentity(WorkloadIdentity),
 }
 
 /// Selects one of the managed identities that a machine or an application has.
@@ -46,8 +49,30 @@ pub struct ClientCredentials {
     pub token_uri: Uri,
     /// The application's id.
     pub client_id: String,
-    /// The environment variable that holds its secret.
-    pub client_secret_env: String,
+    /// Where its secret is.
+    pub client_secret: ClientSecret,
     /// What to ask for.
     pub scope: String,
+}
+
+/// Says where the secret of an application is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ClientSecret {
+    /// In the environment variable of this name, read once.
+    Environment(String),
+    /// In a file, read for each token.
+    File(File),
+}
+
+/// Describes a client of Entra that trusts the tokens of another issuer: a federated credential.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WorkloadIdentity {
+    /// Where the projected token is.
+    pub token_file: File,
+    /// The tenant, or what `AZURE_TENANT_ID` says.
+    pub tenant_id: Option<String>,
+    /// The client id, or what `AZURE_CLIENT_ID` says.
+    pub client_id: Option<String>,
+    /// Where Entra is, or what `AZURE_AUTHORITY_HOST` says, or the public cloud.
+    pub authority_host: Option<Uri>,
 }

@@ -33,7 +33,7 @@ fn endpoint(source: Source) -> Endpoint {
 }
 
 fn call(source: Source) -> Call {
-    endpoint(source).call().unwrap().clone()
+    endpoint(source).first_call().unwrap().clone()
 }
 
 fn headers(call: &Call) -> Vec<(&str, &str)> {
@@ -44,7 +44,7 @@ fn credentials() -> Source {
     Source::ClientCredentials(ClientCredentials {
         token_uri: Uri::parse("https://login.microsoftonline.com/t/oauth2/v2.0/token").unwrap(),
         client_id: "app id".to_owned(),
-        client_secret_env: "SECRET".to_owned(),
+        client_secret: ClientSecret::Environment("SECRET".to_owned()),
         scope: format!("{RESOURCE}/.default"),
     })
 }
@@ -113,9 +113,103 @@ fn a_token_endpoint_is_asked_with_a_form_byte_for_byte() {
     assert_eq!(headers(&call), [("accept", "application/json"), form]);
     assert_eq!(
         call.body.unwrap().expose(),
-        "grant_type=client_credentials&client_id=app%20id&client_secret=a%20b%2Bc%26d%3De~%25\
-         &scope=https%3A%2F%2Fcognitiveservices.azure.com%2F.default"
+        "grant_type=client_credentials&client_id=app%20id\
+         &scope=https%3A%2F%2Fcognitiveservices.azure.com%2F.default\
+         &client_secret=a%20b%2Bc%26d%3De~%25"
     );
+}
+
+/// What the AKS webhook sets.
+fn pod(name: &str) -> Option<String> {
+    let value = match name {
+        "AZURE_TENANT_ID" => "72f988bf-86f1-41af-91ab-2d7cd011db47",
+        "AZURE_CLIENT_ID" => "11111111-2222-3333-4444-555555555555",
+        "AZURE_AUTHORITY_HOST" => "https://login.microsoftonline.us/",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+fn workload(tenant: Option<&str>, client: Option<&str>, authority: Option<&str>) -> Source {
+    Source::WorkloadIdentity(WorkloadIdentity {
+        token_file: File { cluster: "token_file".to_owned(), path: "/".to_owned() },
+        tenant_id: tenant.map(str::to_owned),
+        client_id: client.map(str::to_owned),
+        authority_host: authority.map(|uri| Uri::parse(uri).unwrap()),
+    })
+}
+
+/// The call that exchanges the token in the file.
+fn exchange(source: Source, environment: Environment<'_>) -> Result<Call, FetchError> {
+    let file = b"\n a.b-_0.c \n".to_vec();
+    let answer = Answer::Arrived { status: 200, retry_after: None, body: file };
+    Endpoint::new(identity(source), environment).token_call(&answer)
+}
+
+#[test]
+fn a_projected_token_is_exchanged_with_a_form_byte_for_byte() {
+    let call = exchange(workload(None, None, None), &pod).unwrap();
+    assert_eq!(
+        (call.method, call.authority.as_str(), call.path.as_str()),
+        (
+            "POST",
+            "login.microsoftonline.us",
+            "/72f988bf-86f1-41af-91ab-2d7cd011db47/oauth2/v2.0/token"
+        )
+    );
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(headers(&call), [("accept", "application/json"), form]);
+    assert_eq!(
+        call.body.unwrap().expose(),
+        "grant_type=client_credentials&client_id=11111111-2222-3333-4444-555555555555\
+         &scope=https%3A%2F%2Fcognitiveservices.azure.com%2F.default\
+         &client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer\
+         &client_assertion=a.b-_0.c"
+    );
+}
+
+#[test]
+fn what_the_configuration_names_goes_before_the_environment() {
+    let source = workload(Some("a/b"), Some("c d"), Some("https://proxy.example.com/base/"));
+    let call = exchange(source, &pod).unwrap();
+    assert_eq!(call.authority, "proxy.example.com");
+    assert_eq!(call.path, "/base/a%2Fb/oauth2/v2.0/token", "the path of a token proxy stays");
+    assert!(call.body.unwrap().expose().contains("&client_id=c%20d&"));
+    let call = exchange(workload(Some("t"), Some("c"), None), &|_| None).unwrap();
+    assert_eq!(call.authority, "login.microsoftonline.com", "the public cloud, as for SDKs");
+}
+
+#[test]
+fn a_workload_identity_without_its_variables_says_which_is_missing() {
+    let without = |missing: &'static str| move |name: &str| pod(name).filter(|_| name != missing);
+    for missing in ["AZURE_TENANT_ID", "AZURE_CLIENT_ID"] {
+        let error = exchange(workload(None, None, None), &without(missing)).unwrap_err();
+        assert_eq!(error, FetchError::Unset(missing.into()));
+    }
+    for wrong in ["login.microsoftonline.com", "https://a/?b", "http://169.254.169.254/", ""] {
+        let environment = |name: &str| {
+            if name == "AZURE_AUTHORITY_HOST" { Some(wrong.to_owned()) } else { pod(name) }
+        };
+        let error = exchange(workload(None, None, None), &environment).unwrap_err();
+        assert_eq!(error, FetchError::Unset("AZURE_AUTHORITY_HOST".into()), "{wrong}");
+    }
+}
+
+#[test]
+fn each_file_and_each_client_has_a_record_of_its_own() {
+    let all = |source| {
+        let endpoint = Endpoint::new(identity(source), &pod);
+        crate::fetch::record_key("identity", &endpoint.calls())
+    };
+    let other_file = Source::WorkloadIdentity(WorkloadIdentity {
+        token_file: File { cluster: "token_file".to_owned(), path: "/other".to_owned() },
+        tenant_id: None,
+        client_id: None,
+        authority_host: None,
+    });
+    let keys =
+        [all(workload(None, None, None)), all(workload(None, Some("c"), None)), all(other_file)];
+    assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
 }
 
 #[test]
@@ -145,7 +239,7 @@ fn an_endpoint_that_has_a_query_already_keeps_it() {
     };
     let identity = identity(Source::AppService(Selector::System));
     let endpoint = Endpoint::new(identity, &environment);
-    assert!(endpoint.call().unwrap().path.starts_with("/msi/token?v=1&resource=https"));
+    assert!(endpoint.first_call().unwrap().path.starts_with("/msi/token?v=1&resource=https"));
 }
 
 #[test]
@@ -170,7 +264,7 @@ fn a_variable_that_is_not_set_or_not_usable_fails_the_fetch_and_says_which() {
                 value => value.map(str::to_owned),
             };
             let endpoint = Endpoint::new(identity(source.clone()), &changed);
-            assert_eq!(endpoint.call(), None, "{name} {value:?}");
+            assert_eq!(endpoint.first_call(), None, "{name} {value:?}");
             let error = endpoint.read(&Answer::Lost, now()).unwrap_err();
             assert_eq!(error, FetchError::Unset(name.into()), "{value:?}");
             assert_eq!(error.code(), "unset");
@@ -290,6 +384,14 @@ fn a_refusal_may_say_why_in_one_plain_word() {
     };
     let named = refused(401, r#"{"error":"invalid_client","error_description":"AADSTS7000215"}"#);
     assert_eq!(named, "status 401, invalid_client");
+    let numbered = refused(400, r#"{"error":"invalid_request","error_codes":[900144]}"#);
+    assert_eq!(numbered, "status 400, invalid_request, AADSTS900144");
+    assert_eq!(
+        refused(400, r#"{"error":"no plain word","error_codes":[9]}"#),
+        "status 400, AADSTS9"
+    );
+    let secret = refused(401, r#"{"error":"invalid_client","error_codes":[7000215]}"#);
+    assert_eq!(secret, "AADSTS7000215, the client secret is wrong");
     let long = format!(r#"{{"error":"{}"}}"#, "a".repeat(41));
     let unnamed = [
         r#"{"error":"Invalid client"}"#,

@@ -77,14 +77,63 @@ fn unusable_keys_are_left_out_and_spoil_nothing() {
     for changes in unusable {
         let bad = jwk(changes.clone());
         assert_eq!(
-            parse(std::slice::from_ref(&bad)).err(),
-            Some(FetchError::Malformed("no usable key")),
+            parse(std::slice::from_ref(&bad)).err().map(|error| error.code()),
+            Some("no_usable_key"),
             "{changes}"
         );
         let set = parse(&[bad, json!("not a key"), jwk(json!({"kid": "good"}))]).unwrap();
         assert_eq!(set.len(), 1);
         assert!(set.names("good"));
     }
+}
+
+#[test]
+fn an_unusable_key_is_told_with_its_name_and_the_reason_and_bounded() {
+    let told = |changes| {
+        let set = parse(&[jwk(changes), jwk(json!({"kid": "good"}))]).unwrap();
+        set.unusable().first.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let rows = [
+        (
+            json!({"kid": "Ow9/pad", "n": format!("{N}!")}),
+            r#"kid="Ow9/pad" reason="n is not base64url""#,
+        ),
+        (json!({"n": null}), r#"kid="k" reason="no n""#),
+        (
+            json!({"n": null, "e": null, "x5c": ["MIIC"]}),
+            r#"kid="k" reason="no n and e, only x5c""#,
+        ),
+        (json!({"kid": 7}), r#"kid=none reason="kid is not a string""#),
+        (json!({"kty": "oct"}), r#"kid="k" reason="kty is oct, a shared secret""#),
+        (json!({"alg": "RS1"}), r#"kid="k" reason="alg is not one that can be verified""#),
+        (json!({"alg": "ES256"}), r#"kid="k" reason="alg does not fit kty and crv""#),
+        (json!({"kid": "a\n\"\u{7f}é", "n": null}), r#"kid="a\n\"\u{7f}\u{e9}" reason="no n""#),
+    ];
+    for (changes, expected) in rows {
+        assert_eq!(told(changes), [expected]);
+    }
+    for other in [json!({"use": "enc"}), json!({"key_ops": ["encrypt"]})] {
+        assert!(told(other).is_empty(), "it is for something else");
+    }
+    let [long] = &told(json!({"kid": "é".repeat(300), "n": null}))[..] else { panic!("one key") };
+    assert!(long.len() < 100, "{long}");
+    let keys: Vec<_> = (0..50).map(|_| jwk(json!({"n": null}))).chain([jwk(json!({}))]).collect();
+    let set = parse(&keys).unwrap();
+    assert_eq!((set.unusable().count, set.unusable().first.len()), (50, MAX_TOLD));
+}
+
+#[test]
+fn a_key_set_without_a_usable_key_says_why() {
+    let error = |keys: &[Value]| parse(keys).unwrap_err().to_string();
+    let x5c = jwk(json!({"n": null, "e": null, "x5c": ["MIIC"]}));
+    let expected = r#"no usable key: kid="k" reason="no n and e, only x5c""#;
+    assert_eq!(error(&[jwk(json!({"use": "enc"})), x5c]), expected);
+    let expected = r#"no usable key: kid="k" reason="use is not sig""#;
+    assert_eq!(error(&[jwk(json!({"use": "enc"}))]), expected);
+    assert_eq!(error(&[]), "no usable key: none at all");
+    let discovery = br#"{"issuer": "https://idp.example.com", "jwks_uri": "https://x/keys"}"#;
+    let error = KeySet::parse(discovery, None).unwrap_err().to_string();
+    assert!(error.contains("`discovery`"), "{error}");
 }
 
 #[test]
@@ -109,7 +158,7 @@ fn what_is_no_key_set_is_malformed() {
         ("[]", "malformed"),
         ("{}", "malformed"),
         (r#"{"keys":{}}"#, "malformed"),
-        (r#"{"keys":[]}"#, "malformed"),
+        (r#"{"keys":[]}"#, "no_usable_key"),
         (r#"{"keys":[{}"#, "truncated"),
     ] {
         assert_eq!(KeySet::parse(text.as_bytes(), None).unwrap_err().code(), code, "{text}");
@@ -193,8 +242,8 @@ fn elliptic_curve_keys_that_are_none_are_left_out() {
     ];
     for key in unusable {
         assert_eq!(
-            parse(std::slice::from_ref(&key)).err(),
-            Some(FetchError::Malformed("no usable key")),
+            parse(std::slice::from_ref(&key)).err().map(|error| error.code()),
+            Some("no_usable_key"),
             "{key}"
         );
     }
@@ -290,8 +339,14 @@ fn a_document_leads_to_the_keys_of_exactly_its_issuer() {
 fn a_document_leads_to_no_other_host() {
     let ask =
         |issuer: &str, uri: &str| discover(issuer, &json!({"issuer": issuer, "jwks_uri": uri}));
-    for uri in ["http://idp.example.com/k", "https://IDP.example.com/k", "https://idp.example.com"]
-    {
+    let same = [
+        "http://idp.example.com/k",
+        "https://IDP.example.com/k",
+        "https://idp.example.com",
+        "https://idp.example.com:443/k",
+        "http://idp.example.com:80/k",
+    ];
+    for uri in same {
         assert!(ask(ISSUER, uri).is_ok(), "{uri}: the cluster says whether there is TLS");
     }
     let local = "http://localhost:8080/";
@@ -301,7 +356,8 @@ fn a_document_leads_to_no_other_host() {
         (ISSUER, "https://idp.example.com.evil.example/k"),
         (ISSUER, "https://keys.idp.example.com/k"),
         (ISSUER, "https://idp.example.com:8443/k"),
-        (ISSUER, "https://idp.example.com:443/k"),
+        (ISSUER, "https://idp.example.com:80/k"),
+        (ISSUER, "http://idp.example.com:443/k"),
         (local, "http://localhost/k"),
         (local, "http://localhost:8081/k"),
     ] {

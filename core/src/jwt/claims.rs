@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Times;
 use super::claim::{ClaimName, ClaimValue, is_printable};
+use super::{Issuer, Times};
 use crate::denial::Denial;
 use crate::json;
 
@@ -117,8 +117,21 @@ impl Claims {
         is_printable(&text).then_some(text)
     }
 
+    /// Checks the audience: `aud`, and where the issuer's entry names a claim that stands for it,
+    /// that claim. A token without the claim is refused, so that no other kind of token of the same
+    /// issuer passes; and a token that has `aud` as well is held to it.
+    pub(super) fn check_audience(&self, issuer: &Issuer) -> Result<(), Denial> {
+        let audiences = issuer.audiences.as_slice();
+        let Some(name) = &issuer.audience_claim else { return self.check_aud(audiences) };
+        let claim = self.value(name).ok_or(Denial::AudienceMismatch { is_missing: true })?;
+        if !audiences.iter().any(|audience| claim == audience) {
+            return Err(Denial::AudienceMismatch { is_missing: false });
+        }
+        if self.value("aud").is_some() { self.check_aud(audiences) } else { Ok(()) }
+    }
+
     /// Checks `aud`: one string or a list of strings (RFC 7519 §4.1.3), compared exactly.
-    pub(super) fn check_audience(&self, audiences: &[String]) -> Result<(), Denial> {
+    fn check_aud(&self, audiences: &[String]) -> Result<(), Denial> {
         let named = |value: &str| audiences.iter().any(|audience| audience == value);
         let matches = match self.value("aud") {
             Some(Value::String(audience)) => named(audience),

@@ -28,6 +28,8 @@ pub struct Issuer {
     pub tenant: Option<Tenant>,
     /// `aud` must name one of these.
     pub audiences: Vec<String>,
+    /// The claim that must name one of these where tokens have no `aud`; a text.
+    pub audience_claim: Option<Rc<str>>,
     /// The calling application must be one of these, if there are any.
     pub clients: Vec<String>,
     /// Where the keys are.

@@ -187,8 +187,43 @@ fn the_type_must_be_one_of_the_issuers() {
 fn a_key_name_must_be_a_text_of_bounded_length() {
     for kid in [json!(1), json!([]), json!("k".repeat(257))] {
         let text = token(json!({"kid": kid}), json!({}));
-        assert_eq!(parse_error(&text), Some(Denial::TokenMalformed));
+        assert_eq!(parse_error(&text), Some(Denial::KidMalformed));
     }
+}
+
+#[test]
+fn an_encrypted_token_is_told_from_other_malformed_ones() {
+    let header = encode(r#"{"alg":"RSA-OAEP","enc":"A256GCM","kid":"k"}"#);
+    for text in [format!("{header}.AA.AA.AA.AA"), format!("{header}..AA.AA.AA")] {
+        assert_eq!(parse_error(&text), Some(Denial::TokenEncrypted), "{text}");
+    }
+    let plain = encode(r#"{"alg":"RS256"}"#);
+    for text in [format!("{plain}.AA.AA.AA.AA"), format!("{header}.AA.AA.AA")] {
+        assert_ne!(parse_error(&text), Some(Denial::TokenEncrypted), "{text}");
+    }
+}
+
+#[test]
+fn a_claim_may_stand_for_the_audience_and_aud_is_checked_all_the_same() {
+    let of_client = || json!({"audience_claim": "client_id"});
+    let mismatch = |is_missing| Err(Denial::AudienceMismatch { is_missing });
+    let rows = [
+        (json!({"aud": null, "client_id": "api"}), Ok(())),
+        (json!({"aud": "other", "client_id": "api"}), Ok(())),
+        (json!({"aud": null, "client_id": "third"}), mismatch(false)),
+        (json!({"aud": null, "client_id": "API"}), mismatch(false)),
+        (json!({"aud": null}), mismatch(true)),
+        (json!({"aud": "api"}), mismatch(true)),
+        (json!({"aud": "third", "client_id": "api"}), mismatch(false)),
+        (json!({"aud": null, "client_id": ["api"]}), mismatch(false)),
+        (json!({"aud": null, "client_id": 1}), mismatch(false)),
+        (json!({"aud": 1, "client_id": "api"}), Err(malformed("aud"))),
+    ];
+    for (claims, expected) in rows {
+        assert_eq!(check(json!({}), claims.clone(), of_client()), expected, "{claims}");
+    }
+    let unset = json!({"aud": null, "client_id": "api"});
+    assert_eq!(check_claims(unset), mismatch(true), "only where the entry says so");
 }
 
 fn malformed(claim: &'static str) -> Denial {

@@ -58,11 +58,13 @@ impl Routes {
         for (at, route) in list.iter().enumerate() {
             for method in &route.methods {
                 let hosts = tree.exact(method);
-                if route.hosts.is_empty() {
-                    hosts.any().insert(route.path.as_str(), at);
-                }
-                for host in &route.hosts {
-                    hosts.exact(&key(host)).insert(route.path.as_str(), at);
+                for path in &route.paths {
+                    if route.hosts.is_empty() {
+                        hosts.any().insert(path.as_str(), at);
+                    }
+                    for host in &route.hosts {
+                        hosts.exact(&key(host)).insert(path.as_str(), at);
+                    }
                 }
             }
         }
@@ -82,7 +84,7 @@ impl Routes {
     /// Matches a path with the route that was found for it before.
     pub fn matched<'r>(&self, index: RouteIndex, path: &'r str) -> Option<Match<'_, 'r>> {
         let route = self.route(index)?;
-        route.path.matches(path).map(|deployment| Match { index, route, deployment })
+        route.matches(path).map(|deployment| Match { index, route, deployment })
     }
 
     /// Finds the first route for a method, a host without its port, and a path without its query.
@@ -177,7 +179,7 @@ impl<'a> Search<'a, '_> {
         let found = earlier.find_map(|at| {
             let route = self.list.get(at)?;
             let is_for = is_for(route, self.method, self.host);
-            let deployment = is_for.then(|| route.path.matches(self.path)).flatten()?;
+            let deployment = is_for.then(|| route.matches(self.path)).flatten()?;
             Some((at, Match { index: RouteIndex(at), route, deployment }))
         });
         self.found = found.or(self.found);

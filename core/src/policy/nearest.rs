@@ -1,9 +1,9 @@
 //! The route that comes nearest to a path that none matches, for the reply.
 
 use super::index::Routes;
-use super::route::Route;
+use super::route::{PathPattern, Route};
 
-/// How many routes are compared; a request that none matches may come from anybody.
+/// How many patterns are compared; a request that none matches may come from anybody.
 const MAX_COMPARED: usize = 256;
 
 /// The longest pattern that is named, in bytes.
@@ -14,24 +14,27 @@ impl Routes {
     /// its host, as they were configured: one that has the path for another method, else the one that
     /// has the most in common from the start or from the end.
     pub fn nearest(&self, host: &str, path: &str) -> Option<String> {
-        let mut nearest: Option<(usize, &Route)> = None;
-        for route in self.iter().take(MAX_COMPARED).filter(|route| route.is_for_host(host)) {
-            let likeness = likeness(route, path);
-            if likeness > nearest.map_or(0, |(most, _)| most) {
-                nearest = Some((likeness, route));
+        let mut nearest: Option<(usize, &Route, &PathPattern)> = None;
+        let routes = self.iter().filter(|route| route.is_for_host(host));
+        let patterns = routes.flat_map(|route| route.paths.iter().map(move |path| (route, path)));
+        for (route, pattern) in patterns.take(MAX_COMPARED) {
+            let likeness = likeness(pattern, path);
+            if likeness > nearest.map_or(0, |(most, ..)| most) {
+                nearest = Some((likeness, route, pattern));
             }
         }
-        let (_, route) = nearest.filter(|(_, route)| route.path.as_str().len() <= MAX_NAMED)?;
-        Some(format!("{} {}", route.methods.join(", "), route.path.as_str()))
+        let (_, route, pattern) =
+            nearest.filter(|(_, _, pattern)| pattern.as_str().len() <= MAX_NAMED)?;
+        Some(format!("{} {}", route.methods.join(", "), pattern.as_str()))
     }
 }
 
-fn likeness(route: &Route, path: &str) -> usize {
-    if route.path.matches(path).is_some() {
+fn likeness(pattern: &PathPattern, path: &str) -> usize {
+    if pattern.matches(path).is_some() {
         return usize::MAX;
     }
     let segments = |text: &'_ str| text.split('/').skip(1).map(str::to_owned).collect::<Vec<_>>();
-    let (pattern, path) = (segments(route.path.as_str()), segments(path));
+    let (pattern, path) = (segments(pattern.as_str()), segments(path));
     let from_start = common(pattern.iter().zip(&path));
     let from_end = common(pattern.iter().rev().zip(path.iter().rev()));
     from_start.max(from_end)

@@ -21,8 +21,8 @@ pub struct Route {
     pub hosts: Vec<HostPattern>,
     /// At least one.
     pub methods: Vec<String>,
-    /// What the path looks like.
-    pub path: PathPattern,
+    /// What the path looks like: one of these, at least one.
+    pub paths: Vec<PathPattern>,
     /// Where the deployment's name is read.
     pub deployment: DeploymentPlace,
     /// The header that tells Envoy's router the deployment's name.
@@ -116,8 +116,13 @@ impl Route {
     pub fn names_deployment(&self) -> bool {
         match self.deployment {
             DeploymentPlace::Body | DeploymentPlace::Query => true,
-            DeploymentPlace::Path => self.path.names_deployment(),
+            DeploymentPlace::Path => self.paths.iter().all(PathPattern::names_deployment),
         }
+    }
+
+    /// Matches a path without its query; gives the deployment if the pattern that it has names one.
+    pub fn matches<'a>(&self, path: &'a str) -> Option<Option<&'a str>> {
+        self.paths.iter().find_map(|pattern| pattern.matches(path))
     }
 }
 

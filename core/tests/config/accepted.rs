@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use keyless_core::config::Config;
 use keyless_core::http::HeaderName;
-use keyless_core::identity::{IdentityIndex, Selector, Source};
+use keyless_core::identity::{ClientSecret, File, IdentityIndex, Selector, Source};
 use keyless_core::jwt::{ClaimValue, EntryIndex, TokenType};
 use keyless_core::policy::{Access, DeploymentPlace, Grant, HostPattern};
 use keyless_core::signature::Algorithm;
@@ -102,7 +102,7 @@ fn what_is_said_of_a_route_is_kept() {
     let config = parse(&base()).unwrap();
     let route = &config.routes[0];
     assert_eq!((&*route.name, route.methods[0].as_str()), ("chat", "POST"));
-    assert!(route.path.names_deployment() && !config.routes[1].path.names_deployment());
+    assert!(route.names_deployment() && !config.routes[1].names_deployment());
     let Access::Granted { grants, identity, forward_claims } = &route.access else {
         panic!("public");
     };
@@ -122,6 +122,27 @@ fn what_is_said_of_a_route_is_kept() {
     assert_eq!((name.member(), &values[..]), ("department", &[ClaimValue::Text("R&D".into())][..]));
     assert_eq!(grants[1].deployments, ["gpt-4o-mini"]);
     assert!(matches!(config.routes[2].access, Access::Public));
+}
+
+#[test]
+fn a_route_may_have_several_paths() {
+    let path = "/openai/deployments/{deployment}/completions";
+    let several = json!([path, "/x/{deployment}/{*rest}"]);
+    let config = accepted("/routes/0/match/path", several.clone());
+    let route = &config.routes[0];
+    assert!(route.names_deployment() && route.paths.len() == 2);
+    assert_eq!(route.matches("/openai/deployments/gpt/completions"), Some(Some("gpt")));
+    assert_eq!(route.matches("/x/o3/a/b"), Some(Some("o3")));
+    assert_eq!(route.matches("/y"), None);
+    let mut mixed = several;
+    mixed[1] = json!("/openai/v1/completions");
+    let refused = parse(&crate::changed("/routes/0/match/path", Some(mixed))).map(drop);
+    let refused = refused.unwrap_err();
+    assert!(refused.starts_with("routes[0].allow[1].deployments: expected"), "{refused}");
+    let missing = crate::message("/routes/0/match/path", Some(json!(["/a", "b"])));
+    assert!(missing.starts_with("routes[0].match.path[1]: expected a pattern"), "{missing}");
+    let empty = crate::message("/routes/0/match/path", Some(json!([])));
+    assert!(empty.contains("expected at least one item, found an empty list"), "{empty}");
 }
 
 #[test]
@@ -302,13 +323,56 @@ fn an_application_with_a_secret_asks_for_all_that_the_resource_grants() {
     assert_eq!(credentials.token_uri.authority, "login.example.com:8443");
     assert_eq!(credentials.token_uri.path, "/t/token?v=2");
     assert_eq!(credentials.client_id, "app");
-    assert_eq!(credentials.client_secret_env, "APP_SECRET_2");
+    let variable = ClientSecret::Environment("APP_SECRET_2".to_owned());
+    assert_eq!(credentials.client_secret, variable);
     assert_eq!(credentials.scope, "https://cognitiveservices.azure.com/.default");
     entry["scope"] = json!("a b");
     let (_, Source::ClientCredentials(credentials)) = source("client_credentials", &entry) else {
         panic!("another source");
     };
     assert_eq!(credentials.scope, "a b");
+}
+
+#[test]
+fn a_secret_may_be_in_a_file_in_place_of_the_environment() {
+    let entry = json!({
+        "cluster": "entra", "token_uri": "https://login.example.com/token", "client_id": "app",
+        "client_secret_file": { "cluster": "secret_file" }
+    });
+    let (_, Source::ClientCredentials(credentials)) = source("client_credentials", &entry) else {
+        panic!("another source");
+    };
+    let file = File { cluster: "secret_file".to_owned(), path: "/".to_owned() };
+    assert_eq!(credentials.client_secret, ClientSecret::File(file));
+}
+
+#[test]
+fn a_workload_identity_leaves_what_it_does_not_name_to_the_environment() {
+    let mut entry = json!({ "cluster": "entra", "token_file": { "cluster": "file" } });
+    let (cluster, Source::WorkloadIdentity(workload)) = source("workload_identity", &entry) else {
+        panic!("another source");
+    };
+    assert_eq!(cluster, "entra");
+    assert_eq!(workload.token_file, File { cluster: "file".to_owned(), path: "/".to_owned() });
+    assert_eq!((workload.tenant_id, workload.client_id), (None, None));
+    assert_eq!(workload.authority_host, None);
+    entry["token_file"]["path"] = json!("/var/token");
+    entry["tenant_id"] = json!("t");
+    entry["client_id"] = json!("c");
+    entry["authority_host"] = json!("https://login.example.com/base");
+    let (_, Source::WorkloadIdentity(workload)) = source("workload_identity", &entry) else {
+        panic!("another source");
+    };
+    assert_eq!(workload.token_file.path, "/var/token");
+    assert_eq!(
+        (workload.tenant_id.as_deref(), workload.client_id.as_deref()),
+        (Some("t"), Some("c"))
+    );
+    let authority = workload.authority_host.expect("one is named");
+    assert_eq!(
+        (authority.authority.as_str(), authority.path.as_str()),
+        ("login.example.com", "/base")
+    );
 }
 
 #[test]

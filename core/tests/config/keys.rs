@@ -118,9 +118,15 @@ fn inline_keys_are_a_key_set_with_a_usable_key() {
         (json!([]), "not a JSON object"),
         (json!("{\"keys\":[]}"), "not a JSON object"),
         (json!({ "keys": {} }), "no list of keys"),
-        (json!({ "keys": [] }), "no usable key"),
-        (json!({ "keys": [jwk(&json!({ "n": "AQAB" }))] }), "no usable key"),
-        (json!({ "keys": [{ "kty": "oct", "k": "c2VjcmV0" }] }), "no usable key"),
+        (json!({ "keys": [] }), "none at all"),
+        (
+            json!({ "keys": [jwk(&json!({ "kid": "a", "n": "AQAB" }))] }),
+            "kid=\"a\" reason=\"n is not of 2048 to 8192 bits or is weak, or e is unfit\"",
+        ),
+        (
+            json!({ "keys": [{ "kty": "oct", "k": "c2VjcmV0" }] }),
+            "kid=none reason=\"kty is oct, a shared secret\"",
+        ),
     ];
     for (inline, found) in rows {
         let expected = "a JWKS with at least one usable key";

@@ -88,6 +88,14 @@ fn base() -> Value {
                     "client_id": "app", "client_secret_env": "APP_SECRET",
                     "scope": "https://ai.azure.com/.default"
                 }
+            },
+            "workload": {
+                "resource": "https://cognitiveservices.azure.com",
+                "workload_identity": {
+                    "cluster": "entra", "token_file": { "cluster": "token_file", "path": "/token" },
+                    "tenant_id": "72f988bf-86f1-41af-91ab-2d7cd011db47", "client_id": "app",
+                    "authority_host": "https://login.microsoftonline.com/"
+                }
             }
         },
         "routes": [

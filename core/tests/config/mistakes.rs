@@ -50,7 +50,7 @@ fn mistakes_in_every_entry_are_reported_together() {
          `claims`, `deployments`, found an unknown key",
         "routes[0].allow[1].deployments[1]: expected a text that is not empty and has no control \
          characters, found \"\"",
-        "routes[1].identity: expected one of \"container\", \"openai\", \"outside\", found \"nobody\"",
+        "routes[1].identity: expected one of \"container\", \"openai\", \"outside\", \"workload\", found \"nobody\"",
         "routes[2].name: expected a value of its own, found \"chat\", which routes[0] has already",
         "protected_resource.resource: expected an https URL such as \"https://gateway.example.com\", \
          without user information, query and fragment, found \"gateway\"",

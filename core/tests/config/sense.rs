@@ -28,8 +28,8 @@ const KNOWN_ISSUERS: &str =
 #[test]
 fn a_name_must_be_that_of_something_configured() {
     let rows = [
-        ("/routes/0/identity", "search", r#""container", "openai", "outside""#),
-        ("/routes/0/identity", "", r#""container", "openai", "outside""#),
+        ("/routes/0/identity", "search", r#""container", "openai", "outside", "workload""#),
+        ("/routes/0/identity", "", r#""container", "openai", "outside", "workload""#),
         ("/routes/0/allow/1/issuer", "https://idp.example.com/", KNOWN_ISSUERS),
     ];
     for (pointer, name, known) in rows {
@@ -91,7 +91,8 @@ fn an_identity_of_an_application_has_one_selector_at_most() {
 
 #[test]
 fn an_identity_has_exactly_one_source() {
-    let expected = "expected one of `imds`, `app_service`, `client_credentials`";
+    let expected =
+        "expected one of `imds`, `app_service`, `client_credentials`, `workload_identity`";
     assert_eq!(
         message("/identities/openai/imds", None),
         format!("identities.openai: {expected}, found none of them")
@@ -100,6 +101,31 @@ fn an_identity_has_exactly_one_source() {
         let found = message(&format!("/identities/{name}/imds"), Some(json!({ "cluster": "c" })));
         assert_eq!(found, format!("identities.{name}: {expected}, found several"));
     }
+}
+
+#[test]
+fn a_client_secret_is_in_one_place() {
+    let expected = "identities.outside.client_credentials: expected one of `client_secret_env`, \
+                    `client_secret_file`";
+    let credentials = "/identities/outside/client_credentials";
+    assert_eq!(
+        message(&format!("{credentials}/client_secret_env"), None),
+        format!("{expected}, found none of them")
+    );
+    let file = Some(json!({ "cluster": "secret_file" }));
+    assert_eq!(
+        message(&format!("{credentials}/client_secret_file"), file),
+        format!("{expected}, found both")
+    );
+}
+
+#[test]
+fn an_authority_is_an_address_without_a_query() {
+    let expected = "a URI such as \"https://login.microsoftonline.com/\", without user information \
+                    and query and not link-local";
+    let texts =
+        ["", "login.microsoftonline.com", "https://a/?b", "ftp://a/", "http://169.254.1.1/"];
+    assert_texts_refused("/identities/workload/workload_identity/authority_host", expected, &texts);
 }
 
 #[test]
@@ -474,4 +500,18 @@ fn a_text_is_not_empty_and_has_no_control_characters() {
     }
     let types = ["", "application/", "Application/", "jwt\n"];
     assert_texts_refused("/issuers/0/token_types/0", "a token type such as \"at+jwt\"", &types);
+}
+
+#[test]
+fn only_a_claim_that_means_nothing_else_stands_for_the_audience() {
+    let expected = "the name of a claim such as \"client_id\", not a pointer and none that means \
+                    something else";
+    let texts = ["", "aud", "sub", "iss", "scope", "token_use", "/client_id", "a\nb"];
+    assert_texts_refused("/issuers/0/audience_claim", expected, &texts);
+    let problem = "expected no such key beside `entra`, whose tokens have `aud`, found client_id";
+    assert_refused("/issuers/2/audience_claim", json!("client_id"), problem);
+    let mut document = base();
+    document["issuers"][0]["audience_claim"] = json!("client_id");
+    let claim = parse(&document).unwrap().issuers.remove(0).audience_claim;
+    assert_eq!(claim.as_deref(), Some("client_id"));
 }

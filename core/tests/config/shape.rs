@@ -12,8 +12,8 @@ fn raw(bytes: impl AsRef<[u8]>) -> String {
     }
 }
 
-const ISSUER_KEYS: &str = "expected one of `name`, `issuer`, `entra`, `audiences`, `jwks`, \
-                           `algorithms`, `token_types`, `leeway`, `max_lifetime`";
+const ISSUER_KEYS: &str = "expected one of `name`, `issuer`, `entra`, `audiences`, \
+                           `audience_claim`, `jwks`, `algorithms`, `token_types`, `leeway`, `max_lifetime`";
 const ENTRA_KEYS: &str = "expected one of `tenants`, `cloud`, `clients`";
 const JWKS_KEYS: &str = "expected one of `cluster`, `uri`, `discovery`, `inline`, `timeout`, \
                          `refresh`, `max_age`, `unknown_kid_interval`";
@@ -23,14 +23,18 @@ const ROUTE_KEYS: &str = "expected one of `name`, `match`, `allow`, `identity`, 
 const DOCUMENT_KEYS: &str = "expected one of `issuers`, `identities`, `routes`, `token_cache`, `strip`, `prices`, `report_only`, `protected_resource`";
 const PRICE_KEYS: &str = "expected one of `input`, `cached_input`, `cache_write`, `audio_input`, \
                           `output`, `audio_output`";
-const RESOURCE_KEYS: &str = "expected one of `resource`, `path`, `scopes_supported`";
+const RESOURCE_KEYS: &str = "expected one of `resource`, `path`, `scope_prefix`, \
+                             `scopes_supported`";
 const TOKEN_CACHE_KEYS: &str = "expected one of `max_entries`, `max_bytes`";
 const IDENTITY_KEYS: &str =
-    "expected one of `resource`, `imds`, `app_service`, `client_credentials`";
+    "expected one of `resource`, `imds`, `app_service`, `client_credentials`, `workload_identity`";
 const APP_SERVICE_KEYS: &str =
     "expected one of `cluster`, `client_id`, `principal_id`, `mi_res_id`";
-const CREDENTIALS_KEYS: &str =
-    "expected one of `cluster`, `token_uri`, `client_id`, `client_secret_env`, `scope`";
+const CREDENTIALS_KEYS: &str = "expected one of `cluster`, `token_uri`, `client_id`, \
+                                `client_secret_env`, `client_secret_file`, `scope`";
+const WORKLOAD_KEYS: &str = "expected one of `cluster`, `token_file`, `tenant_id`, `client_id`, \
+                             `authority_host`";
+const FILE_KEYS: &str = "expected one of `cluster`, `path`";
 const IMDS_KEYS: &str = "expected one of `cluster`, `client_id`, `object_id`, `msi_res_id`";
 const MATCH_KEYS: &str = "expected one of `methods`, `path`, `hosts`";
 const GRANT_KEYS: &str =
@@ -108,6 +112,8 @@ fn an_unknown_key_is_refused_at_every_level() {
         ("/identities/openai/imds", IMDS_KEYS),
         ("/identities/container/app_service", APP_SERVICE_KEYS),
         ("/identities/outside/client_credentials", CREDENTIALS_KEYS),
+        ("/identities/workload/workload_identity", WORKLOAD_KEYS),
+        ("/identities/workload/workload_identity/token_file", FILE_KEYS),
         ("/routes/0", ROUTE_KEYS),
         ("/routes/0/match", MATCH_KEYS),
         ("/routes/0/allow/1", GRANT_KEYS),
@@ -157,7 +163,9 @@ fn a_required_key_that_is_missing_is_named() {
         ("/identities/outside/client_credentials", "cluster"),
         ("/identities/outside/client_credentials", "token_uri"),
         ("/identities/outside/client_credentials", "client_id"),
-        ("/identities/outside/client_credentials", "client_secret_env"),
+        ("/identities/workload/workload_identity", "cluster"),
+        ("/identities/workload/workload_identity", "token_file"),
+        ("/identities/workload/workload_identity/token_file", "cluster"),
         ("", "routes"),
         ("/routes/1", "name"),
         ("/routes/1", "match"),

@@ -116,6 +116,22 @@ fn each_refresh_begins_with_the_document() {
 }
 
 #[test]
+fn the_schemes_own_port_is_the_same_host() {
+    let mut script = cold();
+    assert_eq!(paths(&mut script), [DOCUMENT]);
+    let uri = "https://idp.example.com:443/k";
+    script.discover(KEYS, &json!({"issuer": ISSUER, "jwks_uri": uri}));
+    assert_eq!(paths(&mut script), ["/k"]);
+    for uri in ["https://idp.example.com:8443/k", "https://idp.example.com:80/k"] {
+        let mut script = cold();
+        assert_eq!(paths(&mut script), [DOCUMENT]);
+        let document = json!({"issuer": ISSUER, "jwks_uri": uri}).to_string();
+        let error = script.answer_with(KEYS, &arrived(200, document.as_bytes())).unwrap_err();
+        assert_eq!(error.code(), "malformed", "{uri}");
+    }
+}
+
+#[test]
 fn a_bad_document_is_a_failed_fetch_and_tried_again() {
     let document_of = |body: Value| arrived(200, body.to_string().as_bytes());
     let uri = "https://idp.example.com/k";

@@ -8,7 +8,8 @@ use keyless_core::jwt::IssuerIndex;
 use serde_json::json;
 
 use crate::scripted::{
-    IDENTITY, ISSUER, KEYS, Request, Script, is_admitted, issuer, jwks, reason, sign, status,
+    IDENTITY, ISSUER, KEYS, Request, Script, is_admitted, issuer, jwk, jwks, key_set, reason, sign,
+    status,
 };
 use crate::{SECOND, warm};
 
@@ -84,6 +85,64 @@ fn forged_key_names_cause_a_few_fetches_at_once_and_then_one_an_interval() {
         script.pass(SECOND);
     }
     assert!((1..=300 / 30 + AT_ONCE).contains(&fetches), "{fetches} fetches in 300 s");
+}
+
+#[test]
+fn a_new_key_under_an_old_name_is_fetched_once_and_the_new_token_passes() {
+    let mut script = warm();
+    script.pass(Duration::from_mins(1));
+    let reused = Request::chat(&sign(Some("k1"), "k2", &script.claims(json!({}))));
+    for _ in 0..5 {
+        assert!(script.ask(reused.clone()).is_none(), "the issuer may have used the name again");
+    }
+    assert_eq!(script.calls().len(), 1);
+    let honest = script.ask(script.chat()).expect("a decision at once");
+    assert!(is_admitted(&honest), "a good signature waits for nothing");
+    script.answer(KEYS, &key_set(vec![jwk("k1", "k2")]));
+    let released = script.released();
+    assert_eq!(released.len(), 5);
+    assert!(released.iter().all(|(_, decided)| is_admitted(decided)));
+    let old = script.ask(script.chat()).expect("keys as new as this settle it");
+    assert_eq!(reason(&old), "signature_invalid", "the old key is gone");
+}
+
+#[test]
+fn forged_signatures_under_a_known_name_cause_a_few_fetches_at_once_and_then_one_an_interval() {
+    let mut script = warm();
+    script.pass(Duration::from_mins(1));
+    let mut fetches = 0;
+    let forged = Request::chat(&sign(Some("k1"), "k9", &script.claims(json!({}))));
+    for _ in 0..300 {
+        for _ in 0..3 {
+            script.ask(forged.clone());
+        }
+        for (fetch, _) in script.calls() {
+            assert_eq!(fetch, KEYS);
+            let honest = script.ask(script.chat()).expect("a decision at once");
+            assert!(is_admitted(&honest), "also while a fetch is in flight");
+            script.answer(fetch, &jwks(&["k1"]));
+            fetches += 1;
+        }
+        for (_, decided) in script.released() {
+            assert_eq!((status(&decided), reason(&decided)), (401, "signature_invalid"));
+        }
+        script.pass(SECOND);
+    }
+    assert!((1..=300 / 30 + AT_ONCE).contains(&fetches), "{fetches} fetches in 300 s");
+}
+
+#[test]
+fn forged_signatures_while_the_issuer_is_down_leave_room_for_those_who_wait_for_us() {
+    let mut script = warm();
+    script.pass(Duration::from_mins(1));
+    let forged = Request::chat(&sign(Some("k1"), "k9", &script.claims(json!({}))));
+    assert!(script.ask(forged.clone()).is_none());
+    script.fail_all();
+    script.released();
+    let waiting = (0..1100).filter(|_| script.ask(forged.clone()).is_none()).count();
+    assert_eq!(1 + waiting, 512, "half of the room");
+    let known = script.ask(script.chat()).expect("a decision at once");
+    assert!(is_admitted(&known), "the last good keys serve on");
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod reporting;
 mod routing;
 mod scripted;
 mod sharing;
+mod workload_identity;
 
 use std::time::Duration;
 
@@ -284,7 +285,8 @@ fn a_fetch_tells_what_came_of_it_and_whether_that_is_news() {
 fn bad_answers_are_failed_fetches() {
     let answers = [
         (arrived(200, b"<html>"), "not_json"),
-        (arrived(200, b"{\"keys\":[]}"), "malformed"),
+        (arrived(200, b"{\"keys\":[]}"), "no_usable_key"),
+        (arrived(200, b"\x1f\x8b\x08\x00"), "compressed"),
         (arrived(503, &jwks(&["k1"])), "status"),
         (arrived(302, b""), "status"),
         (arrived(504, b"upstream request timeout"), "timeout"),

@@ -77,3 +77,23 @@ fn every_challenge_names_the_metadata() {
     assert_eq!(status(&decided), 403);
     assert!(challenge(&decided).unwrap().ends_with(&format!("scope=\"openai.chat\", {url}")));
 }
+
+#[test]
+fn scopes_are_given_in_full_where_the_authorization_server_knows_them_so() {
+    let resource = json!({
+        "resource": "https://gateway.example.com", "scope_prefix": "api://openai-gateway/"
+    });
+    let mut script = Script::of(json!({ "protected_resource": resource }));
+    let decided = script.ask(get(PATH)).unwrap();
+    let Decision::Respond(reply) = &decided.decision else { panic!("{decided:?}") };
+    let body: Value = serde_json::from_str(&reply.body).unwrap();
+    let full = ["api://openai-gateway/admin", "api://openai-gateway/openai.chat"];
+    assert_eq!(body["scopes_supported"], json!(full));
+    assert!(script.ask(script.chat_with(json!({"scp": "x"}))).is_none());
+    assert!(script.ask(script.chat()).is_none());
+    script.answer_all();
+    let released = script.released();
+    let refused = challenge(&released[0].1).unwrap();
+    assert!(refused.contains("scope=\"api://openai-gateway/openai.chat\","), "{refused}");
+    assert!(matches!(released[1].1.decision, Decision::Forward(_)), "tokens have the short name");
+}

@@ -1,7 +1,7 @@
 //! Where else a token and a deployment may stand: in an API-key box, in a WebSocket's subprotocol, in
 //! the query.
 
-use keyless_core::gate::{Decided, Decision};
+use keyless_core::gate::{Decided, Decision, Progress};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
@@ -66,6 +66,18 @@ fn a_websocket_names_no_model_in_a_body() {
     let posted = socket(&script, "/openai/v1/responses").without(":method").with(":method", "POST");
     let posted = decided(&mut script, posted);
     assert_eq!(reason(&posted), "body_unsupported", "it may have a body");
+}
+
+/// Envoy shows the beginning of a WebSocket as a part of a body, whose next part comes only after the
+/// answer.
+#[test]
+fn a_websocket_that_waits_for_keys_does_not_wait_for_a_body() {
+    let mut script = Script::of(routes());
+    assert!(script.ask(socket(&script, "/openai/v1/responses")).is_none(), "it waits for keys");
+    let progress = script.gate.body(script.last_stream, false, Vec::new, script.now);
+    assert!(matches!(progress, Progress::Held), "{progress:?}");
+    script.answer_all();
+    assert!(is_admitted(&script.released()[0].1));
 }
 
 #[test]

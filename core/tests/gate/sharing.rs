@@ -243,6 +243,62 @@ fn unknown_keys_are_asked_for_no_more_often_than_configured_by_all_together() {
     assert_eq!(proxy.admitted(), THREADS, "only those of the beginning");
 }
 
+/// How soon all threads must know what one of them has fetched.
+const SECONDS: Duration = Duration::from_secs(3);
+
+/// The issuer retires `k1`, one thread learns it from a token that is signed by `k2`, and then all
+/// threads see one that is signed by `k1`. Returns how many admit it.
+fn admitting_a_retired_key(is_private: bool, wait: Duration) -> (Proxy, usize) {
+    fn retired(script: &Script, fetch: Fetch) -> Option<Answer> {
+        match fetch {
+            Fetch::Keys(_) => Some(arrived(200, &jwks(&["k2"]))),
+            Fetch::Identity(_) => good(script, fetch),
+        }
+    }
+    let mut proxy = Proxy::new(is_private, good);
+    proxy.ask(Script::chat);
+    proxy.pass(Duration::from_secs(1));
+    proxy.world = retired;
+    proxy.asked.clear();
+    let first = &mut proxy.threads[0];
+    assert!(first.ask(first.chat_signed_by("k2")).is_none());
+    proxy.pass(wait);
+    proxy.decided.clear();
+    proxy.ask(Script::chat);
+    let admitted = proxy.admitted();
+    (proxy, admitted)
+}
+
+#[test]
+fn a_retired_key_is_forgotten_by_all_threads_within_seconds_of_one() {
+    let (proxy, admitted) = admitting_a_retired_key(true, SECONDS);
+    assert_eq!(admitted, 0);
+    assert_eq!(proxy.asked_for(KEYS), 1, "one thread asked for all");
+}
+
+#[test]
+fn without_notes_of_their_own_a_retired_key_is_forgotten_by_each_thread_that_learns_of_it() {
+    let (_, admitted) = admitting_a_retired_key(false, SECONDS);
+    assert_eq!(admitted, THREADS - 1);
+    let (_, admitted) = admitting_a_retired_key(false, Duration::from_secs(60));
+    assert_eq!(admitted, THREADS - 1, "until its next refresh");
+}
+
+#[test]
+fn a_thread_that_looks_for_newer_keys_wakes_every_two_seconds_and_asks_for_nothing() {
+    let mut proxy = Proxy::new(true, good);
+    proxy.ask(Script::chat);
+    proxy.pass(Duration::from_secs(1));
+    proxy.asked.clear();
+    for _ in 0..100 {
+        let wakes = proxy.threads.iter().map(|thread| thread.wake_at().unwrap()).min().unwrap();
+        let wait = wakes.duration_since(proxy.now()).unwrap();
+        assert!(wait > Duration::ZERO && wait <= Duration::from_secs(2), "{wait:?}");
+        proxy.step(wait.max(STEP));
+    }
+    assert_eq!(proxy.asked, []);
+}
+
 fn wait(decided: &Decided) -> u64 {
     let Decision::Deny(reply) = &decided.decision else { panic!("{decided:?}") };
     let (_, wait) = reply.headers.iter().find(|(name, _)| *name == "retry-after").unwrap();

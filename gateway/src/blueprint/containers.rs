@@ -8,11 +8,12 @@ use super::{Blueprint, clusters, endpoints, has_endpoints, keep_host_name, modul
 const HOST: &str = "local-azure";
 
 /// Where that service plays which cluster.
-const PORTS: [(&str, u16); 5] = [
+const PORTS: [(&str, u16); 6] = [
     ("entra", 8001),
     ("imds", 8002),
     ("openai_provisioned", 8003),
     ("openai_pay_as_you_go", 8003),
+    ("openai_single", 8003),
     ("on_prem", 8003),
 ];
 

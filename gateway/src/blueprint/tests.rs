@@ -6,12 +6,13 @@ use super::{
 };
 
 /// The clusters of the file, each as often as it has endpoints.
-const ENDPOINTS: [&str; 6] = [
+const ENDPOINTS: [&str; 7] = [
     "entra",
     "imds",
     "openai_provisioned",
     "openai_pay_as_you_go",
     "openai_pay_as_you_go",
+    "openai_single",
     "on_prem",
 ];
 

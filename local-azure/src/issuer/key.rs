@@ -29,6 +29,11 @@ impl Key {
         Self { kid: thumbprint(&public), private, public, signing }
     }
 
+    /// Returns the same key under another `kid`.
+    pub(super) fn named(self, kid: String) -> Self {
+        Self { kid, ..self }
+    }
+
     pub(super) fn kid(&self) -> &str {
         &self.kid
     }

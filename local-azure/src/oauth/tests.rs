@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::OAuth;
-use crate::{Imds, Options};
+use crate::{FederatedCredential, Imds, Issuer, Options};
 
 const RESOURCE: &str = "https://cognitiveservices.azure.com";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -74,6 +74,60 @@ async fn a_request_that_is_not_right_in_every_part_is_refused_with_the_documente
         assert!(answer.1["error_description"].as_str().unwrap().starts_with("AADSTS"));
     }
     assert!(entra.oauth.issued().is_empty());
+}
+
+const EXCHANGE: &str = "grant_type=client_credentials\
+                        &client_id=6731de76-14a6-49ae-97bc-6eba6914391e\
+                        &scope=https%3A%2F%2Fcognitiveservices.azure.com%2F.default\
+                        &client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3A\
+                        client-assertion-type%3Ajwt-bearer&client_assertion=";
+
+#[tokio::test]
+async fn a_token_of_a_trusted_issuer_stands_for_a_secret_and_any_difference_has_its_number() {
+    let entra = Entra::start().await;
+    let cluster = Issuer::start(&Options::default()).await.unwrap();
+    let stranger = Issuer::start(&Options::default()).await.unwrap();
+    let claims = |changes: Value| {
+        let account = json!({ "iss": "https://cluster.example", "sub": "system:serviceaccount:a:b",
+            "aud": ["api://AzureADTokenExchange"] });
+        let mut claims = cluster.claims_with(&account);
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        claims
+    };
+    let exchange = async |token: &str| {
+        let (status, answer) = entra.post(FORM, &format!("{EXCHANGE}{token}")).await;
+        (status, answer["error_codes"][0].as_u64())
+    };
+    let good = cluster.mint(&claims(json!({})));
+    assert_eq!(exchange(&good).await, (401, Some(70_025)), "no credential yet");
+    entra.oauth.set_federated_credentials(vec![FederatedCredential {
+        issuer: "https://cluster.example".into(),
+        subject: "system:serviceaccount:a:b".into(),
+        audience: "api://AzureADTokenExchange".into(),
+        keys: cluster.key_set(),
+    }]);
+    assert_eq!(exchange(&good).await, (200, None));
+    let one_audience = claims(json!({ "aud": "api://AzureADTokenExchange" }));
+    assert_eq!(exchange(&cluster.mint(&one_audience)).await, (200, None));
+    assert_eq!(entra.oauth.issued().len(), 2);
+    let rows = [
+        ("a.b.c".to_owned(), 50_027),
+        (cluster.mint(&claims(json!({ "iss": "https://cluster.example/" }))), 700_211),
+        (cluster.mint(&claims(json!({ "sub": "system:serviceaccount:a:B" }))), 700_213),
+        (cluster.mint(&claims(json!({ "aud": "api://azureadtokenexchange" }))), 700_212),
+        (cluster.mint(&claims(json!({ "exp": 1 }))), 700_024),
+        (cluster.mint(&claims(json!({ "nbf": 4_000_000_000_u64 }))), 700_024),
+        (stranger.mint(&claims(json!({}))), 700_027),
+        (cluster.mint_as("RS512", &claims(json!({}))), 700_027),
+    ];
+    for (token, code) in rows {
+        assert_eq!(exchange(&token).await, (401, Some(code)), "{token}");
+    }
+    let body = format!("{EXCHANGE}{good}&client_secret=x");
+    assert_eq!(entra.post(FORM, &body).await.0, 400, "one or the other");
+    let body = format!("{EXCHANGE}{good}").replace("jwt-bearer", "saml2-bearer");
+    assert_eq!(entra.post(FORM, &body).await.0, 400);
+    assert_eq!(entra.oauth.issued().len(), 2);
 }
 
 #[tokio::test]

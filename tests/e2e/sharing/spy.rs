@@ -69,7 +69,7 @@ pub(super) fn with_spies(shipped: Blueprint) -> Blueprint {
 pub(super) fn key_of_identity(configuration: &serde_json::Value) -> String {
     let mut config = Config::parse(configuration.to_string().as_bytes()).unwrap();
     let endpoint = Endpoint::new(config.identities.remove(0), &|_| None);
-    record_key("identity", endpoint.call().unwrap())
+    record_key("identity", &endpoint.calls())
 }
 
 /// Makes the module that listens to the spy's header, once for all tests.

@@ -44,6 +44,12 @@ const calls = {
     for await (const model of client.models.list()) models.push(model.id);
     return { models };
   },
+
+  async tuning(client) {
+    const jobs = [];
+    for await (const job of client.fineTuning.jobs.list()) jobs.push(job.id);
+    return { jobs };
+  },
 };
 
 async function outcome(order) {

@@ -13,6 +13,9 @@ def client(order):
     options = {"max_retries": order["max_retries"], "default_headers": order["headers"]}
     if order["http2"]:
         options["http_client"] = openai.DefaultHttpxClient(http1=False, http2=True)
+    # The SDK's own would be wss, and this gateway has no certificate.
+    path = "/openai/v1" if order["interface"] == "v1" else "/openai"
+    options["websocket_base_url"] = order["endpoint"].replace("http", "ws", 1) + path
     if order["interface"] == "v1":
         base_url = order["endpoint"] + "/openai/v1/"
         return openai.OpenAI(base_url=base_url, api_key=order["credential"]["token"], **options)
@@ -49,6 +52,15 @@ def embeddings(client, model):
 
 def models(client, _):
     return {"models": [model.id for model in client.models.list()]}
+
+
+def realtime(client, model):
+    with client.realtime.connect(model=model) as connection:
+        return {"model": connection.recv().session.model}
+
+
+def tuning(client, _):
+    return {"jobs": [job.id for job in client.fine_tuning.jobs.list()]}
 
 
 def outcome(order):

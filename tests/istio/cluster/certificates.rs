@@ -7,6 +7,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, SanType,
 };
+use rsa::pkcs8::{EncodePrivateKey as _, LineEnding};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -79,6 +80,15 @@ impl Authority {
         params.subject_alt_names = names.iter().map(|name| san(name)).collect();
         (params.signed_by(&key, &self.0).unwrap(), key)
     }
+}
+
+/// Writes the key that signs the tokens of service accounts, RSA as `kubeadm` makes it, and returns its
+/// path.
+pub(super) fn signing_key(file: &str) -> String {
+    let key = rsa::PrivateKey::new(&mut rand::rng(), 2048).unwrap();
+    let path = folder().join("world").join(format!("{file}.key"));
+    fs::write(&path, key.to_pkcs8_pem(LineEnding::LF).unwrap().as_bytes()).unwrap();
+    path.display().to_string()
 }
 
 fn san(name: &str) -> SanType {

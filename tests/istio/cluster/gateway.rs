@@ -202,19 +202,8 @@ async fn home(kubernetes: &Kubernetes, pod: &Value, account: &str) -> PathBuf {
     {
         fs::create_dir_all(home.join(part)).unwrap();
     }
-    let words = [
-        "create",
-        "token",
-        account,
-        "-n",
-        NAMESPACE,
-        "--audience",
-        "istio-ca",
-        "--duration",
-        "24h",
-    ];
-    let token = kubernetes.kubectl(&words);
-    fs::write(home.join("var/run/secrets/tokens/istio-token"), token.trim()).unwrap();
+    let token = kubernetes.token(account, "istio-ca", "24h");
+    fs::write(home.join("var/run/secrets/tokens/istio-token"), token).unwrap();
     let words = [
         "-n",
         NAMESPACE,

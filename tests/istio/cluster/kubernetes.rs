@@ -28,8 +28,7 @@ impl Kubernetes {
         let admin = authority.admin();
         let names = ["kubernetes.default.svc", "localhost", "127.0.0.1", "10.0.0.1"];
         let server = authority.files("kube", &names);
-        // Only signs the tokens of service accounts; that a certificate belongs to it plays no part.
-        let accounts = authority.files("accounts", &["accounts"]);
+        let accounts = super::certificates::signing_key("accounts");
         write_kubeconfig(
             "kubeconfig",
             json!({ "client-certificate": admin.0, "client-key": admin.1 }),
@@ -53,6 +52,12 @@ impl Kubernetes {
     pub(crate) fn kubectl(&self, words: &[&str]) -> String {
         let done = self.try_kubectl(words, "");
         done.unwrap_or_else(|said| panic!("kubectl {words:?}: {said}"))
+    }
+
+    /// Returns a token of a service account for this audience, as the kubelet asks for it.
+    pub(crate) fn token(&self, account: &str, audience: &str, duration: &str) -> String {
+        let words = ["create", "token", account, "-n", NAMESPACE, "--audience", audience];
+        self.kubectl(&[&words[..], &["--duration", duration]].concat()).trim().to_owned()
     }
 
     /// Runs `kubectl` with an input; the error is what it says.
@@ -147,7 +152,7 @@ fn etcd() -> Command {
     command
 }
 
-fn api_server(own: &(String, String), accounts: &(String, String)) -> Command {
+fn api_server(own: &(String, String), accounts: &str) -> Command {
     let mut command = Command::new(folder().join("bin/kube-apiserver"));
     let authority = folder().join("world/ca.pem").display().to_string();
     let options = [
@@ -160,8 +165,8 @@ fn api_server(own: &(String, String), accounts: &(String, String)) -> Command {
         ("tls-private-key-file", &own.1),
         ("client-ca-file", &authority),
         ("service-account-issuer", "https://kubernetes.default.svc"),
-        ("service-account-key-file", &accounts.0),
-        ("service-account-signing-key-file", &accounts.1),
+        ("service-account-key-file", accounts),
+        ("service-account-signing-key-file", accounts),
         ("authorization-mode", "RBAC"),
         ("disable-admission-plugins", "ServiceAccount"),
     ];

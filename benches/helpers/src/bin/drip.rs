@@ -1,5 +1,6 @@
-//! A backend that streams: `drip PORT`. Its answer to anything begins at once and has ten
-//! server-sent events, 20 ms apart, like that of a model that thinks between its words.
+//! A backend that streams: `drip PORT EVENTS PAUSE`. Its answer to anything begins at once and has so
+//! many server-sent events, so many milliseconds apart, like that of a model that thinks between its
+//! words.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -13,21 +14,28 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tokio_stream::StreamExt;
 
-const PAUSE: Duration = Duration::from_millis(20);
-const EVENTS: usize = 10;
-const EVENT: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"word \"}}]}\n\n";
+/// As long as a model's.
+const EVENT: &str = concat!(
+    "data: {\"choices\":[{\"content_filter_results\":{},\"delta\":{\"content\":\" word\"},",
+    "\"finish_reason\":null,\"index\":0,\"logprobs\":null}],\"created\":1764000000,",
+    "\"id\":\"chatcmpl-0\",\"model\":\"gpt-4o\",\"object\":\"chat.completion.chunk\"}\n\n",
+);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let port: u16 = std::env::args().nth(1).ok_or("want a port")?.parse()?;
-    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    Ok(axum::serve(listener, Router::new().fallback(stream)).await?)
+    let arguments: Vec<u64> =
+        std::env::args().skip(1).map(|word| word.parse()).collect::<Result<_, _>>()?;
+    let [port, events, pause] = arguments[..] else { return Err("want PORT EVENTS PAUSE".into()) };
+    let listener = TcpListener::bind(("127.0.0.1", u16::try_from(port)?)).await?;
+    let pause = Duration::from_millis(pause);
+    let answer = move || async move { stream(events, pause) };
+    Ok(axum::serve(listener, Router::new().fallback(answer)).await?)
 }
 
-async fn stream() -> impl IntoResponse {
-    let events = tokio_stream::iter(0..EVENTS).then(|number| async move {
+fn stream(events: u64, pause: Duration) -> impl IntoResponse {
+    let events = tokio_stream::iter(0..events).then(move |number| async move {
         if number > 0 {
-            sleep(PAUSE).await;
+            sleep(pause).await;
         }
         Ok::<_, Infallible>(EVENT)
     });

@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use crate::config::entry::{NonEmpty, Object};
 use crate::config::scalars::{
-    CloudName, KeySetUri, Label, Leeway, Plain, SignatureAlgorithm, TenantId, Text, Type, Wait,
+    AudienceClaim, CloudName, KeySetUri, Label, Leeway, Plain, SignatureAlgorithm, TenantId, Text,
+    Type, Wait,
 };
 
 #[derive(Deserialize)]
@@ -26,6 +27,12 @@ pub(in crate::config) struct IssuerEntry {
     /// Required
     /// Limits: 1 or more
     pub(in crate::config) audiences: NonEmpty<Text<Plain>>,
+    /// the claim that names the audience where the issuer's tokens have no `aud`, such as Cognito's
+    /// `client_id`: a text, required, equal to one of `audiences`; a token that has `aud` too must
+    /// match with both
+    /// Default: none
+    /// Limits: not `aud` or another registered claim, not with `entra`
+    pub(in crate::config) audience_claim: Option<Text<AudienceClaim>>,
     /// where the keys come from
     /// Required
     pub(in crate::config) jwks: Object<JwksEntry>,
@@ -102,7 +109,8 @@ pub(in crate::config) struct JwksEntry {
     /// Default: `"24h"`
     /// Limits: 1ms to 30d, not below `refresh`
     pub(in crate::config) max_age: Option<Text<Wait>>,
-    /// how often keys are refetched on unknown `kid`, after three refetches at once
+    /// how often keys are refetched on an unknown `kid` or a signature of no known key, after three
+    /// refetches at once
     /// Default: `"30s"`
     /// Limits: 1ms to 30d
     pub(in crate::config) unknown_kid_interval: Option<Text<Wait>>,

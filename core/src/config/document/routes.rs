@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::config::claim_value::ClaimValueEntry;
-use crate::config::entry::{Entry, NonEmpty, Object};
+use crate::config::entry::{Entry, NonEmpty, Object, OneOrMore};
 use crate::config::scalars::{
     Claim, Cookie, Counting, Host, Label, Method, PassedHeader, Path, Place, Plain, RouterHeader,
     Scope, Text, TokenPlace,
@@ -109,10 +109,11 @@ pub(in crate::config) struct MatchEntry {
     /// Required
     /// Limits: 1 or more, in capitals, not `CONNECT`
     pub(in crate::config) methods: NonEmpty<Text<Method>>,
-    /// a pattern of the crate `matchit`, such as `/a/{b}/{*rest}`, for the path without its query
+    /// a pattern of the crate `matchit`, such as `/a/{b}/{*rest}`, for the path without its query;
+    /// or a list of them, any of which matches
     /// Required
-    /// Limits: begins with `/`
-    pub(in crate::config) path: Text<Path>,
+    /// Limits: begins with `/`; 1 or more
+    pub(in crate::config) path: OneOrMore<Text<Path>>,
     /// `api.example.com`, or `*.example.com` for all below; compared without port and case
     /// Default: any
     /// Limits: 1 or more

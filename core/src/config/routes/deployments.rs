@@ -11,7 +11,7 @@ pub(super) const NAMED: &str = "a segment {deployment} in `match.path`, or \"bod
 pub(super) fn check_place(
     path: &str,
     place: DeploymentPlace,
-    pattern: &PathPattern,
+    patterns: &[PathPattern],
     methods: &[String],
 ) -> Result<(), Error> {
     let path = format!("{path}.deployment");
@@ -20,7 +20,7 @@ pub(super) fn check_place(
         DeploymentPlace::Body => "body",
         DeploymentPlace::Query => "query",
     };
-    if pattern.names_deployment() {
+    if patterns.iter().any(PathPattern::names_deployment) {
         let expected = format!("the deployment in `match.path` or in the {word}");
         return Err(Error::new(path, expected, "it in both"));
     }
@@ -28,11 +28,12 @@ pub(super) fn check_place(
         let expected = "the method GET alone beside \"query\"";
         return Err(Error::new(path, expected, "one whose body could name another model"));
     }
-    if place == DeploymentPlace::Query && covers(pattern, &NAMING_IN_MESSAGES).is_some() {
+    let is_in_messages = |pattern| covers(pattern, &NAMING_IN_MESSAGES).is_some();
+    if place == DeploymentPlace::Query && patterns.iter().any(is_in_messages) {
         let expected = "a narrower `match.path` beside \"query\", such as \"/openai/v1/realtime\"";
         return Err(Error::new(path, expected, "one where each message names a model"));
     }
-    naming_a_deployment(pattern).map_or(Ok(()), |covered| {
+    patterns.iter().find_map(naming_a_deployment).map_or(Ok(()), |covered| {
         let expected = match place {
             DeploymentPlace::Body | DeploymentPlace::Path => {
                 "a narrower `match.path` beside \"body.model\", such as \"/openai/v1/{*rest}\""

@@ -14,7 +14,7 @@ fn call(path: &str) -> Call {
 }
 
 fn lease(shared: &InMemorySharedData, holder: u64) -> Lease {
-    Lease::new(Rc::new(shared.of_holder(holder)), "identity", &call("/token"))
+    Lease::new(Rc::new(shared.of_holder(holder)), "identity", &[&call("/token")])
 }
 
 fn two() -> (Lease, Lease, InMemorySharedData) {
@@ -76,13 +76,13 @@ fn a_holder_that_dies_is_replaced_when_its_fetch_counts_as_lost() {
 fn while_the_holder_backs_off_nobody_else_tries() {
     let (one, other, _) = two();
     assert_eq!(one.claim(at(6000), at(0)), Claim::Granted);
-    one.keep_until_retry(at(30_000), at(0));
-    assert_eq!(other.claim(at(7000), at(1000)), Claim::Failing(at(30_000)));
+    one.keep_until_retry("timeout", at(30_000), at(0));
+    assert_eq!(other.claim(at(7000), at(1000)), Claim::Failing(at(30_000), Some("timeout")));
     assert_eq!(other.claim(at(36_000), at(30_000)), Claim::Taken(at(30_010)), "its turn");
     assert_eq!(one.claim(at(36_001), at(30_001)), Claim::Granted);
-    one.keep_until_retry(at(90_000), at(0));
+    one.keep_until_retry("timeout", at(90_000), at(0));
     assert_eq!(other.claim(at(98_000), at(92_000)), Claim::Granted, "it did not take its turn");
-    one.keep_until_retry(at(95_000), at(0));
+    one.keep_until_retry("timeout", at(95_000), at(0));
     assert_eq!(one.claim(at(98_100), at(92_100)), Claim::Taken(at(92_110)), "and lost it");
 }
 
@@ -128,7 +128,7 @@ fn of_two_that_claim_at_once_one_gets_it() {
         false
     };
     let raced = Raced(shared.clone(), claims_first);
-    let one = Lease::new(Rc::new(raced), "identity", &call("/token"));
+    let one = Lease::new(Rc::new(raced), "identity", &[&call("/token")]);
     assert_eq!(one.claim(at(6000), at(0)), Claim::Taken(at(10)), "the version has changed");
 }
 
@@ -162,17 +162,20 @@ fn a_record_that_this_program_did_not_write_counts_as_empty() {
 fn a_record_belongs_to_one_call_and_one_format_and_its_key_shows_neither() {
     let secret = |text| Call { body: Some(crate::secret::Secret::new(text)), ..call("/token") };
     let keys = [
-        record_key("identity", &call("/token")),
-        record_key("jwks", &call("/token")),
-        record_key("identity", &call("/token2")),
-        record_key("identity", &secret("hunter2")),
-        record_key("identity", &secret("hunter3")),
-        record_key("identity", &Call { cluster: "imd".into(), method: "sGET", ..call("/token") }),
+        record_key("identity", &[&call("/token")]),
+        record_key("jwks", &[&call("/token")]),
+        record_key("identity", &[&call("/token2")]),
+        record_key("identity", &[&secret("hunter2")]),
+        record_key("identity", &[&secret("hunter3")]),
+        record_key(
+            "identity",
+            &[&Call { cluster: "imd".into(), method: "sGET", ..call("/token") }],
+        ),
     ];
     let distinct: std::collections::HashSet<_> = keys.iter().collect();
     assert_eq!(distinct.len(), keys.len());
     assert!(keys.iter().all(|key| !key.contains("hunter") && key.len() < 70), "{keys:?}");
-    assert_eq!(keys[0], record_key("identity", &call("/token")));
+    assert_eq!(keys[0], record_key("identity", &[&call("/token")]));
 }
 
 #[test]
@@ -196,8 +199,8 @@ fn a_holder_that_dies_is_replaced_also_if_the_clock_is_set_back() {
     let stepped = hour - 9000;
     assert_eq!(other.claim(at(hour), at(stepped)), Claim::Taken(at(stepped + 10)), "a small step");
     assert_eq!(other.claim(at(6000), at(0)), Claim::Granted);
-    other.keep_until_retry(at(hour), at(0));
-    assert_eq!(one.claim(at(7000), at(1000)), Claim::Failing(at(hour)));
+    other.keep_until_retry("timeout", at(hour), at(0));
+    assert_eq!(one.claim(at(7000), at(1000)), Claim::Failing(at(hour), Some("timeout")));
 }
 
 #[test]
@@ -207,7 +210,7 @@ fn nobody_can_delay_the_retry_for_longer_than_the_lease_lasts() {
     let endless =
         LeaseRecord { holder: 9, lease_ends, next_try: u64::MAX, ..LeaseRecord::default() };
     overwrite(&shared, &one, &endless.encode_to_vec());
-    assert_eq!(one.claim(at(6000), at(0)), Claim::Failing(at(60_000)));
+    assert_eq!(one.claim(at(6000), at(0)), Claim::Failing(at(60_000), None));
     assert_eq!(one.claim(at(66_000), at(60_000)), Claim::Granted);
 }
 
@@ -217,6 +220,6 @@ fn an_answer_is_offered_again_if_another_thread_writes_in_between() {
     let left = std::cell::Cell::new(2_usize);
     let writes_twice = move || left.replace(left.get().saturating_sub(1)) > 0;
     let raced = Raced(shared.clone(), writes_twice);
-    Lease::new(Rc::new(raced), "identity", &call("/token")).publish(&token(0, "a"));
+    Lease::new(Rc::new(raced), "identity", &[&call("/token")]).publish(&token(0, "a"));
     assert_eq!(lease(&shared, 2).published(None, at(100)), Some(token(0, "a")));
 }

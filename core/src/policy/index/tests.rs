@@ -6,7 +6,7 @@ use crate::policy::tests::{at, get, list, route, routes};
 
 /// The first match of the plain list.
 fn first<'a>(list: &'a [Route], method: &str, host: &str, path: &str) -> Option<&'a str> {
-    let takes = |route: &&Route| is_for(route, method, host) && route.path.matches(path).is_some();
+    let takes = |route: &&Route| is_for(route, method, host) && route.matches(path).is_some();
     list.iter().find(takes).map(|route| &*route.name)
 }
 

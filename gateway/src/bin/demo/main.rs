@@ -51,6 +51,7 @@ fn blueprint(azure: &LocalAzure) -> Blueprint {
         .endpoint("openai_provisioned", azure.openai.address())
         .endpoint("openai_pay_as_you_go", azure.openai.address())
         .endpoint("openai_pay_as_you_go", azure.openai.address())
+        .endpoint("openai_single", azure.openai.address())
         .endpoint("on_prem", azure.openai.address())
         .plugin(|plugin| plugin["issuers"][0]["jwks"]["unknown_kid_interval"] = "1s".into())
 }
