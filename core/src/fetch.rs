@@ -23,7 +23,7 @@ use jitter::Jitter;
 pub use lease::record_key;
 use lease::{Claim, Lease, Publication};
 pub use schedule::NextFetch;
-use schedule::{Requested, Schedule};
+use schedule::Schedule;
 pub use shared_data::{InMemorySharedData, SharedData};
 pub use timer::after;
 use timer::{Timer, far_future};
@@ -184,7 +184,7 @@ impl<T> Cached<T> {
                 let is_news = self.schedule.is_failing() || self.schedule.ended() == 0;
                 let requested = self.schedule.requested(now);
                 self.publish(requested, answer, now);
-                self.hold(fetched, requested.at, now, now);
+                self.hold(fetched, requested, now, now);
                 FetchOutcome { result: Ok(()), is_news }
             }
             Err(error) => {
@@ -280,12 +280,12 @@ impl<T> Cached<T> {
         now: SystemTime,
         read: impl FnOnce(&[u8], SystemTime) -> Result<FetchedValue<T>, FetchError>,
     ) -> bool {
-        let Publication { requested, arrived, body } = publication;
+        let Publication { requested, early_spent, arrived, body } = publication;
         let Ok(fetched) = read(&body, arrived) else { return false };
         let is_usable = now < fetched.expires;
         if is_usable {
-            self.schedule.note_early(requested, now);
-            self.hold(fetched, requested.at, arrived, now);
+            self.schedule.learn_early(early_spent, now);
+            self.hold(fetched, requested, arrived, now);
         }
         is_usable
     }
@@ -318,9 +318,10 @@ impl<T> Cached<T> {
         self.schedule.fail(error, next_try, now);
     }
 
-    fn publish(&self, requested: Requested, answer: &Answer, now: SystemTime) {
+    fn publish(&self, requested: SystemTime, answer: &Answer, now: SystemTime) {
         if let (Some(lease), Ok(body)) = (&self.lease, answer.content()) {
-            lease.publish(&Publication { requested, arrived: now, body: body.to_vec() });
+            let (early_spent, body) = (self.schedule.early_spent(now), body.to_vec());
+            lease.publish(&Publication { requested, early_spent, arrived: now, body });
         }
     }
 }

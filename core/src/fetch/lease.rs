@@ -14,7 +14,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
-use super::schedule::Requested;
 use super::shared_data::SharedData;
 use super::timer::{after, is_of_another_clock};
 use crate::http::{Call, FetchError};
@@ -29,7 +28,9 @@ pub(super) struct Lease {
 /// Holds a good answer, for the threads that did not make the call.
 #[derive(Clone, Eq, PartialEq)]
 pub(super) struct Publication {
-    pub(super) requested: Requested,
+    pub(super) requested: SystemTime,
+    /// When the early fetches of the threads are all earned again, as far as the fetching one knows.
+    pub(super) early_spent: Option<SystemTime>,
     pub(super) arrived: SystemTime,
     pub(super) body: Vec<u8>,
 }
@@ -75,8 +76,9 @@ struct Published {
     requested: u64,
     #[prost(uint64, tag = "2")]
     arrived: u64,
-    #[prost(bool, tag = "3")]
-    early: bool,
+    /// See [`Publication::early_spent`]; zero is none.
+    #[prost(uint64, tag = "3")]
+    early_spent: u64,
     #[prost(bytes = "vec", tag = "4")]
     body: Vec<u8>,
 }
@@ -126,10 +128,11 @@ impl Lease {
         let (record, _) = self.read();
         let is_valid = |published: &Published| self.data.is_private() && published.is_past(now);
         let published = record.published.filter(is_valid)?;
-        let requested = Requested { at: time(published.requested), early: published.early };
-        let is_newer = held_since.is_none_or(|held_since| held_since < requested.at);
-        let arrived = time(published.arrived);
-        is_newer.then_some(Publication { requested, arrived, body: published.body })
+        let Published { requested, arrived, early_spent, body } = published;
+        let (requested, arrived) = (time(requested), time(arrived));
+        let early_spent = (early_spent > 0).then(|| time(early_spent));
+        let is_newer = held_since.is_none_or(|held_since| held_since < requested);
+        is_newer.then_some(Publication { requested, early_spent, arrived, body })
     }
 
     /// Claims the lease for a fetch that counts as lost at `deadline`, or extends it.
@@ -151,16 +154,15 @@ impl Lease {
 
     /// Gives the lease back, and leaves the answer for the other threads.
     pub(super) fn publish(&self, publication: &Publication) {
-        let Publication { requested, arrived, body } = publication;
+        let Publication { requested, early_spent, arrived, body } = publication;
         let offer = |record: &mut LeaseRecord| {
-            let is_older = |other: &Published| {
-                time(other.requested) < requested.at || !other.is_past(*arrived)
-            };
+            let is_older =
+                |other: &Published| time(other.requested) < *requested || !other.is_past(*arrived);
             if self.data.is_private() && record.published.as_ref().is_none_or(is_older) {
                 record.published = Some(Published {
-                    requested: nanos(requested.at),
+                    requested: nanos(*requested),
                     arrived: nanos(*arrived),
-                    early: requested.early,
+                    early_spent: early_spent.map_or(0, nanos),
                     body: body.clone(),
                 });
             }

@@ -10,8 +10,8 @@ use crate::http::FetchError;
 pub(super) struct Schedule {
     state: State,
     last: Outcome,
-    /// The last fetch that this thread began.
-    requested: Option<Requested>,
+    /// When this thread last began a fetch.
+    requested: Option<SystemTime>,
     /// What early fetches are left, of this thread and of the others.
     early: EarlyBudget,
     /// How many fetches have ended.
@@ -60,14 +60,6 @@ struct Failure {
     in_a_row: u32,
 }
 
-/// When a fetch began, and why.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Requested {
-    pub(super) at: SystemTime,
-    /// It was asked for before it was due.
-    pub(super) early: bool,
-}
-
 /// Tells how far away the next fetch is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NextFetch {
@@ -88,16 +80,26 @@ impl EarlyBudget {
         earned.map_or(now, |earned| earned.max(now))
     }
 
-    /// Takes one early fetch, which began at `at`.
-    fn spend(&mut self, at: SystemTime, now: SystemTime) {
-        let from = self.spent(now).map_or(at, |spent| spent.max(at));
-        self.spent = Some(after(self.interval, from));
+    /// Takes one early fetch, which begins now.
+    fn spend(&mut self, now: SystemTime) {
+        let from = self.spent(now).map_or(now, |spent| spent.max(now));
+        self.spent = Some(after(self.interval, from).min(self.empty(now)));
+    }
+
+    /// Takes over what other threads have spent, who may know of more fetches than this one.
+    fn learn(&mut self, spent: SystemTime, now: SystemTime) {
+        let spent = spent.min(self.empty(now));
+        self.spent = Some(self.spent(now).map_or(spent, |own| own.max(spent)));
     }
 
     /// What lies further ahead than all that can be spent was noted before the clock was set back.
     fn spent(&self, now: SystemTime) -> Option<SystemTime> {
-        let all = self.interval.saturating_mul(self.at_once.max(1));
-        self.spent.filter(|spent| !is_of_another_clock(*spent, after(all, now)))
+        self.spent.filter(|spent| !is_of_another_clock(*spent, self.empty(now)))
+    }
+
+    /// Returns when all is earned again if nothing is left now.
+    fn empty(&self, now: SystemTime) -> SystemTime {
+        after(self.interval.saturating_mul(self.at_once.max(1)), now)
     }
 }
 
@@ -131,10 +133,9 @@ impl Schedule {
     /// Notes that this thread begins a fetch, which counts as lost at `deadline`, so that an answer
     /// that never comes blocks nothing.
     pub(super) fn begin(&mut self, deadline: SystemTime, now: SystemTime) {
-        let early = self.is_early();
-        self.requested = Some(Requested { at: now, early });
-        if early {
-            self.early.spend(now, now);
+        self.requested = Some(now);
+        if self.is_early() {
+            self.early.spend(now);
         }
         self.state = State::InFlight { lost: Timer::new(deadline, now) };
     }
@@ -189,11 +190,16 @@ impl Schedule {
         self.end(refresh_at, false, now);
     }
 
-    /// Notes that another thread made this fetch: if it was early, it counts for all.
-    pub(super) fn note_early(&mut self, requested: Requested, now: SystemTime) {
-        if requested.early {
-            self.early.spend(requested.at, now);
+    /// Takes over what other threads have spent of the early fetches, which count for all.
+    pub(super) fn learn_early(&mut self, spent: Option<SystemTime>, now: SystemTime) {
+        if let Some(spent) = spent {
+            self.early.learn(spent, now);
         }
+    }
+
+    /// Returns when all early fetches are earned again, if any was made.
+    pub(super) fn early_spent(&self, now: SystemTime) -> Option<SystemTime> {
+        self.early.spent(now)
     }
 
     /// Sets how many fetches may be early at once, and how long each of them takes to be earned
@@ -222,9 +228,8 @@ impl Schedule {
 
     /// Returns when the last fetch of this thread began. A clock that was set back since gives
     /// `now`: an answer cannot be newer than its arrival.
-    pub(super) fn requested(&self, now: SystemTime) -> Requested {
-        let last = self.requested.unwrap_or(Requested { at: now, early: false });
-        Requested { at: last.at.min(now), ..last }
+    pub(super) fn requested(&self, now: SystemTime) -> SystemTime {
+        self.requested.map_or(now, |requested| requested.min(now))
     }
 
     pub(super) fn ended(&self) -> u64 {

@@ -181,6 +181,59 @@ fn a_few_fetches_may_be_early_at_once_and_then_one_an_interval() {
     assert!(early(0), "a clock that was set back does not count");
 }
 
+/// Half of the threads ask for an early fetch each second, then the others for as long, for three
+/// minutes; returns how many fetches all of them make.
+fn early_fetches(threads: u64, turn: usize) -> usize {
+    let shared = InMemorySharedData::new(true);
+    let call = Call {
+        cluster: "idp".to_owned(),
+        method: "GET",
+        authority: "idp.example.com".to_owned(),
+        path: "/jwks.json".to_owned(),
+        headers: Vec::new(),
+        body: None,
+        timeout: SECOND,
+    };
+    let mut threads: Vec<_> = (1..=threads)
+        .map(|holder| {
+            let shared: Rc<dyn SharedData> = Rc::new(shared.of_holder(holder));
+            Cached::leased(&shared, "jwks", &[&call]).with_early_budget(3, INTERVAL)
+        })
+        .collect();
+    let mut fetches = 0;
+    let times = (0..180).map(|seconds| at(0) + seconds * SECOND);
+    for (second, now) in times.enumerate() {
+        for (thread, cached) in threads.iter_mut().enumerate() {
+            if second / turn % 2 == thread % 2 {
+                cached.refresh_early(Duration::ZERO, now);
+            }
+            let read = |_: &[u8], arrived| {
+                Ok(FetchedValue {
+                    value: 1,
+                    refresh_at: arrived + 3600 * SECOND,
+                    expires: arrived + 7200 * SECOND,
+                })
+            };
+            if cached.begin(now + 5 * SECOND, now, read) {
+                fetches += 1;
+                succeed(cached, now + 3600 * SECOND, now + 7200 * SECOND, now);
+            }
+        }
+    }
+    fetches
+}
+
+#[test]
+fn early_fetches_of_all_threads_together_are_bounded() {
+    for threads in [1, 2, 4] {
+        for turn in [1, 4, 10] {
+            let fetches = early_fetches(threads, turn);
+            let most = 1 + 3 + 180 / 30;
+            assert!(fetches <= most, "{fetches} fetches of {threads} threads, not {most}");
+        }
+    }
+}
+
 #[test]
 fn a_fetch_that_is_due_anyway_is_not_delayed_by_an_early_one() {
     let mut cached = fetched(50, 100);

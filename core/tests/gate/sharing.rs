@@ -280,7 +280,7 @@ fn a_retired_key_is_forgotten_by_all_threads_within_seconds_of_one() {
 fn without_notes_of_their_own_a_retired_key_is_forgotten_by_each_thread_that_learns_of_it() {
     let (_, admitted) = admitting_a_retired_key(false, SECONDS);
     assert_eq!(admitted, THREADS - 1);
-    let (_, admitted) = admitting_a_retired_key(false, Duration::from_secs(60));
+    let (_, admitted) = admitting_a_retired_key(false, Duration::from_mins(1));
     assert_eq!(admitted, THREADS - 1, "until its next refresh");
 }
 

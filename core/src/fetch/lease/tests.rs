@@ -34,8 +34,7 @@ fn at(millis: u64) -> SystemTime {
 
 fn token(requested: u64, body: &str) -> Publication {
     let arrived = at(requested + 50);
-    let requested = Requested { at: at(requested), early: false };
-    Publication { requested, arrived, body: body.into() }
+    Publication { requested: at(requested), early_spent: None, arrived, body: body.into() }
 }
 
 #[test]
