@@ -125,7 +125,7 @@ async fn a_header_that_promises_something_else_is_refused() {
         (json!({"alg": "RS512"}), "algorithm_forbidden"),
         (json!({"alg": "rs256"}), "algorithm_forbidden"),
         (json!({"alg": null}), "token_malformed"),
-        (json!({"kid": "k".repeat(1000)}), "token_malformed"),
+        (json!({"kid": "k".repeat(1000)}), "kid_malformed"),
     ];
     for (header, code) in cases {
         let token = world.token_with_header(header);
