@@ -52,6 +52,7 @@ fn leading_to(shipped: Blueprint, backend: &Backend) -> Blueprint {
         .endpoint("openai_provisioned", backend.address())
         .endpoint("openai_pay_as_you_go", backend.address())
         .endpoint("openai_pay_as_you_go", backend.address())
+        .endpoint("openai_single", backend.address())
         .endpoint("on_prem", backend.address())
 }
 
