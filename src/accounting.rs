@@ -4,8 +4,9 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use keyless_core::ask::{Asked, BodyEditor, EventFilter};
-use keyless_core::gate::Account;
-use keyless_core::usage::{Basis, Counted, End, Reader, unanswered};
+use keyless_core::gate::{Account, Charge};
+use keyless_core::price::Cost;
+use keyless_core::usage::{Basis, Counted, End, Reader, Usage, unanswered};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, Status};
 
@@ -31,6 +32,13 @@ enum Answer {
     /// It succeeded, and cannot be read.
     Unread,
     Read(Box<Reader>, Option<EventFilter>),
+}
+
+/// What counts for limits.
+pub(crate) struct Spent {
+    pub(crate) charges: Vec<Charge>,
+    pub(crate) usage: Usage,
+    pub(crate) cost: Option<Cost>,
 }
 
 impl Accounting {
@@ -120,8 +128,8 @@ impl Accounting {
     }
 
     /// Accounts what was used: in filter state, from where the access log has it, and in the
-    /// counters. The stream is over.
-    pub(crate) fn close(self, metrics: &mut Metrics) {
+    /// counters. The stream is over. Returns what counts for limits, if anything does.
+    pub(crate) fn close(self, metrics: &mut Metrics) -> Option<Spent> {
         let is_asked = self.asked() != Asked::No;
         let counted = match self.answer {
             Answer::Awaited if was_sent() => unanswered(request_size()),
@@ -154,6 +162,8 @@ impl Accounting {
             record("cost", &cost.to_string());
         }
         metrics.count_usage(&self.account.labels, &counted, cost);
+        let charges = self.account.charges;
+        (!charges.is_empty()).then_some(Spent { charges, usage: counted.usage, cost })
     }
 }
 

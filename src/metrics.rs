@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use keyless_core::gate::{Labels, Record, Report};
+use keyless_core::gate::{Check, CheckResult, Labels, Record, Report};
 use keyless_core::http::FetchError;
 use keyless_core::metrics::{
-    ANSWERS, ASKED_AT, COST, FETCHES, GOOD_UNTIL, Metric, REJECTIONS, REQUESTS, TOKEN_PARTS,
-    TOKENS, UNPRICED, UNUSABLE_KEYS,
+    ANSWERS, ASKED_AT, COST, FETCHES, GOOD_UNTIL, LEDGER_EVICTED, LIMIT_CHECKS, Metric, REJECTIONS,
+    REQUESTS, TOKEN_PARTS, TOKENS, UNPRICED, UNUSABLE_KEYS,
 };
 use keyless_core::price::Cost;
 use keyless_core::usage::{Basis, Counted};
@@ -22,6 +22,7 @@ use proxy_wasm::types::MetricType;
 pub(crate) struct Metrics {
     requests: HashMap<RequestLabels, u32>,
     accounts: HashMap<(Labels, Basis), AccountIds>,
+    checks: HashMap<(Rc<str>, CheckResult), Option<u32>>,
     others: HashMap<String, u32>,
 }
 
@@ -77,6 +78,22 @@ impl Metrics {
 
     pub(crate) fn count_rejection(&mut self, identity: &str) {
         count(self.id(MetricType::Counter, REJECTIONS.with(&[identity])));
+    }
+
+    pub(crate) fn count_checks(&mut self, checks: &[Check]) {
+        for Check { limit, result, is_evicting } in checks {
+            let id = self.checks.entry((limit.clone(), *result)).or_default();
+            add(id, 1, || LIMIT_CHECKS.with(&[limit, result.name()]));
+            self.count_evicted((*is_evicting).into());
+        }
+    }
+
+    /// Counts counters of limits that had to make room for others.
+    pub(crate) fn count_evicted(&mut self, count: u64) {
+        if count > 0 {
+            let id = self.id(MetricType::Counter, LEDGER_EVICTED.with(&[]));
+            add(&mut id.clone(), count, String::new);
+        }
     }
 
     /// Counts what a request used. A sum of costs is exact but for less than a millionth of a unit for

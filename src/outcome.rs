@@ -4,6 +4,7 @@ use keyless_core::denial::Denial;
 use keyless_core::gate::{Decided, Decision, Forward, Record};
 use keyless_core::http::Reply;
 use keyless_core::identity::IdentityIndex;
+use keyless_core::limit::Allowance;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{Action, MapType, Status};
 
@@ -17,6 +18,8 @@ pub(crate) struct Applied {
     pub(crate) identity: Option<IdentityIndex>,
     /// The account of its answer.
     pub(crate) accounting: Option<Accounting>,
+    /// What is left of limits, for the head of the answer.
+    pub(crate) allowances: Vec<Allowance>,
     pub(crate) record: Record,
     pub(crate) verdict: &'static str,
 }
@@ -26,7 +29,7 @@ pub(crate) struct Applied {
 pub(crate) fn apply(decided: Decided) -> Applied {
     let Decided { decision, mut record } = decided;
     let verdict = decision.verdict();
-    let (mut identity, mut accounting) = (None, None);
+    let (mut identity, mut accounting, mut allowances) = (None, None, Vec::new());
     let action = match decision {
         Decision::Deny(reply) => send(&reply),
         Decision::Forward(forward) => {
@@ -37,6 +40,7 @@ pub(crate) fn apply(decided: Decided) -> Applied {
                 return fail(record);
             };
             (identity, accounting) = (forward.identity, begun);
+            allowances = forward.allowances;
             Action::Continue
         }
         Decision::Respond(reply) => {
@@ -50,7 +54,7 @@ pub(crate) fn apply(decided: Decided) -> Applied {
             Action::Pause
         }
     };
-    Applied { action, identity, accounting, record, verdict }
+    Applied { action, identity, accounting, allowances, record, verdict }
 }
 
 /// Refuses a request because the host did not do what it takes to let it go on.
@@ -58,7 +62,8 @@ pub(crate) fn fail(mut record: Record) -> Applied {
     let denial = Denial::GatewayError;
     record.reason = denial.code();
     let action = send(&denial.reply());
-    Applied { action, identity: None, accounting: None, record, verdict: "refused" }
+    let (identity, accounting, allowances) = (None, None, Vec::new());
+    Applied { action, identity, accounting, allowances, record, verdict: "refused" }
 }
 
 /// Writes what operators see to filter state, as `wasm.keyless.…`.

@@ -11,6 +11,7 @@ use keyless_core::gate::{
 };
 use keyless_core::http::Answer;
 use keyless_core::identity::IdentityIndex;
+use keyless_core::limit::Allowance;
 use keyless_core::signature::{Crypto, Sandbox};
 use log::{info, warn};
 use proxy_wasm::hostcalls;
@@ -36,6 +37,7 @@ pub(crate) struct Plugin {
 pub(crate) struct Resumed {
     pub(crate) identity: Option<IdentityIndex>,
     pub(crate) accounting: Option<Accounting>,
+    pub(crate) allowances: Vec<Allowance>,
 }
 
 impl Plugin {
@@ -105,7 +107,10 @@ impl Plugin {
     }
 
     fn recorded(&self, applied: Applied) -> Applied {
-        self.metrics.borrow_mut().count_request(applied.verdict, &applied.record);
+        let mut metrics = self.metrics.borrow_mut();
+        metrics.count_request(applied.verdict, &applied.record);
+        metrics.count_checks(&applied.record.checks);
+        drop(metrics);
         outcome::record(applied.verdict, &applied.record);
         applied
     }
@@ -116,8 +121,9 @@ impl Plugin {
         if hostcalls::set_effective_context(stream).is_err() {
             return;
         }
-        let Applied { action, identity, accounting, .. } = self.apply(decided);
-        self.resumed.borrow_mut().insert(stream, Resumed { identity, accounting });
+        let Applied { action, identity, accounting, allowances, .. } = self.apply(decided);
+        let resumed = Resumed { identity, accounting, allowances };
+        self.resumed.borrow_mut().insert(stream, resumed);
         if action == Action::Continue {
             _ = hostcalls::resume_http_request();
         }
@@ -130,7 +136,10 @@ impl Plugin {
 
     /// Closes the account of a stream that is over.
     pub(crate) fn close(&self, accounting: Accounting) {
-        accounting.close(&mut self.metrics.borrow_mut());
+        let Some(spent) = accounting.close(&mut self.metrics.borrow_mut()) else { return };
+        let Some(now) = now() else { return };
+        let evicted = self.gate.borrow().charge(&spent.charges, &spent.usage, spent.cost, now);
+        self.metrics.borrow_mut().count_evicted(evicted);
     }
 
     /// Forgets a stream that is gone.

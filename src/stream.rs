@@ -2,15 +2,16 @@
 
 use keyless_core::body;
 use keyless_core::denial::Denial;
-use keyless_core::gate::{Decision, Progress, StreamId};
+use keyless_core::gate::{Decided, Decision, Progress, StreamId};
 use keyless_core::identity::IdentityIndex;
+use keyless_core::limit::Allowance;
 use keyless_core::request::Head;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, BufferType, MapType};
 
 use crate::accounting::Accounting;
-use crate::outcome::{self, Applied};
+use crate::outcome;
 use crate::plugin::Plugin;
 use crate::upstream_rejection::ReplacedAnswer;
 use crate::{now, wake_root};
@@ -23,6 +24,8 @@ pub(crate) struct Stream {
     identity: Option<IdentityIndex>,
     /// The account of its answer, if that is counted.
     accounting: Option<Accounting>,
+    /// What is left of limits, for the head of the answer.
+    allowances: Vec<Allowance>,
     /// It had to wait, and nobody has told it what was decided since.
     has_waited: bool,
     /// The answer, if it is that of a backend which rejected the identity token.
@@ -57,9 +60,7 @@ impl HttpContext for Stream {
             wake_root();
             return Action::Pause;
         }
-        let Applied { action, identity, accounting, .. } = plugin.apply(decided);
-        (self.identity, self.accounting) = (identity, accounting);
-        action
+        self.apply(&plugin, decided)
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
@@ -95,6 +96,7 @@ impl HttpContext for Stream {
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         self.adopt();
+        self.tell_allowances();
         if self.identity.is_none() && self.accounting.is_none() {
             return Action::Continue;
         }
@@ -149,7 +151,24 @@ impl HttpContext for Stream {
 impl Stream {
     pub(crate) fn new(id: StreamId, plugin: Option<Plugin>) -> Self {
         let (identity, accounting, replaced) = (None, None, None);
-        Self { id, plugin, identity, accounting, has_waited: false, replaced }
+        let allowances = Vec::new();
+        Self { id, plugin, identity, accounting, allowances, has_waited: false, replaced }
+    }
+
+    /// Carries out a decision on this stream.
+    fn apply(&mut self, plugin: &Plugin, decided: Decided) -> Action {
+        let applied = plugin.apply(decided);
+        (self.identity, self.accounting) = (applied.identity, applied.accounting);
+        self.allowances = applied.allowances;
+        applied.action
+    }
+
+    /// Tells the caller what is left, in place of what the backend says of all callers together.
+    fn tell_allowances(&mut self) {
+        for (name, value) in self.allowances.drain(..).flat_map(|allowance| allowance.headers()) {
+            let value = Some(value.as_bytes());
+            _ = hostcalls::set_map_value_bytes(MapType::HttpResponseHeaders, name, value);
+        }
     }
 
     /// Takes over what the root did to the request when it resumed it.
@@ -159,6 +178,7 @@ impl Stream {
             && let Some(resumed) = plugin.resumed_with(self.id)
         {
             (self.identity, self.accounting) = (resumed.identity, resumed.accounting);
+            self.allowances = resumed.allowances;
         }
     }
 
@@ -179,10 +199,9 @@ impl Stream {
         let progress = plugin.gate.borrow_mut().body(self.id, is_last, read, now);
         match progress {
             Progress::Decided(decided) => {
-                let Applied { action, identity, accounting, .. } = plugin.apply(decided);
-                (self.identity, self.accounting) = (identity, accounting);
+                let plugin = plugin.clone();
                 self.has_waited = false;
-                action
+                self.apply(&plugin, *decided)
             }
             Progress::Free => Action::Continue,
             Progress::Held => {

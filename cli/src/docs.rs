@@ -19,11 +19,13 @@ use crate::error::CliError;
 const END: &str = "<!-- keyless docs: end -->\n";
 
 /// The tables of keys: the name of each, and how the paths of its keys begin.
-const KEYS: [(&str, &str); 6] = [
+const KEYS: [(&str, &str); 8] = [
     ("issuers", "issuers[]."),
     ("identities", "identities.*."),
     ("routes", "routes[]."),
     ("prices", "prices.*."),
+    ("limits", "limits[]."),
+    ("ledger", "ledger."),
     ("protected_resource", "protected_resource."),
     ("token_cache", "token_cache."),
 ];

@@ -12,6 +12,7 @@ mod entry;
 mod error;
 mod identities;
 mod issuers;
+mod limits;
 mod node;
 mod prices;
 mod resource;
@@ -24,7 +25,8 @@ use std::collections::BTreeSet;
 
 use crate::credentials::Stripped;
 use crate::identity::Identity;
-use crate::jwt::{Issuer, KeptClaims};
+use crate::jwt::{ClaimName, Issuer, KeptClaims};
+use crate::limit::Limit;
 use crate::metadata::ProtectedResource;
 use crate::policy::{Access, Route};
 use crate::price::Prices;
@@ -54,6 +56,10 @@ pub struct Config {
     pub token_cache: Limits,
     /// What tokens cost, by deployment.
     pub prices: Prices,
+    /// Who may use how much.
+    pub limits: Vec<Limit>,
+    /// How many counters of limits a proxy keeps.
+    pub ledger_entries: usize,
     /// Dry run: denials are recorded and not enforced.
     pub report_only: bool,
     /// What the gateway tells clients that do not know it.
@@ -114,15 +120,28 @@ fn convert(document: Document, wrong: &[String], errors: &mut Errors) -> Config 
         routes::route(path, entry, &names, errors)
     });
     let name = |route: &Option<Route>| Some(route.as_ref()?.name.to_string());
-    check_unique("routes", &mut routes.iter().map(name).collect::<Vec<_>>(), errors);
+    let mut route_names: Vec<_> = routes.iter().map(name).collect();
+    check_unique("routes", &mut route_names, errors);
+    if route_names.is_empty() {
+        route_names.push(None);
+    }
+    let entries = document.limits.map_or_else(Vec::new, |entries| entries.0);
+    let limits = numbered("limits", entries, errors, |path, _, entry, errors| {
+        limits::limit(path, entry, &names, &route_names, errors)
+    });
+    let name = |limit: &Option<Limit>| Some(limit.as_ref()?.name.to_string());
+    check_unique("limits", &mut limits.iter().map(name).collect::<Vec<_>>(), errors);
+    let limits: Vec<_> = limits.into_iter().flatten().collect();
     let routes: Vec<_> = routes.into_iter().flatten().collect();
     let resource = document.protected_resource;
     let resource = resource.and_then(|entry| entry.read("protected_resource", errors));
     Config {
         stripped: stripped(document.strip, &routes, errors),
-        claims: claims(&issuers, &routes),
-        token_cache: limits(document.token_cache, errors),
+        claims: claims(&issuers, &routes, &limits),
+        token_cache: token_cache(document.token_cache, errors),
         prices: prices::prices(document.prices, errors),
+        ledger_entries: limits::entries(document.ledger, errors),
+        limits,
         report_only: document.report_only,
         protected_resource: resource
             .map(|entry| resource::protected_resource(entry, &issuers, &routes)),
@@ -171,7 +190,7 @@ fn repeated(path: String, value: &str, earlier: &str) -> Error {
     Error::new(path, "a value of its own", format_args!("{value:?}, which {earlier} has already"))
 }
 
-fn limits(entry: Option<Entry<TokenCacheEntry>>, errors: &mut Errors) -> Limits {
+fn token_cache(entry: Option<Entry<TokenCacheEntry>>, errors: &mut Errors) -> Limits {
     let entry = entry.and_then(|entry| entry.read("token_cache", errors));
     let Some(entry) = entry else { return TOKEN_CACHE };
     let or = |given: Option<Count>, default| given.map_or(default, |count| count.0);
@@ -197,8 +216,8 @@ fn stripped(entry: Option<Entry<StripEntry>>, routes: &[Route], errors: &mut Err
     Stripped { headers: names.into_iter().collect(), parameters }
 }
 
-/// Every claim that an issuer's entry or a route looks at.
-fn claims(issuers: &[Issuer], routes: &[Route]) -> KeptClaims {
+/// Every claim that an issuer's entry, a route or a limit looks at.
+fn claims(issuers: &[Issuer], routes: &[Route], limits: &[Limit]) -> KeptClaims {
     let mut names: Vec<_> =
         issuers.iter().filter_map(|one| one.audience_claim.as_deref()).collect();
     for route in routes {
@@ -207,6 +226,10 @@ fn claims(issuers: &[Issuer], routes: &[Route]) -> KeptClaims {
             names.extend(conditions.map(|(name, _)| name.member()));
             names.extend(forward_claims.iter().map(|(_, name)| name.member()));
         }
+    }
+    for limit in limits {
+        names.extend(limit.per_claims.iter().map(ClaimName::member));
+        names.extend(limit.when.claims.iter().map(|(name, _)| name.member()));
     }
     KeptClaims::new(names)
 }

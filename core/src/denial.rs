@@ -4,12 +4,15 @@
 //! the OpenAI SDKs show it to their users. Nothing here ever holds a token, a key or a claim's
 //! value.
 
+mod exhausted;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::http::Reply;
+pub use exhausted::{Exhausted, REQUESTS_HEADERS, TOKENS_HEADERS, whole_seconds};
 
 /// Describes one reason in the table that the program `keyless docs` prints.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -182,6 +185,24 @@ denials! {
         scopes: Vec<String>
     } = "scope_missing", Forbidden,
         "The token is missing a required scope.";
+    /// a limit on requests is used up; the message says which and when it begins again; `Retry-After`
+    RequestsExhausted {
+        /// The limit that ends last.
+        exhausted: Exhausted
+    } = "requests_exhausted", RequestsLimit,
+        "A limit on requests is used up.";
+    /// a limit on tokens is used up; `Retry-After`
+    TokensExhausted {
+        /// The limit that ends last.
+        exhausted: Exhausted
+    } = "tokens_exhausted", TokensLimit,
+        "A limit on tokens is used up.";
+    /// a limit on cost is used up; `Retry-After`
+    BudgetExhausted {
+        /// The limit that ends last.
+        exhausted: Exhausted
+    } = "budget_exhausted", BudgetLimit,
+        "A limit on cost is used up.";
     /// gateway's side: no keys of the issuer; `Retry-After`
     KeysUnavailable {
         /// The time until the next try.
@@ -235,6 +256,12 @@ enum Kind {
     TooLarge,
     /// 415.
     Unsupported,
+    /// 429, of requests.
+    RequestsLimit,
+    /// 429, of tokens.
+    TokensLimit,
+    /// 429, of money.
+    BudgetLimit,
     /// 502: it is between the gateway and the backend.
     BadGateway,
     /// 503: the gateway's side, and temporary.
@@ -275,6 +302,7 @@ impl Denial {
         let mut reply = Reply::json(status, body.to_string());
         reply.headers.extend(self.challenge(message).map(|value| ("www-authenticate", value)));
         reply.headers.extend(self.retry_after().map(|value| ("retry-after", value)));
+        reply.headers.extend(self.rate_limit());
         reply
     }
 
@@ -301,6 +329,9 @@ impl Denial {
             Self::TokenMissing { places } if !places.is_empty() => {
                 format!("Send a token {}.", places.join(" or ")).into()
             }
+            Self::BudgetExhausted { exhausted }
+            | Self::RequestsExhausted { exhausted }
+            | Self::TokensExhausted { exhausted } => exhausted.message().into(),
             _ => self.row().1.into(),
         }
     }
@@ -328,13 +359,37 @@ impl Denial {
         | Self::TooManyWaiting { retry_after } = self
         {
             *retry_after
+        } else if let Some(exhausted) = self.limit() {
+            exhausted.resets_in
         } else if self.row().2 == Kind::Unavailable {
             GATEWAY_ERROR_RETRY
         } else {
             return None;
         };
-        let begun = u64::from(wait.subsec_nanos() > 0);
-        Some(wait.as_secs().saturating_add(begun).max(1).to_string())
+        Some(whole_seconds(wait).to_string())
+    }
+
+    /// The headers of a limit that is used up.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are no limits on a number")]
+    fn rate_limit(&self) -> Vec<(&'static str, String)> {
+        let names = match self {
+            Self::RequestsExhausted { .. } => Some(REQUESTS_HEADERS),
+            Self::TokensExhausted { .. } => Some(TOKENS_HEADERS),
+            _ => None,
+        };
+        self.limit().map_or_else(Vec::new, |exhausted| exhausted.headers(names))
+    }
+
+    /// The limit that is used up.
+    fn limit(&self) -> Option<&Exhausted> {
+        if let Self::BudgetExhausted { exhausted }
+        | Self::RequestsExhausted { exhausted }
+        | Self::TokensExhausted { exhausted } = self
+        {
+            Some(exhausted)
+        } else {
+            None
+        }
     }
 }
 
@@ -348,6 +403,9 @@ impl Kind {
             Self::Late => (408, "invalid_request_error"),
             Self::TooLarge => (413, "invalid_request_error"),
             Self::Unsupported => (415, "invalid_request_error"),
+            Self::RequestsLimit => (429, "requests"),
+            Self::TokensLimit => (429, "tokens"),
+            Self::BudgetLimit => (429, "insufficient_quota"),
             Self::BadGateway => (502, "server_error"),
             Self::Unavailable => (503, "server_error"),
         }
@@ -361,8 +419,11 @@ impl Kind {
             Self::Forbidden => Some("insufficient_scope"),
             Self::BadGateway
             | Self::BadRequest
+            | Self::BudgetLimit
             | Self::Late
             | Self::NotFound
+            | Self::RequestsLimit
+            | Self::TokensLimit
             | Self::TooLarge
             | Self::Unavailable
             | Self::Unsupported => None,

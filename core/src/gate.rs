@@ -12,6 +12,7 @@ mod forward;
 mod health;
 mod identities;
 mod issuers;
+mod limits;
 mod trace;
 mod waiting;
 
@@ -27,8 +28,10 @@ use crate::identity::{self, IdentityIndex};
 use crate::jwks::Unusable;
 use crate::jwt::IssuerIndex;
 use crate::policy::Routes;
+use crate::price::Cost;
 use crate::request::Head;
 use crate::signature::Crypto;
+use crate::usage::Usage;
 use account::Accounts;
 pub use account::{Account, Labels};
 use admission::{Admission, Rules};
@@ -37,6 +40,8 @@ pub use decision::{Awaited, Decided, Decision, Record, Wait};
 pub use forward::Forward;
 use identities::Identities;
 use issuers::Issuers;
+use limits::Limits;
+pub use limits::{Charge, Check, CheckResult};
 use trace::NoTrace;
 pub use trace::{Step, Trace};
 use waiting::{Body, Request, WaitingList};
@@ -150,7 +155,7 @@ pub struct UpstreamRejection {
 #[derive(Debug)]
 pub enum Progress {
     /// The request is decided now.
-    Decided(Decided),
+    Decided(Box<Decided>),
     /// The part passes: its request does not wait.
     Free,
     /// The part is held, with all before it.
@@ -187,7 +192,8 @@ impl Gate {
             routes: Routes::new(config.routes),
             stripped: config.stripped,
         };
-        let admission = Admission { identities, issuers, rules, is_awake: false };
+        let limits = Limits::new(config.limits, config.ledger_entries, shared);
+        let admission = Admission { identities, issuers, limits, rules, is_awake: false };
         Self { admission, waiting: WaitingList::default() }
     }
 
@@ -287,6 +293,18 @@ impl Gate {
         let (identity, is_news) = self.admission.identities.rejected(identity, now)?;
         let explanation = identity::explanation(said);
         Some(UpstreamRejection { identity: identity.to_owned(), explanation, is_news })
+    }
+
+    /// Counts what an answer used, and cost, for the limits that its request fell under. Returns how
+    /// many other counters had to make room.
+    pub fn charge(
+        &self,
+        charges: &[Charge],
+        usage: &Usage,
+        cost: Option<Cost>,
+        now: SystemTime,
+    ) -> u64 {
+        self.admission.limits.charge(charges, usage, cost, now)
     }
 
     /// Lets other threads take over what this gate is fetching, because its root is going away.

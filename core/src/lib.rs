@@ -11,7 +11,8 @@
 //! 5. [`policy`] looks for a grant that the claims satisfy.
 //! 6. [`identity`] asks Azure for the token that takes the place of the caller's.
 //!
-//! [`usage`] reads what an answer used, and [`price`] says what that costs.
+//! [`usage`] reads what an answer used, and [`price`] says what that costs. [`limit`] says who may
+//! use how much, and [`ledger`] counts it for all threads of a proxy.
 //!
 //! [`gate`] joins them: events go in with the time, decisions and calls to make come out.
 //! [`fetch`] decides when keys and identity tokens are fetched, and by which thread of the proxy,
@@ -42,6 +43,8 @@ pub mod identity;
 mod json;
 pub mod jwks;
 pub mod jwt;
+pub mod ledger;
+pub mod limit;
 pub mod metadata;
 pub mod metrics;
 pub mod policy;

@@ -117,6 +117,24 @@ pub const UNPRICED: Metric = Metric {
     meaning: "answers with tokens whose deployment has no price; they are not in `keyless_cost`",
 };
 
+/// Counts checks of limits.
+pub const LIMIT_CHECKS: Metric = Metric {
+    name: "keyless_limit_checks",
+    kind: Kind::Counter,
+    labels: &["limit", "result"],
+    meaning: "checks of limits; `result` is `within`, `exhausted`, or `would_exhaust` under the \
+              limit's `report_only`",
+};
+
+/// Counts counters that were given up.
+pub const LEDGER_EVICTED: Metric = Metric {
+    name: "keyless_ledger_evicted",
+    kind: Kind::Counter,
+    labels: &[],
+    meaning: "counters of limits that were forgotten before their window was over, because there \
+              are more than `ledger.entries`",
+};
+
 /// Says whether the host verifies signatures.
 pub const HOST_CRYPTO: Metric = Metric {
     name: "keyless_host_crypto",
@@ -127,7 +145,7 @@ pub const HOST_CRYPTO: Metric = Metric {
 };
 
 /// Holds all metrics.
-pub const ALL: [Metric; 12] = [
+pub const ALL: [Metric; 14] = [
     REQUESTS,
     FETCHES,
     ASKED_AT,
@@ -139,6 +157,8 @@ pub const ALL: [Metric; 12] = [
     TOKEN_PARTS,
     COST,
     UNPRICED,
+    LIMIT_CHECKS,
+    LEDGER_EVICTED,
     HOST_CRYPTO,
 ];
 

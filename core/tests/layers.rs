@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 /// Every room, from the bottom to the top: each imports only from those above its own line.
-const ROOMS: [&str; 22] = [
+const ROOMS: [&str; 24] = [
     "secret",      // tokens that are never shown
     "metrics",     // names, labels and meanings
     "json",        // JSON without repeated members
@@ -28,11 +28,13 @@ const ROOMS: [&str; 22] = [
     "ask",         // the change to a request so that its answer says what it used
     "metadata",    // the gateway as a protected resource
     "fetch",       // when a value is fetched, and by which thread
+    "ledger",      // what was used in a window, counted by all threads
     "jwks",        // keys, and where they are
     "identity",    // the gateway's own tokens, and where they come from
     "jwt",         // tokens, claims, issuers
     "token_cache", // tokens that were verified before
     "policy",      // routes and grants
+    "limit",       // who may use how much
     "config",      // the plugin's configuration, which becomes all of these
     "gate",        // what joins them
 ];

@@ -32,6 +32,7 @@ mod health;
 mod hostcalls;
 mod issuers;
 mod istio;
+mod limits;
 mod metadata;
 mod models;
 mod outage;

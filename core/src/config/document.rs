@@ -2,6 +2,7 @@
 
 mod identities;
 mod issuers;
+mod limits;
 mod prices;
 mod routes;
 mod structure;
@@ -20,6 +21,7 @@ pub(super) use identities::{
     WorkloadIdentityEntry,
 };
 pub(super) use issuers::{EntraEntry, IssuerEntry, JwksEntry};
+pub(super) use limits::{LedgerEntry, LimitEntry, WhenEntry};
 pub(super) use prices::PriceEntry;
 pub(super) use routes::{GrantEntry, PassEntry, RouteEntry};
 
@@ -52,6 +54,13 @@ pub(super) struct Document {
     /// Limits: names are labels
     #[serde(default)]
     pub(super) prices: BTreeMap<String, Entry<PriceEntry>>,
+    /// who may use how much; every limit counts that a request falls under
+    /// Default: none
+    /// Limits: 1 or more
+    pub(super) limits: Option<NonEmpty<Entry<LimitEntry>>>,
+    /// where the use is counted
+    /// Default: `{}`
+    pub(super) ledger: Option<Entry<LedgerEntry>>,
     /// dry run: decisions are logged and counted but not enforced
     /// Default: `false`
     #[serde(default)]

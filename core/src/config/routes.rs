@@ -106,7 +106,7 @@ fn check_passed(path: &str, route: &Route, errors: &mut Errors) {
 }
 
 /// Converts a grant; `is_named` says that requests of its route name a deployment.
-fn grant(
+pub(super) fn grant(
     path: &str,
     entry: GrantEntry,
     names: &Names,

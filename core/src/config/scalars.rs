@@ -9,8 +9,10 @@ use crate::bearer::CredentialPlace;
 use crate::credentials::{is_credential_header, normalized};
 use crate::http::{HeaderName, Uri};
 use crate::jwt::{ClaimName, TokenType};
+use crate::ledger::Window;
+use crate::limit::{Per, TokenCount};
 use crate::policy::{DeploymentPlace, HostPattern, PathPattern};
-use crate::price::TokenPrice;
+use crate::price::{Cost, TokenPrice};
 use crate::signature::Algorithm;
 use crate::usage;
 
@@ -145,6 +147,15 @@ scalars! {
         "a URI such as \"https://login.microsoftonline.com/\", without user information and query and not link-local",
         Shape::Pattern("^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+(/[^?]*)?$"),
         |text| Uri::parse(text).filter(|uri| !uri.path.contains('?'));
+    Budget -> Cost:
+        "a decimal number above 0 and up to 4294967, such as \"500.00\", with up to 6 digits after the point",
+        Shape::Pattern("^[0-9]{1,7}(\\.[0-9]{1,6})?$"),
+        |text| {
+            let micro_units = TokenPrice::parse(text)?.pico_units();
+            let is_allowed = (1..=4_294_967_000_000).contains(&micro_units);
+            let cost = Cost::from_pico_units(u128::from(micro_units).saturating_mul(1_000_000));
+            is_allowed.then_some(cost)
+        };
     Claim -> ClaimName:
         "the name of a claim, or a JSON pointer such as \"/realm_access/roles\" (RFC 6901)",
         Shape::Pattern("^[^\\u0000-\\u001f\\u007f-\\u009f]+$"),
@@ -170,6 +181,15 @@ scalars! {
             "read" => Some(usage::Counting::Read),
             _ => None,
         };
+    CountedTokens -> TokenCount:
+        "one of \"total\", \"input\", \"output\"",
+        Shape::OneOf(&["input", "output", "total"]),
+        |text| match text {
+            "input" => Some(TokenCount::Input),
+            "output" => Some(TokenCount::Output),
+            "total" => Some(TokenCount::Total),
+            _ => None,
+        };
     Host -> HostPattern:
         "a host such as \"api.example.com\" or \"*.example.com\", without a port",
         Shape::Pattern("^(\\*\\.)?[A-Za-z0-9_:\\[\\]-]+(\\.[A-Za-z0-9_:\\[\\]-]+)*$"),
@@ -187,6 +207,17 @@ scalars! {
         "a duration up to 5m, such as \"60s\"",
         Shape::Pattern("^(0|[0-9][0-9A-Za-z .]*[A-Za-z] *)$"),
         |text| span(text).filter(|span| *span <= Duration::from_mins(5));
+    LimitKey -> Per:
+        "one of \"issuer\", \"client\", \"subject\", \"route\", \"deployment\"",
+        Shape::OneOf(&["client", "deployment", "issuer", "route", "subject"]),
+        |text| match text {
+            "client" => Some(Per::Client),
+            "deployment" => Some(Per::Deployment),
+            "issuer" => Some(Per::Issuer),
+            "route" => Some(Per::Route),
+            "subject" => Some(Per::Subject),
+            _ => None,
+        };
     MetadataPath -> String:
         "a path of A-Z a-z 0-9 . _ ~ - and /",
         Shape::Pattern("^/[A-Za-z0-9._~/-]*$"),
@@ -294,6 +325,10 @@ scalars! {
             let longest = Duration::from_hours(30 * 24);
             span(text).filter(|span| (Duration::from_millis(1)..=longest).contains(span))
         };
+    WindowLength -> Window:
+        "one of \"1m\", \"1h\", \"1d\", \"7d\", \"30d\", \"365d\"",
+        Shape::OneOf(&["1d", "1h", "1m", "30d", "365d", "7d"]),
+        |text| Window::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, window)| window);
 }
 
 /// What a text is that has no other rule.

@@ -30,11 +30,12 @@ pub fn schema() -> Value {
 }
 
 /// Of these members, exactly one must be there, or at least one.
-const ALTERNATIVES: [(&str, &str, &[&str]); 5] = [
+const ALTERNATIVES: [(&str, &str, &[&str]); 6] = [
     ("IssuerEntry", "oneOf", &["entra", "issuer"]),
     ("JwksEntry", "oneOf", &["cluster", "inline"]),
     ("IdentityEntry", "oneOf", &["app_service", "client_credentials", "imds", "workload_identity"]),
     ("ClientCredentialsEntry", "oneOf", &["client_secret_env", "client_secret_file"]),
+    ("LimitEntry", "oneOf", &["cost", "requests", "tokens"]),
     ("RouteEntry", "anyOf", &["allow", "health", "public"]),
 ];
 

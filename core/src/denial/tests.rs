@@ -2,6 +2,11 @@ use super::*;
 
 const WAIT: Duration = Duration::from_millis(1200);
 
+fn exhausted() -> Exhausted {
+    let amount = "60 requests in 1m".to_owned();
+    Exhausted { limit: "minute".into(), amount, most: 60, resets_in: WAIT }
+}
+
 /// One row for each reason: status, code, and the `error` of the challenge where there is one.
 fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
     use Denial::*;
@@ -15,6 +20,7 @@ fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
         (BodyMalformed, 400, "body_malformed", None),
         (BodyTooLarge, 413, "body_too_large", None),
         (BodyUnsupported, 415, "body_unsupported", None),
+        (BudgetExhausted { exhausted: exhausted() }, 429, "budget_exhausted", None),
         (ClaimMissing, 403, "claim_missing", Some("insufficient_scope")),
         (ClaimsMalformed { claim: "exp" }, 401, "claims_malformed", Some("invalid_token")),
         (ClientForbidden, 403, "client_forbidden", Some("insufficient_scope")),
@@ -38,6 +44,7 @@ fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
         (ModelMissing, 400, "model_missing", None),
         (ModelNotFound { deployment: String::new() }, 404, "model_not_found", None),
         (PathRefused { fault: "it has ';'" }, 400, "path_refused", None),
+        (RequestsExhausted { exhausted: exhausted() }, 429, "requests_exhausted", None),
         (RoleMissing, 403, "role_missing", Some("insufficient_scope")),
         (RouteUnknown { nearest: None }, 404, "route_unknown", None),
         (ScopeMissing { scopes }, 403, "scope_missing", Some("insufficient_scope")),
@@ -49,6 +56,7 @@ fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
         (TokenMissing { places: Vec::new() }, 401, "token_missing", None),
         (TokenNotYetValid, 401, "token_not_yet_valid", Some("invalid_token")),
         (TokenTooLarge, 400, "token_too_large", Some("invalid_request")),
+        (TokensExhausted { exhausted: exhausted() }, 429, "tokens_exhausted", None),
         (TooManyWaiting { retry_after: WAIT }, 503, "too_many_waiting", None),
         (TypeForbidden, 401, "type_forbidden", Some("invalid_token")),
     ]

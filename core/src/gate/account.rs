@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::Record;
+use super::{Charge, Record};
 use crate::ask;
 use crate::policy::{Access, Route};
 use crate::price::{Price, Prices};
@@ -13,6 +13,8 @@ use crate::usage::Counting;
 /// Says that the answer of a request is to be read for what it used, and what is counted then.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Account {
+    /// The limits that it counts for.
+    pub charges: Vec<Charge>,
     /// The body is to pass through [`ask::BodyEditor`].
     pub is_asked: bool,
     /// The names under which it is counted.
@@ -69,7 +71,7 @@ impl Accounts {
             deployment: label.clone(),
         };
         let is_asked = counting == Counting::Ask && ask::is_askable(head);
-        Some(Account { is_asked, labels, price })
+        Some(Account { charges: Vec::new(), is_asked, labels, price })
     }
 }
 

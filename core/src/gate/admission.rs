@@ -6,6 +6,7 @@ use super::account::Accounts;
 use super::decision::{MAX_PROBE_WAIT, Stop};
 use super::identities::Identities;
 use super::issuers::Issuers;
+use super::limits::Limits;
 use super::trace::{Step, Trace};
 use super::waiting::{Body, Request};
 use super::{Decided, Decision, Forward, Record, Wait, forward, health};
@@ -15,6 +16,7 @@ use crate::denial::Denial;
 use crate::fetch::after;
 use crate::http::Reply;
 use crate::jwt::Token;
+use crate::limit::Caller;
 use crate::metadata::ProtectedResource;
 use crate::policy::{self, Access, Deployment, DeploymentPlace, Match, RouteIndex, Routes};
 use crate::request::Head;
@@ -23,6 +25,7 @@ use crate::request::Head;
 pub(super) struct Admission {
     pub(super) identities: Identities,
     pub(super) issuers: Issuers,
+    pub(super) limits: Limits,
     pub(super) rules: Rules,
     /// A thread that serves nobody fetches nothing; a probe or a request that waits wakes it.
     pub(super) is_awake: bool,
@@ -123,10 +126,22 @@ impl Admission {
         }
         record.deployment = deployment.name().map(str::to_owned);
         record.reason = "ok";
-        let token = identity.map(|index| self.identities.token(index, now)).transpose()?;
+        let token = identity.map(|index| self.identities.token(index, now)).transpose();
+        let caller = Caller {
+            entry,
+            issuer: record.issuer.as_deref().unwrap_or_default(),
+            route: found.index,
+            route_name: &found.route.name,
+            deployment,
+            claims,
+        };
+        // What is used up is said before anything is fetched, and what goes on is counted once.
+        let admitted = self.limits.admit(&caller, token.is_ok(), &mut record.checks, now)?;
+        let token = token?;
         let mut set = forward::values(forward_claims, claims);
         set.extend(forward::deployment(found.route, deployment));
-        Ok(Forward::new(head, stripped, Some(&found.route.pass), token, set))
+        let forward = Forward::new(head, stripped, Some(&found.route.pass), token, set);
+        Ok(admitted.added_to(forward))
     }
 
     /// Returns true if every issuer's keys and every identity's token are cached.

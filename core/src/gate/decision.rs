@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{ALREADY_TRYING, Fetch, Forward};
+use super::{ALREADY_TRYING, Check, Fetch, Forward};
 use crate::denial::Denial;
 use crate::http::Reply;
 use crate::jwt::Verified;
@@ -75,6 +75,8 @@ pub struct Record {
     pub verified: Option<Rc<Verified>>,
     /// The deployment that an admitted request is for.
     pub deployment: Option<String>,
+    /// The limits that it fell under.
+    pub checks: Vec<Check>,
 }
 
 /// How long a request may wait for keys and an identity token, all in all, and for the next part of

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::Account;
+use super::{Account, Charge};
 use crate::credentials::{Pass, Stripped};
 use crate::http::HeaderName;
 use crate::identity::{AccessToken, IdentityIndex};
 use crate::jwt::{ClaimName, Claims};
+use crate::limit::Allowance;
 use crate::policy::{Deployment, Route};
 use crate::request::{Head, PROTOCOLS};
 use crate::secret::Secret;
@@ -27,6 +28,10 @@ pub struct Forward {
     pub identity: Option<IdentityIndex>,
     /// Whose account its answer goes to, if that is counted.
     pub account: Option<Box<Account>>,
+    /// What is left of the tightest limits, for the head of the answer.
+    pub allowances: Vec<Allowance>,
+    /// The limits that its answer counts for.
+    pub(super) charges: Vec<Charge>,
 }
 
 impl Forward {
@@ -51,7 +56,15 @@ impl Forward {
         let remove = head.stripped(stripped, pass).filter(|name| !is_set(name)).chain(without);
         let remove = remove.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect();
         let identity = token.map(|(index, _)| index);
-        Self { target: head.cleaned_target(stripped), remove, set, identity, account: None }
+        Self {
+            target: head.cleaned_target(stripped),
+            remove,
+            set,
+            identity,
+            account: None,
+            allowances: Vec::new(),
+            charges: Vec::new(),
+        }
     }
 
     /// Has the answer counted, if there is an account. An answer that is encoded cannot be read, so
@@ -60,7 +73,8 @@ impl Forward {
         if account.is_some() && head.values(ACCEPT_ENCODING).next().is_some() {
             self.remove.push(ACCEPT_ENCODING.to_owned());
         }
-        self.account = account.map(Box::new);
+        let charges = std::mem::take(&mut self.charges);
+        self.account = account.map(|account| Box::new(Account { charges, ..account }));
         self
     }
 

@@ -141,7 +141,7 @@ impl WaitingList {
             None => Progress::Held,
             Some(decided) => {
                 self.list.remove(at);
-                Progress::Decided(decided)
+                Progress::Decided(Box::new(decided))
             }
         }
     }

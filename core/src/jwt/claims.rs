@@ -162,7 +162,8 @@ impl Claims {
         Ok(Some(Duration::from_secs_f64(seconds.floor())))
     }
 
-    fn claim(&self, name: &ClaimName) -> Option<&Value> {
+    /// Returns a claim.
+    pub fn claim(&self, name: &ClaimName) -> Option<&Value> {
         name.within(self.value(name.member())?)
     }
 

@@ -11,6 +11,7 @@ mod accepted;
 mod arbitrary;
 mod entra;
 mod keys;
+mod limits;
 mod mistakes;
 mod prices;
 mod sense;
@@ -124,6 +125,11 @@ fn base() -> Value {
             { "name": "healthz", "match": { "methods": ["GET"], "path": "/healthz" }, "public": true }
         ],
         "prices": { "gpt-4o": { "input": "2.50", "cached_input": "1.25", "output": "10.00" } },
+        "limits": [{
+            "name": "minute", "per": ["issuer", "subject"], "requests": 60, "window": "1m",
+            "when": { "routes": ["chat"] }
+        }],
+        "ledger": { "entries": 2048 },
         "token_cache": { "max_entries": 1000, "max_bytes": 1_000_000 },
         "protected_resource": { "resource": "https://gateway.example.com" }
     })

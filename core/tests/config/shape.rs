@@ -20,11 +20,15 @@ const JWKS_KEYS: &str = "expected one of `cluster`, `uri`, `discovery`, `inline`
 const ROUTE_KEYS: &str = "expected one of `name`, `match`, `allow`, `identity`, `public`, \
                           `health`, `cors`, `forward_claims`, `pass`, `deployment`, `usage`, \
                           `deployment_header`, `deployments`, `credential`";
-const DOCUMENT_KEYS: &str = "expected one of `issuers`, `identities`, `routes`, `token_cache`, `strip`, `prices`, `report_only`, `protected_resource`";
+const DOCUMENT_KEYS: &str = "expected one of `issuers`, `identities`, `routes`, `token_cache`, `strip`, `prices`, `limits`, `ledger`, `report_only`, `protected_resource`";
 const PRICE_KEYS: &str = "expected one of `input`, `cached_input`, `cache_write`, `audio_input`, \
                           `output`, `audio_output`";
 const RESOURCE_KEYS: &str = "expected one of `resource`, `path`, `scope_prefix`, \
                              `scopes_supported`";
+const LIMIT_KEYS: &str = "expected one of `name`, `per`, `per_claims`, `when`, `requests`, `tokens`, \
+                          `count`, `cost`, `window`, `report_only`";
+const WHEN_KEYS: &str = "expected one of `routes`, `issuer`, `clients`, `scopes`, `roles`, `claims`, \
+                         `deployments`";
 const TOKEN_CACHE_KEYS: &str = "expected one of `max_entries`, `max_bytes`";
 const IDENTITY_KEYS: &str =
     "expected one of `resource`, `imds`, `app_service`, `client_credentials`, `workload_identity`";
@@ -118,6 +122,9 @@ fn an_unknown_key_is_refused_at_every_level() {
         ("/routes/0/match", MATCH_KEYS),
         ("/routes/0/allow/1", GRANT_KEYS),
         ("/prices/gpt-4o", PRICE_KEYS),
+        ("/limits/0", LIMIT_KEYS),
+        ("/limits/0/when", WHEN_KEYS),
+        ("/ledger", "expected one of `entries`"),
         ("/token_cache", TOKEN_CACHE_KEYS),
         ("/protected_resource", RESOURCE_KEYS),
     ];
@@ -144,6 +151,9 @@ fn an_empty_list_is_refused_wherever_a_list_may_stand() {
         "/routes/0/allow/1/roles",
         "/routes/0/allow/1/claims/department",
         "/routes/0/allow/1/deployments",
+        "/limits",
+        "/limits/0/per",
+        "/limits/0/when/routes",
     ];
     for list in lists {
         assert_refused(list, json!([]), "expected at least one item, found an empty list");
@@ -171,6 +181,8 @@ fn a_required_key_that_is_missing_is_named() {
         ("/routes/1", "match"),
         ("/routes/1/match", "methods"),
         ("/routes/1/match", "path"),
+        ("/limits/0", "name"),
+        ("/limits/0", "window"),
     ];
     for (parent, key) in required {
         let place = if parent.is_empty() { "$".to_owned() } else { place(parent) };

@@ -50,7 +50,7 @@ fn part(script: &mut Script, is_last: bool, body: &str) -> Progress {
 /// What is said when the whole body of the latest request has come.
 fn decided(script: &mut Script, body: &str) -> Decided {
     match part(script, true, body) {
-        Progress::Decided(decided) => decided,
+        Progress::Decided(decided) => *decided,
         other @ (Progress::Free | Progress::Held) => panic!("{other:?}"),
     }
 }

@@ -21,6 +21,7 @@ mod health;
 mod identities;
 mod inline;
 mod keys;
+mod limits;
 mod memory;
 mod metadata;
 mod model;

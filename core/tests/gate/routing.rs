@@ -43,7 +43,7 @@ fn by_body(script: &mut Script, request: Request, model: &str) -> Decided {
     assert!(script.ask(request).is_none(), "it waits for its body");
     let body = json!({ "model": model }).to_string().into_bytes();
     match script.gate.body(script.last_stream, true, || body, script.now) {
-        Progress::Decided(decided) => decided,
+        Progress::Decided(decided) => *decided,
         other @ (Progress::Free | Progress::Held) => panic!("{other:?}"),
     }
 }

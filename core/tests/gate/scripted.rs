@@ -366,7 +366,7 @@ pub(crate) fn issuer(iss: &str, cluster: &str) -> Value {
     })
 }
 
-fn document() -> Value {
+pub(crate) fn document() -> Value {
     json!({
         "issuers": [issuer(ISSUER, "idp")],
         "identities": {"openai": {

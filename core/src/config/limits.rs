@@ -1,0 +1,92 @@
+//! Limits: who may use how much, and how many counters are kept.
+
+use super::document::{GrantEntry, LedgerEntry, LimitEntry, WhenEntry};
+use super::entry::{Entry, NonEmpty, Object};
+use super::scalars::Text;
+use super::{Error, Errors, Names, known, routes};
+use crate::limit::{Amount, Limit, TokenCount};
+use crate::policy::{Grant, RouteIndex};
+
+/// How many counters a proxy keeps unless the configuration says it.
+const ENTRIES: usize = 65_536;
+
+/// Converts an entry of `limits`, given what it may name.
+pub(super) fn limit(
+    path: &str,
+    entry: Entry<LimitEntry>,
+    names: &Names,
+    route_names: &[Option<String>],
+    errors: &mut Errors,
+) -> Option<Limit> {
+    let entry = entry.read(path, errors)?;
+    let amount = amount(path, &entry);
+    let amount = errors.check(amount);
+    let when = entry.when.map(|Object(when)| when);
+    let (when, routes) = when.map_or_else(Default::default, |entry| {
+        when_holds(&format!("{path}.when"), entry, names, route_names, errors)
+    });
+    Some(Limit {
+        name: entry.name.0.into(),
+        per: entry.per.map_or_else(Vec::new, NonEmpty::into_values),
+        per_claims: entry.per_claims.map_or_else(Vec::new, NonEmpty::into_values),
+        when,
+        routes,
+        amount: amount?,
+        window: entry.window.0,
+        report_only: entry.report_only,
+    })
+}
+
+fn amount(path: &str, entry: &LimitEntry) -> Result<Amount, Error> {
+    let wide = |count: &super::Count| u64::try_from(count.0).unwrap_or(u64::MAX);
+    if entry.count.is_some() && entry.tokens.is_none() {
+        let expected = "no such key on a limit that is not of `tokens`";
+        return Err(Error::new(format!("{path}.count"), expected, "one"));
+    }
+    match (&entry.requests, &entry.tokens, &entry.cost) {
+        (Some(requests), None, None) => Ok(Amount::Requests(wide(requests))),
+        (None, Some(tokens), None) => {
+            let count = entry.count.as_ref().map_or(TokenCount::Total, |Text(count)| *count);
+            Ok(Amount::Tokens(wide(tokens), count))
+        }
+        (None, None, Some(Text(cost))) => Ok(Amount::Cost(*cost)),
+        (None, None, None) => {
+            Err(Error::new(path, "one of `requests`, `tokens`, `cost`", "none of them"))
+        }
+        _ => Err(Error::new(path, "one of `requests`, `tokens`, `cost`", "several")),
+    }
+}
+
+/// The conditions under which a limit is for a request. A deployment is the same in any case, so that
+/// nobody gets around a limit by writing it another way.
+fn when_holds(
+    path: &str,
+    entry: WhenEntry,
+    names: &Names,
+    route_names: &[Option<String>],
+    errors: &mut Errors,
+) -> (Grant, Vec<RouteIndex>) {
+    let mut routes = Vec::new();
+    for name in entry.routes.map_or_else(Vec::new, |names| names.0) {
+        let route = errors.check(known(path, "routes", Some(name), route_names)).flatten();
+        routes.extend(route.map(RouteIndex));
+    }
+    let WhenEntry { issuer, clients, scopes, roles, claims, deployments, .. } = entry;
+    let grant = GrantEntry { issuer, clients, scopes, roles, claims, deployments };
+    let mut grant = routes::grant(path, grant, names, true, errors);
+    for deployment in &mut grant.deployments {
+        deployment.make_ascii_lowercase();
+    }
+    (grant, routes)
+}
+
+/// Converts `ledger`: how many counters are kept.
+pub(super) fn entries(entry: Option<Entry<LedgerEntry>>, errors: &mut Errors) -> usize {
+    let entry = entry.and_then(|entry| entry.read("ledger", errors));
+    let Some(count) = entry.and_then(|entry| entry.entries) else { return ENTRIES };
+    if !(1024..=1_048_576).contains(&count.0) {
+        let expected = "a whole number from 1024 to 1048576";
+        errors.add(Error::new("ledger.entries", expected, count.0));
+    }
+    count.0
+}

@@ -1,0 +1,269 @@
+//! Who may use how much in a window: which limits a request falls under, and which counter of each.
+//!
+//! A counter is known by a hash of the limit and of what it counts by, so that no claim of a caller
+//! stands in shared data.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::denial::{Denial, Exhausted};
+use crate::jwt::{ClaimName, Claims, EntryIndex};
+use crate::ledger::{Key, Period, Window};
+use crate::policy::{self, Deployment, Grant, RouteIndex};
+use crate::price::Cost;
+use crate::usage::Usage;
+
+/// Limits what callers may use in a window.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// The label in replies and metrics.
+    pub name: Rc<str>,
+    /// There is one counter for each combination of these.
+    pub per: Vec<Per>,
+    /// And for each combination of the values of these claims; an absent claim is a value, too.
+    pub per_claims: Vec<ClaimName>,
+    /// It is for requests of which these conditions hold.
+    pub when: Grant,
+    /// It is for these routes; any if empty.
+    pub routes: Vec<RouteIndex>,
+    /// How much.
+    pub amount: Amount,
+    /// In which time.
+    pub window: Window,
+    /// It is counted and reported, but nobody is refused.
+    pub report_only: bool,
+}
+
+/// Names what a limit counts by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Per {
+    /// The calling application.
+    Client,
+    /// The deployment, in any case.
+    Deployment,
+    /// The issuer's entry.
+    Issuer,
+    /// The route.
+    Route,
+    /// The token's `sub`.
+    Subject,
+}
+
+/// Says what a limit is of, and how much of it there may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Amount {
+    /// Money, counted when an answer is over.
+    Cost(Cost),
+    /// Requests that are admitted.
+    Requests(u64),
+    /// Tokens, counted when an answer is over.
+    Tokens(u64, TokenCount),
+}
+
+/// Says which tokens of a request a limit counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TokenCount {
+    /// Those of the request.
+    Input,
+    /// Those of the answer.
+    Output,
+    /// Both.
+    Total,
+}
+
+/// Holds what is known of a request when it is admitted.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// The issuer's entry.
+    pub entry: EntryIndex,
+    /// Its name.
+    pub issuer: &'a str,
+    /// The route.
+    pub route: RouteIndex,
+    /// Its name.
+    pub route_name: &'a str,
+    /// The deployment.
+    pub deployment: Deployment<'a>,
+    /// What the issuer vouched for.
+    pub claims: &'a Claims,
+}
+
+/// Tells a caller what is left of a limit, in the headers that OpenAI's clients know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Allowance {
+    unit: Unit,
+    most: u64,
+    remaining: u64,
+    resets_in: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Unit {
+    Requests,
+    Tokens,
+}
+
+/// Amounts of money are counted in billionths of a currency unit.
+const PICO_UNITS_IN_COUNT: u128 = 1_000;
+
+impl Limit {
+    /// Returns the counter of a request, if the limit is for it.
+    pub fn key(&self, caller: &Caller<'_>) -> Option<Key> {
+        let Caller { entry, route, deployment, claims, .. } = *caller;
+        let name = deployment.name().map(str::to_ascii_lowercase);
+        let deployment = Deployment::from(name.as_deref());
+        let is_for_route = self.routes.is_empty() || self.routes.contains(&route);
+        let is_met =
+            is_for_route && policy::unmet(&self.when, entry, deployment, claims).next().is_none();
+        is_met.then(|| self.hash(caller, name.as_deref()))
+    }
+
+    fn hash(&self, caller: &Caller<'_>, deployment: Option<&str>) -> Key {
+        let mut hash = Sha256::new();
+        let mut feed = |value: Option<&[u8]>| {
+            let length = value.map_or(u64::MAX, |value| value.len() as u64);
+            hash.update(length.to_le_bytes());
+            hash.update(value.unwrap_or_default());
+        };
+        feed(Some(self.name.as_bytes()));
+        feed(Some(self.amount.name().as_bytes()));
+        feed(Some(self.window.name().as_bytes()));
+        for per in &self.per {
+            let value = match per {
+                Per::Client => caller.claims.client(),
+                Per::Deployment => deployment,
+                Per::Issuer => Some(caller.issuer),
+                Per::Route => Some(caller.route_name),
+                Per::Subject => caller.claims.text("sub"),
+            };
+            feed(value.map(str::as_bytes));
+        }
+        for name in &self.per_claims {
+            let value = caller.claims.claim(name).map(ToString::to_string);
+            feed(value.as_deref().map(str::as_bytes));
+        }
+        let mut key = [0; 16];
+        for (place, byte) in key.iter_mut().zip(hash.finalize()) {
+            *place = byte;
+        }
+        Key(key)
+    }
+
+    /// Returns the window at a time.
+    pub fn period(&self, now: SystemTime) -> Period {
+        self.window.period(now)
+    }
+
+    /// Returns the denial once the limit is used up.
+    pub fn exhausted(&self, period: Period) -> Denial {
+        let exhausted = Exhausted {
+            limit: self.name.clone(),
+            amount: format!("{} in {}", self.amount.text(), self.window.name()),
+            most: self.amount.most(),
+            resets_in: period.remaining,
+        };
+        match self.amount {
+            Amount::Cost(_) => Denial::BudgetExhausted { exhausted },
+            Amount::Requests(_) => Denial::RequestsExhausted { exhausted },
+            Amount::Tokens(..) => Denial::TokensExhausted { exhausted },
+        }
+    }
+
+    /// Returns what is left once so much is used; callers are told nothing of money.
+    pub fn allowance(&self, used: u64, period: Period) -> Option<Allowance> {
+        let unit = match self.amount {
+            Amount::Cost(_) => return None,
+            Amount::Requests(_) => Unit::Requests,
+            Amount::Tokens(..) => Unit::Tokens,
+        };
+        let most = self.amount.most();
+        let (remaining, resets_in) = (most.saturating_sub(used), period.remaining);
+        Some(Allowance { unit, most, remaining, resets_in })
+    }
+}
+
+impl Amount {
+    /// Returns how much may be counted.
+    pub fn most(self) -> u64 {
+        match self {
+            Self::Cost(cost) => counted(cost),
+            Self::Requests(most) | Self::Tokens(most, _) => most,
+        }
+    }
+
+    /// Returns what is counted when a request is admitted.
+    pub fn at_admission(self) -> u64 {
+        match self {
+            Self::Requests(_) => 1,
+            Self::Cost(_) | Self::Tokens(..) => 0,
+        }
+    }
+
+    /// Returns what is counted when its answer is over.
+    pub fn at_end(self, usage: &Usage, cost: Option<Cost>) -> u64 {
+        match self {
+            Self::Cost(_) => cost.map_or(0, counted),
+            Self::Requests(_) => 0,
+            Self::Tokens(_, TokenCount::Input) => usage.input,
+            Self::Tokens(_, TokenCount::Output) => usage.output,
+            Self::Tokens(_, TokenCount::Total) => usage.total(),
+        }
+    }
+
+    /// The word in a key: what is counted otherwise has another counter.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cost(_) => "cost",
+            Self::Requests(_) => "requests",
+            Self::Tokens(_, TokenCount::Input) => "input",
+            Self::Tokens(_, TokenCount::Output) => "output",
+            Self::Tokens(_, TokenCount::Total) => "total",
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Cost(cost) => {
+                let cost = cost.to_string();
+                let (whole, decimals) = cost.split_once('.').unwrap_or((&cost, ""));
+                let decimals = decimals.trim_end_matches('0');
+                format!("a cost of {whole}.{decimals:0<2}")
+            }
+            Self::Requests(most) => format!("{most} requests"),
+            Self::Tokens(most, TokenCount::Total) => format!("{most} tokens"),
+            Self::Tokens(most, TokenCount::Input) => format!("{most} input tokens"),
+            Self::Tokens(most, TokenCount::Output) => format!("{most} output tokens"),
+        }
+    }
+}
+
+impl Allowance {
+    /// Returns the one of which less is left, if both are of the same unit.
+    pub fn tighter(self, other: Self) -> Option<Self> {
+        let of = |allowance: &Self| (allowance.remaining, allowance.most);
+        (self.unit == other.unit).then(|| std::cmp::min_by_key(self, other, of))
+    }
+
+    /// Returns `x-ratelimit-limit-…`, `-remaining-…` and `-reset-…`.
+    pub fn headers(&self) -> [(&'static str, String); 3] {
+        let [limit, remaining, reset] = match self.unit {
+            Unit::Requests => crate::denial::REQUESTS_HEADERS,
+            Unit::Tokens => crate::denial::TOKENS_HEADERS,
+        };
+        [
+            (limit, self.most.to_string()),
+            (remaining, self.remaining.to_string()),
+            (reset, format!("{}s", crate::denial::whole_seconds(self.resets_in))),
+        ]
+    }
+}
+
+/// Rounds up, so that nothing is free: a million requests may count a thousandth of a unit more.
+fn counted(cost: Cost) -> u64 {
+    u64::try_from(cost.pico_units().div_ceil(PICO_UNITS_IN_COUNT)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
