@@ -1,5 +1,6 @@
 //! What is valid and probably a mistake.
 
+mod limits;
 mod shadowing;
 
 use keyless_core::config::Config;
@@ -11,6 +12,7 @@ pub(crate) fn of(config: &Config) -> Vec<String> {
     let mut warnings = unreachable(config);
     warnings.extend(unconditional(config));
     warnings.extend(unused(config));
+    warnings.extend(limits::of(config));
     warnings
 }
 

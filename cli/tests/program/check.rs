@@ -1,6 +1,6 @@
 //! `keyless check`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Said, Scratch, configuration, keyless};
 
@@ -161,6 +161,33 @@ fn what_is_probably_a_mistake_is_a_warning_and_no_error() {
             "identities.spare: unused: no route names it",
         ]
     );
+}
+
+#[test]
+fn a_limit_that_does_not_limit_what_it_seems_to_is_a_warning() {
+    let mut odd = configuration();
+    odd["limits"] = json!([
+        { "name": "fine", "per": ["issuer", "subject"], "requests": 60, "window": "1m" },
+        { "name": "subject", "per": ["subject"], "requests": 60, "window": "1m" },
+        { "name": "tokens", "per": ["issuer"], "tokens": 60, "window": "1m" }
+    ]);
+    let warnings = |document: &Value| {
+        let said = check(&document.to_string());
+        assert_eq!(said.status, 0, "{}", said.out);
+        let warnings = said.out.split_once("\nwarnings\n").map_or("", |(_, warnings)| warnings);
+        warnings.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let by_subject = "limits[1]: subject counts by subject without issuer: two issuers may use one subject for two callers";
+    let unmet = "limits[2]: tokens counts nothing: it is for no route that asks for a token and has `usage`";
+    assert_eq!(warnings(&odd), [by_subject, unmet]);
+
+    odd["routes"][0]["usage"] = "ask".into();
+    odd["routes"][0]["deployments"] = json!(["gpt-4o", "mini"]);
+    odd["limits"] = json!([{ "name": "money", "cost": "5", "window": "1d" }]);
+    assert_eq!(warnings(&odd), ["limits[0]: money counts nothing: there are no `prices`"]);
+    odd["prices"] = json!({ "GPT-4o": { "input": "1", "output": "1" } });
+    let unpriced = "limits[0]: money does not count the deployment mini, which has no price";
+    assert!(warnings(&odd).contains(&unpriced.to_owned()), "{:?}", warnings(&odd));
 }
 
 #[test]
