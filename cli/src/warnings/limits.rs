@@ -49,9 +49,7 @@ fn by_subject(limit: &Limit) -> Option<String> {
 
 fn unnamed(config: &Config, limit: &Limit) -> Option<String> {
     let by_deployment = limit.per.contains(&Per::Deployment) || !limit.when.deployments.is_empty();
-    let is_unnamed = |route: &&Route| {
-        route.deployment == DeploymentPlace::Path && !route.path.names_deployment()
-    };
+    let is_unnamed = |route: &&Route| !route.names_deployment();
     let route = counted(config, limit).find(is_unnamed).filter(|_| by_deployment)?;
     Some(format!("looks at the deployment, which requests on the route {} do not name", route.name))
 }
