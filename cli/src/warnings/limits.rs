@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use keyless_core::config::Config;
 use keyless_core::limit::{Amount, Limit, Per};
-use keyless_core::policy::{Access, DeploymentPlace, Route, RouteIndex};
+use keyless_core::policy::{Access, Route, RouteIndex};
 
 /// Returns what is probably a mistake about limits, with its place.
 pub(super) fn of(config: &Config) -> Vec<String> {
