@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::Outcome;
 use crate::error::CliError;
+use crate::warnings::Kind as WarningKind;
 
 /// The line that ends a table.
 const END: &str = "<!-- keyless docs: end -->\n";
@@ -89,7 +90,12 @@ fn tables() -> Vec<(String, String)> {
     tables.extend(KEYS.map(|(name, start)| {
         (name, key_table(keys.iter().filter(|key| key.path.starts_with(start))))
     }));
-    tables.extend([("denials", denials()), ("metrics", metrics()), ("fetches", fetches())]);
+    tables.extend([
+        ("denials", denials()),
+        ("metrics", metrics()),
+        ("fetches", fetches()),
+        ("warnings", warnings()),
+    ]);
     let begin = |name| format!("<!-- keyless docs: {name} -->\n");
     tables.into_iter().map(|(name, table)| (begin(name), table)).collect()
 }
@@ -118,6 +124,13 @@ fn denials() -> String {
         vec![code(reason.code), status, challenge(reason), reason.meaning.to_owned()]
     };
     table(&["code", "status", "`error` of the challenge", "meaning"], Denial::ALL.iter().map(row))
+}
+
+fn warnings() -> String {
+    let row = |kind: &WarningKind| {
+        vec![code(kind.code()), kind.why().to_owned(), kind.instead().to_owned()]
+    };
+    table(&["code", "why it matters", "what to write instead"], WarningKind::ALL.iter().map(row))
 }
 
 fn fetches() -> String {

@@ -19,16 +19,8 @@ pub(crate) fn errors(resource: &Value) -> Vec<String> {
     found.into_iter().flatten().collect()
 }
 
-/// Returns what Istio accepts and is probably not meant.
-pub(crate) fn warnings(resource: &Value) -> Vec<String> {
-    let is_first = resource.pointer("/spec/phase").is_some_and(|phase| phase == "AUTHN");
-    let text = "spec.phase: expected AUTHZ, found AUTHN: a RequestAuthentication of the same gateway \
-                comes after AUTHN, and refuses the gateway's own token with 401 for everybody";
-    is_first.then(|| text.to_owned()).into_iter().collect()
-}
-
 /// The part that says which module runs and how, and its path.
-fn module(resource: &Value) -> (&Value, &'static str) {
+pub(crate) fn module(resource: &Value) -> (&Value, &'static str) {
     match resource.pointer("/spec/wasm") {
         Some(wasm) => (wasm, "spec.wasm"),
         None => (resource.get("spec").unwrap_or(&Value::Null), "spec"),
@@ -99,12 +91,6 @@ mod tests {
         };
         assert_eq!(with(&"a1".repeat(32)), 0);
         assert_eq!([with("12ab"), with(&"A1".repeat(32)), with(&"é".repeat(32))], [1, 1, 1]);
-    }
-
-    #[test]
-    fn a_phase_before_request_authentication_is_a_warning() {
-        assert!(warnings(&plugin("/phase", json!("AUTHN")))[0].contains("RequestAuthentication"));
-        assert!(warnings(&plugin("/phase", json!("AUTHZ"))).is_empty());
     }
 
     #[test]

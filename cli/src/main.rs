@@ -7,7 +7,6 @@ mod check;
 mod docs;
 mod error;
 mod explain;
-mod files;
 mod istio;
 mod schema;
 mod source;
@@ -34,10 +33,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Checks a configuration: prints its mistakes with their places, or a summary of it
-    Check {
-        /// A plugin configuration, or a file of Envoy or Istio that holds one; `-` is stdin
-        file: PathBuf,
-    },
+    Check(check::Arguments),
     /// Prints the reference tables: configuration keys, denials, metrics, fetch results
     Docs {
         /// Updates the tables of this Markdown file instead, between their markers
@@ -69,7 +65,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let outcome = match Arguments::parse().command {
-        Command::Check { file } => check::run(&file),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Docs { update } => docs::run(update.as_deref()),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Schema => Ok(schema::run()),

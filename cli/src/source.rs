@@ -16,12 +16,32 @@ pub(crate) struct Found {
     pub(crate) bytes: Result<Vec<u8>, SourceError>,
     /// What the file says about Envoy's clusters.
     pub(crate) clusters: Clusters,
-    /// True if requests pass while the module has failed.
-    pub(crate) fails_open: bool,
     /// True if the module sees no body before the request has been forwarded.
     pub(crate) hides_bodies: bool,
-    /// The resource of Istio that it is in.
-    pub(crate) resource: Option<Value>,
+    /// What it is in.
+    pub(crate) surroundings: Surroundings,
+}
+
+/// Holds what a configuration is in, as far as the file shows it.
+#[derive(Debug)]
+pub(crate) enum Surroundings {
+    /// A filter of Envoy.
+    Envoy(Box<Filter>),
+    /// A resource of Istio.
+    Istio(Value),
+    /// It stands alone.
+    None,
+}
+
+/// Holds a Wasm filter of Envoy, and the chain that it is in.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    /// The filter's `PluginConfig`.
+    pub(crate) config: Value,
+    /// All HTTP filters of the chain, if the file shows it.
+    pub(crate) chain: Vec<Value>,
+    /// The place of the filter in the chain.
+    pub(crate) at: Option<usize>,
 }
 
 /// Says what a file tells about the clusters of its Envoy.
@@ -84,46 +104,84 @@ impl Found {
             place: place.to_owned(),
             bytes: Ok(bytes),
             clusters: Clusters::Unknown,
-            fails_open: false,
             hides_bodies: false,
-            resource: None,
+            surroundings: Surroundings::None,
         }
     }
 }
 
 fn within(document: &Value, place: &str) -> Vec<Found> {
     let mut found = Vec::new();
-    search(document, place, "", &Clusters::of(document), &mut found);
+    let search = Search { place, clusters: Clusters::of(document) };
+    search.visit(document, "", None, &mut found);
     found
 }
 
-/// Looks at a value and, if it holds no configuration itself, at all that is in it.
-fn search(value: &Value, place: &str, path: &str, clusters: &Clusters, found: &mut Vec<Found>) {
-    let mut push = |path: &str, config: &Value, bytes, resource| {
-        let place = [place, path].into_iter().filter(|part| !part.is_empty());
+/// A search for configurations in one document.
+struct Search<'a> {
+    place: &'a str,
+    clusters: Clusters,
+}
+
+/// The HTTP filters of a chain, and which of them is looked at.
+type Chain<'a> = Option<(&'a [Value], usize)>;
+
+impl Search<'_> {
+    /// Looks at a value and, if it holds no configuration itself, at all that is in it.
+    fn visit(&self, value: &Value, path: &str, chain: Chain<'_>, found: &mut Vec<Found>) {
+        if let Some(config) = filter(value) {
+            if is_keyless(config) {
+                let (filters, at) = chain.unzip();
+                let chain = filters.unwrap_or_default().to_vec();
+                let filter = Filter { config: config.clone(), chain, at };
+                let surroundings = Surroundings::Envoy(Box::new(filter));
+                found.push(self.found(
+                    path,
+                    config,
+                    payload(config.get("configuration")),
+                    surroundings,
+                ));
+            }
+        } else if let Some((name, spec)) = extension(value) {
+            if is_keyless(spec) {
+                let configuration =
+                    spec.get("pluginConfig").map_or_else(String::new, Value::to_string);
+                let surroundings = Surroundings::Istio(value.clone());
+                found.push(self.found(&name, spec, Ok(configuration.into_bytes()), surroundings));
+            }
+        } else if let Value::Object(members) = value {
+            for (name, member) in members {
+                let dot = if path.is_empty() { "" } else { "." };
+                let path = format!("{path}{dot}{name}");
+                match member.as_array().filter(|_| name == "http_filters") {
+                    Some(filters) => self.visit_chain(filters, &path, found),
+                    None => self.visit(member, &path, chain, found),
+                }
+            }
+        } else if let Value::Array(items) = value {
+            for (at, item) in items.iter().enumerate() {
+                self.visit(item, &format!("{path}[{at}]"), chain, found);
+            }
+        }
+    }
+
+    fn visit_chain(&self, filters: &[Value], path: &str, found: &mut Vec<Found>) {
+        for (at, filter) in filters.iter().enumerate() {
+            self.visit(filter, &format!("{path}[{at}]"), Some((filters, at)), found);
+        }
+    }
+
+    fn found(
+        &self,
+        path: &str,
+        config: &Value,
+        bytes: Result<Vec<u8>, SourceError>,
+        surroundings: Surroundings,
+    ) -> Found {
+        let place = [self.place, path].into_iter().filter(|part| !part.is_empty());
         let place = place.collect::<Vec<_>>().join(", ");
-        let (fails_open, hides_bodies) = (fails_open(config), hides_bodies(config));
-        let clusters = clusters.clone();
-        found.push(Found { place, bytes, clusters, fails_open, hides_bodies, resource });
-    };
-    if let Some(config) = filter(value) {
-        if is_keyless(config) {
-            push(path, config, payload(config.get("configuration")), None);
-        }
-    } else if let Some((name, spec)) = extension(value) {
-        if is_keyless(spec) {
-            let configuration = spec.get("pluginConfig").map_or_else(String::new, Value::to_string);
-            push(&name, spec, Ok(configuration.into_bytes()), Some(value.clone()));
-        }
-    } else if let Value::Object(members) = value {
-        for (name, member) in members {
-            let dot = if path.is_empty() { "" } else { "." };
-            search(member, place, &format!("{path}{dot}{name}"), clusters, found);
-        }
-    } else if let Value::Array(items) = value {
-        for (at, item) in items.iter().enumerate() {
-            search(item, place, &format!("{path}[{at}]"), clusters, found);
-        }
+        let hides_bodies = hides_bodies(config);
+        Found { place, bytes, clusters: self.clusters.clone(), hides_bodies, surroundings }
     }
 }
 
@@ -158,14 +216,6 @@ fn extension(value: &Value) -> Option<(String, &Value)> {
 fn is_keyless(config: &Value) -> bool {
     let text = config.to_string();
     text.contains("keyless") || text.contains("issuers")
-}
-
-/// Do requests pass while the module has failed? Envoy's settings for it, and Istio's.
-fn fails_open(config: &Value) -> bool {
-    let is_open = |name| config.get(name).is_some_and(|policy| policy == "FAIL_OPEN");
-    is_open("failure_policy")
-        || is_open("failStrategy")
-        || config.get("fail_open").is_some_and(|open| *open == true)
 }
 
 /// Envoy shows bodies with this setting only, and no resource of Istio has it.

@@ -1,66 +1,67 @@
 //! What is valid and probably a mistake.
 
+mod envoy;
+mod files;
+mod istio;
+mod kind;
 mod limits;
+mod policy;
 mod shadowing;
 
+use std::fmt;
+
 use keyless_core::config::Config;
-use keyless_core::identity::IdentityIndex;
-use keyless_core::policy::{Access, Grant};
+use serde_json::{Value, json};
 
-/// Returns everything that is valid and probably a mistake, with its place in the configuration.
-pub(crate) fn of(config: &Config) -> Vec<String> {
-    let mut warnings = unreachable(config);
-    warnings.extend(unconditional(config));
-    warnings.extend(unused(config));
-    warnings.extend(limits::of(config));
-    warnings
+use crate::source::{Found, Surroundings};
+pub(crate) use kind::Kind;
+
+/// Holds one thing that is valid and probably a mistake.
+#[derive(Debug)]
+pub(crate) struct Warning {
+    /// What kind of mistake it is.
+    pub(crate) kind: Kind,
+    /// Where in the configuration, or in the file around it.
+    place: String,
+    /// What was found there.
+    found: String,
 }
 
-/// Routes that no request reaches, because earlier ones match all of theirs.
-fn unreachable(config: &Config) -> Vec<String> {
-    let routes = config.routes.iter().enumerate();
-    let warning = |(at, route)| {
-        let earlier = shadowing::shadowing(config.routes.get(..at)?, route)?;
-        let names: Vec<_> = earlier
-            .into_iter()
-            .map(|at| format!("routes[{at}] {}", config.routes[at].name))
-            .collect();
-        let (name, names) = (&config.routes[at].name, names.join(", "));
-        Some(format!("routes[{at}]: {name} is unreachable: shadowed by {names}"))
-    };
-    routes.filter_map(warning).collect()
-}
-
-/// Grants without a condition.
-fn unconditional(config: &Config) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for (at, route) in config.routes.iter().enumerate() {
-        let Access::Granted { grants, .. } = &route.access else { continue };
-        let free = grants.iter().enumerate().filter(|(_, grant)| is_unconditional(grant));
-        warnings.extend(free.map(|(grant, _)| {
-            let place = format!("routes[{at}].allow[{grant}]");
-            format!("{place}: has no condition and allows every valid token of any issuer")
-        }));
+/// Returns everything in a configuration, and in what stands around it, that is probably a mistake:
+/// `documents` are those of the file with the configuration.
+pub(crate) fn of(config: &Config, found: &Found, documents: &[Value]) -> Vec<Warning> {
+    let mut warnings = policy::warnings(config);
+    warnings.extend(limits::warnings(config));
+    warnings.extend(files::warnings(config, documents));
+    match &found.surroundings {
+        Surroundings::Envoy(envoy) => warnings.extend(envoy::warnings(config, envoy, documents)),
+        Surroundings::Istio(resource) => warnings.extend(istio::warnings(config, resource)),
+        Surroundings::None => {}
     }
     warnings
 }
 
-fn is_unconditional(grant: &Grant) -> bool {
-    let Grant { issuer, clients, scopes, roles, claims, deployments } = grant;
-    issuer.is_none()
-        && [clients, scopes, roles, deployments].into_iter().all(Vec::is_empty)
-        && claims.is_empty()
+impl Warning {
+    fn new(kind: Kind, place: impl Into<String>, found: impl fmt::Display) -> Self {
+        Self { kind, place: place.into(), found: found.to_string() }
+    }
+
+    /// Returns the warning as an object of `check --output json`.
+    pub(crate) fn json(&self) -> Value {
+        let Self { kind, place, found } = self;
+        json!({
+            "code": kind.code(), "place": place, "found": found,
+            "why": kind.why(), "instead": kind.instead(),
+        })
+    }
 }
 
-/// Identities that no route uses.
-fn unused(config: &Config) -> Vec<String> {
-    let is_used = |identity: usize| {
-        config.routes.iter().any(|route| match &route.access {
-            Access::Granted { identity: used, .. } => *used == Some(IdentityIndex(identity)),
-            Access::Health | Access::Public => false,
-        })
-    };
-    let identities = config.identities.iter().enumerate();
-    let unused = identities.filter(|(at, _)| !is_used(*at));
-    unused.map(|(_, one)| format!("identities.{}: unused: no route names it", one.name)).collect()
+/// Shows the place and what was found; below that, why it matters and what to write instead.
+impl fmt::Display for Warning {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, place, found } = self;
+        writeln!(formatter, "{place}: {found} [{}]", kind.code())?;
+        writeln!(formatter, "    why: {}", kind.why())?;
+        write!(formatter, "    instead: {}", kind.instead())
+    }
 }

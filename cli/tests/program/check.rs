@@ -152,15 +152,18 @@ fn what_is_probably_a_mistake_is_a_warning_and_no_error() {
     let said = check(&odd.to_string());
     assert_eq!(said.status, 0);
     let (_, warnings) = said.out.split_once("\nwarnings\n").unwrap();
-    let warnings: Vec<_> = warnings.lines().map(str::trim).collect();
+    let first = warnings.lines().map(str::trim).filter(|line| line.ends_with(']'));
     assert_eq!(
-        warnings,
+        first.collect::<Vec<_>>(),
         [
-            "routes[4]: late is unreachable: shadowed by routes[0] chat",
-            "routes[4].allow[1]: has no condition and allows every valid token of any issuer",
-            "identities.spare: unused: no route names it",
+            "routes[4]: late is unreachable: shadowed by routes[0] chat [route_unreachable]",
+            "routes[4].allow[1]: has no condition and allows every valid token of any issuer \
+             [grant_without_condition]",
+            "identities.spare: unused: no route names it [identity_unused]",
         ]
     );
+    assert_eq!(warnings.matches("\n    why: ").count(), 3, "{warnings}");
+    assert_eq!(warnings.matches("\n    instead: ").count(), 3, "{warnings}");
 }
 
 #[test]
@@ -175,9 +178,10 @@ fn a_limit_that_does_not_limit_what_it_seems_to_is_a_warning() {
         let said = check(&document.to_string());
         assert_eq!(said.status, 0, "{}", said.out);
         let warnings = said.out.split_once("\nwarnings\n").map_or("", |(_, warnings)| warnings);
-        warnings.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+        let first = warnings.lines().filter_map(|line| Some(line.trim().split_once(" [")?.0));
+        first.map(str::to_owned).collect::<Vec<_>>()
     };
-    let by_subject = "limits[1]: subject counts by subject without issuer: two issuers may use one subject for two callers";
+    let by_subject = "limits[1]: subject counts by subject without issuer";
     let unmet = "limits[2]: tokens counts nothing: it is for no route that asks for a token and has `usage`";
     assert_eq!(warnings(&odd), [by_subject, unmet]);
 
@@ -188,20 +192,6 @@ fn a_limit_that_does_not_limit_what_it_seems_to_is_a_warning() {
     odd["prices"] = json!({ "GPT-4o": { "input": "1", "output": "1" } });
     let unpriced = "limits[0]: money does not count the deployment mini, which has no price";
     assert!(warnings(&odd).contains(&unpriced.to_owned()), "{:?}", warnings(&odd));
-}
-
-#[test]
-fn a_filter_that_fails_open_is_a_warning() {
-    for (file, strategy) in [("envoy", "failure_policy"), ("istio/wasmplugin", "failStrategy")] {
-        let shipped = std::fs::read_to_string(format!("../{file}.yaml")).unwrap();
-        let closed = format!("{strategy}: FAIL_RELOAD");
-        assert!(shipped.contains(&closed));
-        let said = check(&shipped.replace(&closed, &format!("{strategy}: FAIL_OPEN")));
-        assert_eq!(
-            (said.status, rest(&said, "FAIL_OPEN: ")),
-            (0, "admits every request while the module has failed")
-        );
-    }
 }
 
 #[test]

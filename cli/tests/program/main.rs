@@ -15,6 +15,7 @@ mod explain;
 mod schema;
 mod tokens;
 mod usage;
+mod warnings;
 
 use std::io::Write as _;
 use std::path::Path;

@@ -4,6 +4,8 @@ use keyless_core::config::Config;
 use keyless_core::identity::{ClientSecret, File, Identity, Source};
 use serde_json::Value;
 
+use super::{Kind, Warning};
+
 /// What keyless reads of a file; a projected token has one to two thousand bytes.
 const ENOUGH: u64 = 16 * 1024;
 /// What Envoy serves of a file unless it is told otherwise
@@ -20,7 +22,7 @@ struct Resources<'a> {
 
 /// Returns what is probably a mistake about the files that identities are read from, as far as these
 /// documents, of the file with the configuration, tell.
-pub(crate) fn warnings(config: &Config, documents: &[Value]) -> Vec<String> {
+pub(super) fn warnings(config: &Config, documents: &[Value]) -> Vec<Warning> {
     let resources = Resources::of(documents);
     let files = config.identities.iter().filter_map(|one| Some((one, file(one)?)));
     files.flat_map(|(identity, file)| resources.warnings(identity, file)).collect()
@@ -56,24 +58,24 @@ impl<'a> Resources<'a> {
         found
     }
 
-    fn warnings(&self, identity: &Identity, file: &File) -> Vec<String> {
-        let of_identity = format!("identities.{}: ", identity.name);
+    fn warnings(&self, identity: &Identity, file: &File) -> Vec<Warning> {
+        let place = format!("identities.{}", identity.name);
         let cluster = &file.cluster;
         let mut found = Vec::new();
         if self.documents.iter().any(|document| leads_to(document, cluster)) {
-            found.push(format!("a route could lead callers to the file of cluster {cluster}"));
+            let text = format!("a route could lead callers to the file of cluster {cluster}");
+            found.push((Kind::FileExposed, text));
         }
         let known = self.clusters.iter().find(|one| one["name"] == **cluster);
         if let Some(name) = known.and_then(|known| listener_name(known)) {
             let listener = self.listeners.iter().find(|one| one["name"] == *name);
             found.extend(listener.into_iter().flat_map(|listener| of_listener(listener, name)));
         } else if known.is_some() {
-            found.push(format!(
-                "cluster {cluster}: expected an `envoy_internal_address`, found another: \
-                 the file crosses a network"
-            ));
+            let text =
+                format!("cluster {cluster}: expected an `envoy_internal_address`, found another");
+            found.push((Kind::FileListenerOpen, text));
         }
-        found.into_iter().map(|text| format!("{of_identity}{text}")).collect()
+        found.into_iter().map(|(kind, text)| Warning::new(kind, &*place, text)).collect()
     }
 }
 
@@ -84,12 +86,11 @@ fn listener_name(cluster: &Value) -> Option<&str> {
     addresses.first()?.get("server_listener_name")?.as_str()
 }
 
-fn of_listener(listener: &Value, name: &str) -> Vec<String> {
+fn of_listener(listener: &Value, name: &str) -> Vec<(Kind, String)> {
     let mut found = Vec::new();
     if listener.get("internal_listener").is_none() {
-        found.push(format!(
-            "listener {name}: expected `internal_listener: {{}}`, found none: others can reach it"
-        ));
+        let text = format!("listener {name}: expected `internal_listener: {{}}`, found none");
+        found.push((Kind::FileListenerOpen, text));
     }
     let mut configurations = Vec::new();
     collect(listener, "route_config", &mut configurations);
@@ -97,10 +98,10 @@ fn of_listener(listener: &Value, name: &str) -> Vec<String> {
         let limit = routes.get("max_direct_response_body_size_bytes");
         let limit = limit.and_then(Value::as_u64).unwrap_or(ENVOYS_LIMIT);
         if limit < ENOUGH {
-            found.push(format!(
-                "listener {name}: `max_direct_response_body_size_bytes` is {limit}: Envoy goes on \
-                 with the old file if a new one is larger; expected {ENOUGH}"
-            ));
+            let text = format!(
+                "listener {name}: `max_direct_response_body_size_bytes` is {limit}, expected {ENOUGH}"
+            );
+            found.push((Kind::FileTooSmall, text));
         }
         let mut bodies = Vec::new();
         collect(routes, "body", &mut bodies);
@@ -108,10 +109,8 @@ fn of_listener(listener: &Value, name: &str) -> Vec<String> {
             body.get("filename").is_some() && body.get("watched_directory").is_none()
         };
         found.extend(bodies.iter().filter(is_unwatched).map(|body| {
-            format!(
-                "listener {name}: {} has no `watched_directory`: Envoy reads it once",
-                body["filename"]
-            )
+            let text = format!("listener {name}: {} has no `watched_directory`", body["filename"]);
+            (Kind::FileUnwatched, text)
         }));
     }
     found
@@ -159,8 +158,8 @@ mod tests {
 
     use super::*;
 
-    const SHIPPED: &str = include_str!("../../examples/workload-identity/token-file.yaml");
-    const ISTIOS: &str = include_str!("../../examples/workload-identity/istio/token-file.yaml");
+    const SHIPPED: &str = include_str!("../../../examples/workload-identity/token-file.yaml");
+    const ISTIOS: &str = include_str!("../../../examples/workload-identity/istio/token-file.yaml");
 
     fn config() -> Config {
         let config = json!({
@@ -175,7 +174,8 @@ mod tests {
     }
 
     fn found(text: &str) -> Vec<String> {
-        warnings(&config(), &[serde_yaml_ng::from_str(text).unwrap()])
+        let found = warnings(&config(), &[serde_yaml_ng::from_str(text).unwrap()]);
+        found.iter().map(ToString::to_string).collect()
     }
 
     #[test]
