@@ -35,10 +35,10 @@ fn guard(filter: &Filter) -> Option<Warning> {
     let place = |at: usize| format!("http_filters[{at}]");
     let (before, after) = guards.split_at_checked(at)?;
     let is = |kind: Guard| move |one: &Guard| *one == kind;
-    if after.iter().any(is(Guard::Sound)) {
+    if after.iter().any(is(Guard::Strict)) {
         return None;
     }
-    let warning = if let Some(at) = before.iter().position(is(Guard::Sound)) {
+    let warning = if let Some(at) = before.iter().position(is(Guard::Strict)) {
         Warning::new(Kind::GuardBefore, place(at), "the guard stands before keyless")
     } else if let Some(behind) = after.iter().position(is(Guard::Broken)) {
         let found = "its rules let pass what is not admitted";
@@ -53,7 +53,7 @@ fn guard(filter: &Filter) -> Option<Warning> {
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Guard {
     /// An RBAC filter that allows what keyless has admitted, and nothing else.
-    Sound,
+    Strict,
     /// Another RBAC filter that looks at the verdict.
     Broken,
     /// Something else.
@@ -72,7 +72,7 @@ impl Guard {
         let is_allowing = action.is_none_or(|action| *action == "ALLOW");
         let policies = rules.and_then(|rules| rules.get("policies")?.as_object());
         let is_strict = policies.is_some_and(|policies| policies.values().all(asks_for_admission));
-        if is_allowing && is_strict { Self::Sound } else { Self::Broken }
+        if is_allowing && is_strict { Self::Strict } else { Self::Broken }
     }
 }
 
