@@ -1,5 +1,6 @@
 //! A JWKS document becomes a [`KeySet`] (RFC 7517).
 
+mod certificate;
 mod key;
 
 use std::rc::Rc;

@@ -9,6 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
 use super::Tenant;
+use super::certificate::Certificate;
 use crate::signature::{Algorithm, PublicKey};
 
 /// Holds one key: what it is called, what it may be used for, and the key itself.
@@ -131,16 +132,23 @@ fn public(jwk: &Map<String, Value>) -> Result<PublicKey, &'static str> {
     let text = |name| jwk.get(name).and_then(Value::as_str);
     match text("kty") {
         Some("RSA") => {
-            if !jwk.contains_key("n") && !jwk.contains_key("e") && jwk.contains_key("x5c") {
-                return Err("no n and e, only x5c");
-            }
-            let n = number(jwk, "n", "no n", "n is not base64url")?;
-            let e = number(jwk, "e", "no e", "e is not base64url")?;
+            let (n, e) = match certificate(jwk, ["n", "e"])? {
+                Some(found) => found.rsa().ok_or("x5c holds no RSA key")?,
+                None => (
+                    number(jwk, "n", "no n", "n is not base64url")?,
+                    number(jwk, "e", "no e", "e is not base64url")?,
+                ),
+            };
             PublicKey::rsa(&n, &e).ok_or("n is not of 2048 to 8192 bits or is weak, or e is unfit")
         }
         Some("EC") => {
-            let x = number(jwk, "x", "no x", "x is not base64url")?;
-            let y = number(jwk, "y", "no y", "y is not base64url")?;
+            let (x, y) = match certificate(jwk, ["x", "y"])? {
+                Some(found) => found.point().ok_or("x5c holds no point")?,
+                None => (
+                    number(jwk, "x", "no x", "x is not base64url")?,
+                    number(jwk, "y", "no y", "y is not base64url")?,
+                ),
+            };
             let key = match text("crv") {
                 Some("P-256") => PublicKey::p256(&x, &y),
                 Some("P-384") => PublicKey::p384(&x, &y),
@@ -158,6 +166,18 @@ fn public(jwk: &Map<String, Value>) -> Result<PublicKey, &'static str> {
         Some(_) => Err("kty is not RSA, EC or OKP"),
         None => Err("no kty"),
     }
+}
+
+/// The certificate of a key that has none of the members which its type asks for. Where one is there,
+/// it is the key, whatever a certificate says.
+fn certificate(
+    jwk: &Map<String, Value>,
+    members: [&str; 2],
+) -> Result<Option<Certificate>, &'static str> {
+    if !jwk.contains_key("x5c") || members.iter().any(|name| jwk.contains_key(*name)) {
+        return Ok(None);
+    }
+    Certificate::of(jwk).map(Some).ok_or("x5c is not base64")
 }
 
 /// A `Base64urlUInt` (RFC 7518 §2). Some issuers pad it, which leaves its meaning the same.

@@ -101,7 +101,7 @@ fn an_unusable_key_is_told_with_its_name_and_the_reason_and_bounded() {
         (json!({"n": null}), r#"kid="k" reason="no n""#),
         (
             json!({"n": null, "e": null, "x5c": ["MIIC"]}),
-            r#"kid="k" reason="no n and e, only x5c""#,
+            r#"kid="k" reason="x5c holds no RSA key""#,
         ),
         (json!({"kid": 7}), r#"kid=none reason="kid is not a string""#),
         (json!({"kty": "oct"}), r#"kid="k" reason="kty is oct, a shared secret""#),
@@ -123,10 +123,48 @@ fn an_unusable_key_is_told_with_its_name_and_the_reason_and_bounded() {
 }
 
 #[test]
+fn a_key_that_is_published_as_a_certificate_alone_is_the_same_key() {
+    let certificates: Value = serde_json::from_str(include_str!("certificates.json")).unwrap();
+    let spki = |key: Value| parse(&[key]).unwrap().keys.remove(0).public.spki().to_vec();
+    for (kind, versions) in certificates.as_object().unwrap() {
+        let key = &versions["key"];
+        let expected = spki(key.clone());
+        for x5c in versions["x5c"].as_array().unwrap() {
+            let chain = json!([x5c, "bm90IGxvb2tlZCBhdA=="]);
+            let alone = json!({"kty": key["kty"], "crv": key["crv"], "x5c": chain});
+            assert_eq!(spki(alone), expected, "{kind}");
+            let with_members = jwk(json!({"x5c": chain}));
+            assert_ne!(spki(with_members), expected, "{kind}: the members are the key");
+        }
+    }
+}
+
+#[test]
+fn a_certificate_that_holds_no_such_key_makes_none() {
+    let certificates: Value = serde_json::from_str(include_str!("certificates.json")).unwrap();
+    let of = |kind: &str| certificates[kind]["x5c"][0].clone();
+    let mut cut = of("RSA").as_str().map(str::to_owned).unwrap();
+    cut.truncate(cut.len() - 4);
+    let rows = [
+        (json!({"kty": "RSA", "x5c": [of("EC")]}), "x5c holds no RSA key"),
+        (json!({"kty": "RSA", "x5c": [cut]}), "x5c holds no RSA key"),
+        (json!({"kty": "RSA", "x5c": ["-----BEGIN CERTIFICATE-----"]}), "x5c is not base64"),
+        (json!({"kty": "RSA", "x5c": "MIIC"}), "x5c is not base64"),
+        (json!({"kty": "RSA", "x5c": [], "n": "", "e": ""}), "n is not of 2048"),
+        (json!({"kty": "EC", "crv": "P-256", "x5c": [of("RSA")]}), "x5c holds no point"),
+        (json!({"kty": "EC", "crv": "P-384", "x5c": [of("EC")]}), "not a point of crv"),
+    ];
+    for (key, reason) in rows {
+        let error = parse(std::slice::from_ref(&key)).unwrap_err().to_string();
+        assert!(error.contains(reason), "{key}: {error}");
+    }
+}
+
+#[test]
 fn a_key_set_without_a_usable_key_says_why() {
     let error = |keys: &[Value]| parse(keys).unwrap_err().to_string();
     let x5c = jwk(json!({"n": null, "e": null, "x5c": ["MIIC"]}));
-    let expected = r#"no usable key: kid="k" reason="no n and e, only x5c""#;
+    let expected = r#"no usable key: kid="k" reason="x5c holds no RSA key""#;
     assert_eq!(error(&[jwk(json!({"use": "enc"})), x5c]), expected);
     let expected = r#"no usable key: kid="k" reason="use is not sig""#;
     assert_eq!(error(&[jwk(json!({"use": "enc"}))]), expected);
