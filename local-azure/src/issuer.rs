@@ -1,8 +1,10 @@
 //! An OIDC issuer: discovery, keys that rotate, and tokens with any claims one asks for.
 //!
+//! It mints what one asks for in JSON, and gives an application with a secret a token of its own, for a form.
 //! It answers under any path prefix, so that one server plays every tenant of Entra and any other
 //! issuer. Shapes follow OpenID Connect Discovery 1.0, RFC 7517 and Entra's own documents.
 
+mod application;
 mod curve;
 mod key;
 #[cfg(test)]
@@ -13,8 +15,9 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri};
+use axum::extract::{Form, FromRequest, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use parking_lot::Mutex;
@@ -24,6 +27,7 @@ use uuid::Uuid;
 
 use crate::service::{Service, serve};
 use crate::{Options, clock};
+use application::{Application, Refusal};
 use curve::CurveKey;
 use key::{Key, compact};
 
@@ -43,7 +47,12 @@ impl Issuer {
     /// Fails when the port cannot be bound.
     pub async fn start(options: &Options) -> io::Result<Self> {
         let present = tokio::task::spawn_blocking(Key::generate).await?;
+        let application = Application {
+            client_id: options.client_id.clone(),
+            client_secret: options.client_secret.clone(),
+        };
         let authority = Arc::new(Authority {
+            application,
             audience: options.audience.clone(),
             issuer: OnceLock::new(),
             keys: Mutex::new(Keys { curves: Vec::new(), earlier: Vec::new(), present }),
@@ -170,6 +179,7 @@ impl Order {
 }
 
 struct Authority {
+    application: Application,
     audience: String,
     /// It is set before anybody knows the address, on which it may depend.
     issuer: OnceLock<String>,
@@ -304,38 +314,48 @@ impl Endpoint {
     }
 }
 
-async fn answer(
-    State(authority): State<Arc<Authority>>,
-    method: Method,
-    uri: Uri,
-    body: Bytes,
-) -> Response {
-    match (Endpoint::of(uri.path()), method) {
+async fn answer(State(authority): State<Arc<Authority>>, request: Request) -> Response {
+    let path = request.uri().path();
+    match (Endpoint::of(path), request.method()) {
         (None, _) => StatusCode::NOT_FOUND.into_response(),
-        (Some(Endpoint::Keys), Method::GET) => Json(authority.key_set(uri.path())).into_response(),
-        (Some(Endpoint::Metadata), Method::GET) => Json(authority.metadata()).into_response(),
-        (Some(Endpoint::Token), Method::POST) => token(&authority, &body),
+        (Some(Endpoint::Keys), &Method::GET) => Json(authority.key_set(path)).into_response(),
+        (Some(Endpoint::Metadata), &Method::GET) => Json(authority.metadata()).into_response(),
+        (Some(Endpoint::Token), &Method::POST) => {
+            let of_application = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == FORM);
+            if of_application {
+                return grant(&authority, request).await.into_response();
+            }
+            match Bytes::from_request(request, &()).await {
+                Ok(body) => token(&authority, &body),
+                Err(rejection) => rejection.into_response(),
+            }
+        }
         (Some(_), _) => StatusCode::METHOD_NOT_ALLOWED.into_response(),
     }
 }
 
+/// Gives the application a token for its secret.
+async fn grant(authority: &Authority, request: Request) -> Result<Json<Value>, Refusal> {
+    let Form(form) = Form::<Vec<(String, String)>>::from_request(request, &()).await?;
+    let claims = authority.application.claims(&form)?;
+    let order = Order { claims: members(&claims).map(owned).collect(), ..Order::default() };
+    Ok(Json(bearer(authority.fill(&order))))
+}
+
 fn token(authority: &Authority, body: &[u8]) -> Response {
     match Order::parse(body) {
-        Ok(order) => {
-            let (access_token, expires_in) = authority.fill(&order);
-            let bearer = json!({
-                "access_token": access_token,
-                "token_type": "Bearer",
-                "expires_in": expires_in,
-            });
-            Json(bearer).into_response()
-        }
+        Ok(order) => Json(bearer(authority.fill(&order))).into_response(),
         Err(error) => {
             let description = error.to_string();
             let error = json!({ "error": "invalid_request", "error_description": description });
             (StatusCode::BAD_REQUEST, Json(error)).into_response()
         }
     }
+}
+
+/// Returns the answer with a token (RFC 6749 §5.1).
+fn bearer((access_token, expires_in): (String, u64)) -> Value {
+    json!({ "access_token": access_token, "token_type": "Bearer", "expires_in": expires_in })
 }
 
 /// Returns the header that a token of this algorithm and key usually has.
@@ -352,6 +372,10 @@ fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
+fn owned((name, value): (&String, &Value)) -> (String, Value) {
+    (name.clone(), value.clone())
+}
+
 /// Puts `overrides` over the object `base`; null removes a member.
 fn overlay<'a>(
     mut base: Value,
@@ -365,6 +389,8 @@ fn overlay<'a>(
     }
     base
 }
+
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Within the 60 to 90 minutes that Entra gives.
 const LIFETIME: u64 = 3600;

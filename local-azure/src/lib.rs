@@ -102,7 +102,7 @@ pub struct Options {
     pub resource: String,
     /// What a request to [`AppService`] must carry as `X-IDENTITY-HEADER`.
     pub identity_header: String,
-    /// The `client_id` of the application that [`OAuth`] knows.
+    /// The `client_id` of the application that [`OAuth`] and [`Issuer`] know.
     pub client_id: String,
     /// That application's secret.
     pub client_secret: String,

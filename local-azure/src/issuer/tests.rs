@@ -145,6 +145,48 @@ async fn the_token_endpoint_refuses_what_it_does_not_understand() {
 }
 
 #[tokio::test]
+async fn an_application_gets_a_token_of_its_own_for_its_secret() {
+    let (issuer, known) = (start().await, Options::default());
+    let form = |secret: &str, scope: &str| {
+        let url = reqwest::Url::parse_with_params(
+            "http://form",
+            [
+                ("grant_type", "client_credentials"),
+                ("client_id", &known.client_id),
+                ("client_secret", secret),
+                ("scope", scope),
+            ],
+        );
+        url.unwrap().query().unwrap().to_owned()
+    };
+    let ask = async |form: String| {
+        let url = format!("http://{}{TENANT}/oauth2/v2.0/token", issuer.address());
+        let request = reqwest::Client::new().post(url).body(form);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let scope = "api://openai-gateway/.default";
+    let (status, answer) = ask(form(&known.client_secret, scope)).await;
+    assert_eq!((status, &answer["expires_in"]), (200, &json!(3600)));
+    let token = answer["access_token"].as_str().unwrap();
+    let (_, claims) = verify(token, &keys(&issuer).await).unwrap();
+    assert_eq!(claims["aud"], "api://openai-gateway");
+    assert_eq!(claims["azp"], known.client_id.as_str());
+    assert_eq!((&claims["scp"], &claims["sub"]), (&Value::Null, &claims["oid"]));
+    assert_eq!(claims["roles"], json!(["OpenAI.Chat", "OpenAI.Files"]));
+    for (form, status, error) in [
+        (form("wrong", scope), 401, "invalid_client"),
+        (form(&known.client_secret, "openai.chat"), 400, "invalid_scope"),
+        (form(&known.client_secret, scope) + "&scope=twice", 400, "invalid_request"),
+        ("grant_type=password".to_owned(), 400, "unsupported_grant_type"),
+        (String::new(), 400, "invalid_request"),
+    ] {
+        assert_eq!(ask(form).await, (status, json!({ "error": error })));
+    }
+}
+
+#[tokio::test]
 async fn discovery_of_an_issuer_named_by_its_address_leads_back_to_it() {
     let options = Options { issuer: String::new(), ..Options::default() };
     let issuer = Issuer::start(&options).await.unwrap();
