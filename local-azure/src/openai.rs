@@ -1,10 +1,11 @@
 //! Azure OpenAI: any deployment, chat (whole or streamed), embeddings and realtime, under both
-//! interfaces.
+//! interfaces, and batches.
 //!
 //! Local authentication is disabled, as Microsoft recommends: an API key is refused, and so is
 //! every bearer token but those that [`Imds`] issued for the one right resource.
 
 mod answer;
+mod batches;
 mod realtime;
 mod request;
 #[cfg(test)]
@@ -59,6 +60,7 @@ impl OpenAi {
         let backend = Arc::new(Backend {
             chunk_delay: Mutex::new(CHUNK_DELAY),
             imds,
+            kept: batches::Kept::default(),
             refusals: AtomicUsize::default(),
             resource: options.resource.clone(),
         });
@@ -96,6 +98,7 @@ impl fmt::Debug for OpenAi {
 struct Backend {
     chunk_delay: Mutex<Duration>,
     imds: Imds,
+    kept: batches::Kept,
     refusals: AtomicUsize,
     resource: String,
 }
@@ -146,6 +149,7 @@ fn router(backend: &Arc<Backend>) -> Router {
         .route("/openai/v1/realtime", get(realtime::open));
     by_path
         .merge(by_model)
+        .merge(batches::router())
         .route_layer(middleware::from_fn_with_state(Arc::clone(backend), authenticate))
         .route("/healthz", get(async || "ok"))
         .method_not_allowed_fallback(async || Refusal::not_found())

@@ -21,3 +21,4 @@ mod program;
 mod azure_identity;
 mod oidc_servers;
 mod openai_sdk;
+mod queue;

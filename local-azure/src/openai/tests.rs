@@ -88,6 +88,43 @@ async fn embeddings_have_one_vector_for_each_input() {
 }
 
 #[tokio::test]
+async fn a_batch_answers_each_line_of_its_file() {
+    let azure = Azure::start().await;
+    let line = |id: &str| json!({ "custom_id": id, "body": { "model": "m", "messages": [] } });
+    let file = format!("{}\n{}\n", line("one"), line("two"));
+    let part = |head: &str, body: &str| {
+        format!("--b\r\ncontent-disposition: form-data; name=\"{head}\"\r\n\r\n{body}\r\n")
+    };
+    let form = [part("purpose", "batch"), part("file", &file), "--b--\r\n".to_owned()].concat();
+    let files = "/openai/v1/files";
+    let uploaded = azure.anonymous(files).bearer_auth(&azure.token).body(form);
+    let uploaded = uploaded.header("content-type", "multipart/form-data; boundary=b");
+    let uploaded: Value = uploaded.send().await.unwrap().json().await.unwrap();
+    let order = json!({
+        "input_file_id": uploaded["id"], "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+    });
+    let batch = azure.post("/openai/v1/batches", order).send().await.unwrap();
+    let mut batch: Value = batch.json().await.unwrap();
+    let look = format!("/openai/v1/batches/{}", batch["id"].as_str().unwrap());
+    for status in ["validating", "in_progress", "completed", "completed"] {
+        assert_eq!(batch["status"], status);
+        batch = azure.get(&look).await.json().await.unwrap();
+    }
+    let answers = format!("{files}/{}/content", batch["output_file_id"].as_str().unwrap());
+    let answers = azure.get(&answers).await.text().await.unwrap();
+    let answers = answers.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let answers: Vec<_> = answers.collect();
+    let ids: Vec<_> = answers.iter().map(|answer| &answer["custom_id"]).collect();
+    assert_eq!(ids, ["one", "two"]);
+    assert!(answers[0]["response"]["body"]["choices"][0]["message"]["content"].is_string());
+    let unknown = json!({
+        "input_file_id": "file-0", "endpoint": "/v1/chat/completions", "completion_window": "24h",
+    });
+    assert_eq!(azure.post("/openai/v1/batches", unknown).send().await.unwrap().status(), 404);
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_not_found_in_azures_words() {
     let azure = Azure::start().await;
     let without_version = "/openai/deployments/gpt-4o/chat/completions";
@@ -191,6 +228,11 @@ impl Azure {
     #[expect(clippy::needless_pass_by_value, reason = "calls read better without a borrow")]
     fn post(&self, path: &str, body: Value) -> RequestBuilder {
         self.anonymous(path).bearer_auth(&self.token).json(&body)
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        let request = reqwest::Client::new().get(format!("http://{}{path}", self.openai.address()));
+        request.bearer_auth(&self.token).send().await.unwrap()
     }
 
     /// Returns every frame of a streamed answer but the last, which must be `[DONE]`.
