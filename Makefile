@@ -19,7 +19,7 @@ QUICK := noop,floor,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint doc unit e2e matrix interop docker istio fuzz queue wasm wasm-chaos chaos reproducible size book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: help demo test lint doc unit e2e matrix interop dashboards docker istio fuzz queue wasm wasm-chaos chaos reproducible size book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
 .PHONY: force # the folder of the Node.js packages was removed
 .PRECIOUS: .envoy/%/bin/envoy
 
@@ -66,6 +66,9 @@ queue: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .queue/installed ## examples/queue
 	echo "installing RabbitMQ, a message broker, with apt-get (which needs root, and starts one, which the tests do not use)"; \
 	DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends rabbitmq-server; }
 	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy QUEUE=$(CURDIR)/.queue cargo test --locked -p interop queue::$(CASE)
+
+dashboards: wasm wasm-chaos .envoy/$(ENVOY_VERSION)/bin/envoy .dashboards/installed ## runs each query of the dashboard and each alert in a real Prometheus; UPDATE=1 writes them again
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy DASHBOARDS=$(CURDIR)/.dashboards UPDATE=$(UPDATE) cargo test --locked -p dashboards $(CASE)
 
 docker: ## builds and runs the images as docs/install-docker.md says, in a real engine; ENGINE=podman for podman
 	@ENGINE=$(or $(ENGINE),docker) CASE=$(CASE) tests/docker/run
@@ -141,7 +144,7 @@ fmt: toolchain ## formats all crates
 
 clean: ## removes what was built, and what was installed into this folder
 	cargo clean
-	rm -rf .docker dist .envoy .interop .queue tests/interop/node/node_modules
+	rm -rf .dashboards .docker dist .envoy .interop .queue tests/interop/node/node_modules
 
 toolchain:
 	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip1 || { \
@@ -159,6 +162,19 @@ toolchain:
 	@echo "installing what examples/queue uses, by its hashes, into .queue/ (wheels from PyPI)"
 	@python3 -m venv --clear .queue && .queue/bin/pip install --quiet --disable-pip-version-check \
 	--only-binary :all: --require-hashes -r examples/queue/requirements.txt
+
+.dashboards/installed: dashboards/requirements.txt
+	@python3 -c 'import ensurepip, sys, venv; assert sys.version_info >= (3, 11)' || { \
+	echo "the dashboard's script needs python3 3.11 or later and its venv"; exit 1; }
+	@echo "installing Grafana's SDK and matplotlib into .dashboards/, by the hashes in dashboards/ (wheels from PyPI)"
+	@python3 -m venv --clear .dashboards && .dashboards/bin/pip install --quiet --disable-pip-version-check \
+	--only-binary :all: --require-hashes -r dashboards/requirements.txt
+	@for program in prometheus promtool; do \
+	if command -v $$program >/dev/null; then ln -s "$$(command -v $$program)" .dashboards/bin/; continue; fi; \
+	echo "installing $$program into .dashboards/, from Debian's package prometheus"; \
+	cd $(CURDIR)/.dashboards && { ls prometheus_*.deb >/dev/null 2>&1 || apt-get download -qq -o APT::Sandbox::User=root prometheus; } \
+	&& dpkg --extract prometheus_*.deb prometheus && ln -s ../prometheus/usr/bin/$$program bin/ \
+	|| { echo "that failed: run apt-get update, or install prometheus and promtool yourself"; exit 1; }; done
 	@touch $@
 
 .interop/installed: tests/interop/python/requirements.txt tests/interop/node/package-lock.json $(if $(wildcard tests/interop/node/node_modules),,force)

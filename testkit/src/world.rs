@@ -30,6 +30,43 @@ pub const WORKERS: usize = 2;
 /// chance, and misses one worker once in half a million times.
 pub const CONNECTIONS: usize = 20;
 
+/// All that the module needs of its host but `proxy_call_foreign_function`, which leads to the
+/// host's crypto. Without `proxy_on_request_headers` Envoy would ask the module nothing, and say
+/// nothing about it.
+pub const WITHOUT_FOREIGN_FUNCTIONS: [&str; 31] = [
+    "environ_get",
+    "environ_sizes_get",
+    "fd_write",
+    "proc_exit",
+    "proxy_continue_stream",
+    "proxy_define_metric",
+    "proxy_get_buffer_bytes",
+    "proxy_get_current_time_nanoseconds",
+    "proxy_get_header_map_pairs",
+    "proxy_get_header_map_value",
+    "proxy_http_call",
+    "proxy_increment_metric",
+    "proxy_log",
+    "proxy_on_configure",
+    "proxy_on_context_create",
+    "proxy_on_delete",
+    "proxy_on_done",
+    "proxy_on_http_call_response",
+    "proxy_on_log",
+    "proxy_on_request_headers",
+    "proxy_on_request_trailers",
+    "proxy_on_tick",
+    "proxy_on_vm_start",
+    "proxy_record_metric",
+    "proxy_remove_header_map_value",
+    "proxy_replace_header_map_value",
+    "proxy_send_local_response",
+    "proxy_set_effective_context",
+    "proxy_set_property",
+    "proxy_set_tick_period_milliseconds",
+    "random_get",
+];
+
 /// Holds the issuer, IMDS, the backend, and the gateway between them and the callers.
 #[derive(Debug)]
 pub struct World {

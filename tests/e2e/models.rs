@@ -9,10 +9,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::signatures::WITHOUT_FOREIGN_FUNCTIONS;
 use crate::trailers::with_trailers;
 use testkit::reply::{Refusal, Reply};
-use testkit::world::{CHAT, World, chat_body, client, shipped_with, values};
+use testkit::world::{
+    CHAT, WITHOUT_FOREIGN_FUNCTIONS, World, chat_body, client, shipped_with, values,
+};
 
 const V1: &str = "/openai/v1/chat/completions?api-version=preview";
 const AUDIO: &str = "/openai/v1/audio/transcriptions";

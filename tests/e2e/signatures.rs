@@ -6,49 +6,12 @@ use gateway::Blueprint;
 use serde_json::json;
 
 use testkit::reply::Refusal;
-use testkit::world::World;
+use testkit::world::{WITHOUT_FOREIGN_FUNCTIONS, World};
 
 const ALGORITHMS: [&str; 9] =
     ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 
 const INVALID: Refusal = Refusal::invalid_token("signature_invalid");
-
-/// All that the module needs of its host but `proxy_call_foreign_function`, which leads to the
-/// host's crypto. Without `proxy_on_request_headers` Envoy would ask the module nothing, and say
-/// nothing about it.
-pub(crate) const WITHOUT_FOREIGN_FUNCTIONS: [&str; 31] = [
-    "environ_get",
-    "environ_sizes_get",
-    "fd_write",
-    "proc_exit",
-    "proxy_continue_stream",
-    "proxy_define_metric",
-    "proxy_get_buffer_bytes",
-    "proxy_get_current_time_nanoseconds",
-    "proxy_get_header_map_pairs",
-    "proxy_get_header_map_value",
-    "proxy_http_call",
-    "proxy_increment_metric",
-    "proxy_log",
-    "proxy_on_configure",
-    "proxy_on_context_create",
-    "proxy_on_delete",
-    "proxy_on_done",
-    "proxy_on_http_call_response",
-    "proxy_on_log",
-    "proxy_on_request_headers",
-    "proxy_on_request_trailers",
-    "proxy_on_tick",
-    "proxy_on_vm_start",
-    "proxy_record_metric",
-    "proxy_remove_header_map_value",
-    "proxy_replace_header_map_value",
-    "proxy_send_local_response",
-    "proxy_set_effective_context",
-    "proxy_set_property",
-    "proxy_set_tick_period_milliseconds",
-    "random_get",
-];
 
 /// Says who computes.
 #[derive(Clone, Copy)]

@@ -22,3 +22,4 @@ mod azure_identity;
 mod oidc_servers;
 mod openai_sdk;
 mod queue;
+mod usage;

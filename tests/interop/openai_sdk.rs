@@ -11,7 +11,7 @@ use testkit::mesh;
 use testkit::world::{World, assert_absent, assert_no_key, values};
 
 const DEPLOYMENT: &str = "gpt-4o-mini";
-const TEXT: &str = "Hello from the far side of the gateway.";
+pub(crate) const TEXT: &str = "Hello from the far side of the gateway.";
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// Names an SDK.
@@ -30,6 +30,7 @@ pub(crate) enum Interface {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Call {
     Chat,
+    Count,
     Embeddings,
     Models,
     Realtime,
@@ -74,6 +75,7 @@ impl Call {
     fn name(self) -> &'static str {
         match self {
             Self::Chat => "chat",
+            Self::Count => "count",
             Self::Embeddings => "embeddings",
             Self::Models => "models",
             Self::Realtime => "realtime",
@@ -94,6 +96,7 @@ impl Call {
             }
             Self::Models => assert_eq!(*answer, json!({ "models": [DEPLOYMENT] })),
             Self::Realtime => assert_eq!(*answer, json!({ "model": DEPLOYMENT })),
+            Self::Count => assert_eq!(answer["text"], TEXT, "{answer}"),
             Self::Tuning => panic!("no shipped route has it: {answer}"),
             Self::Stream => {
                 assert_eq!(answer["text"], TEXT, "{answer}");
@@ -114,7 +117,7 @@ impl Order {
         self.with("interface", name.into())
     }
 
-    fn with(mut self, what: &str, value: Value) -> Self {
+    pub(crate) fn with(mut self, what: &str, value: Value) -> Self {
         self.order[what] = value;
         self
     }

@@ -33,6 +33,20 @@ const calls = {
     return { text, tokens, spread_ms: times.at(-1) - times[0] };
   },
 
+  // Streams with `stream_options` as the order has it, or without, and tells all that was seen of usage.
+  async count(client, model) {
+    const options = order.stream_options ? { stream_options: order.stream_options } : {};
+    const [usages, words] = [[], []];
+    let empty = 0;
+    const request = { model, messages, stream: true, ...options };
+    for await (const chunk of await client.chat.completions.create(request)) {
+      words.push(...chunk.choices.map((choice) => choice.delta.content ?? ""));
+      if (chunk.usage) usages.push(chunk.usage.total_tokens);
+      if (chunk.choices.length === 0) empty += 1;
+    }
+    return { text: words.join(""), usages, empty };
+  },
+
   async embeddings(client, model) {
     const request = { model, input: ["one", "two"], encoding_format: "float" };
     const answer = await client.embeddings.create(request);
@@ -62,4 +76,5 @@ async function outcome(order) {
   }
 }
 
-console.log(JSON.stringify(await outcome(JSON.parse(process.argv[2]))));
+const order = JSON.parse(process.argv[2]);
+console.log(JSON.stringify(await outcome(order)));

@@ -45,6 +45,19 @@ def stream(client, model):
     return {"text": "".join(words), "tokens": usage.total_tokens, "spread_ms": spread}
 
 
+def count(client, model):
+    """Streams with `stream_options` as the order has it, or without, and tells all that was seen of usage."""
+    options = {} if ORDER["stream_options"] is None else {"stream_options": ORDER["stream_options"]}
+    words, usages, empty = [], [], 0
+    for chunk in client.chat.completions.create(
+        model=model, messages=MESSAGES, stream=True, **options
+    ):
+        words += [choice.delta.content or "" for choice in chunk.choices]
+        usages += [chunk.usage.total_tokens] if chunk.usage else []
+        empty += not chunk.choices
+    return {"text": "".join(words), "usages": usages, "empty": empty}
+
+
 def embeddings(client, model):
     answer = client.embeddings.create(model=model, input=["one", "two"], encoding_format="float")
     return {"model": answer.model, "vectors": [item.embedding for item in answer.data]}
@@ -76,4 +89,5 @@ def outcome(order):
         }
 
 
-print(json.dumps(outcome(json.loads(sys.argv[1]))))
+ORDER = json.loads(sys.argv[1])
+print(json.dumps(outcome(ORDER)))
