@@ -18,8 +18,8 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 GATEWAY = 'instance=~"$instance"'
 CALLERS = GATEWAY + ',issuer=~"$issuer",route=~"$route"'
 ENVOY = GATEWAY + ',envoy_http_conn_manager_prefix!="admin"'
-# What the gateway answers 502 and 503 for: nothing of it is the caller's fault.
-OWN_FAULT = 'reason=~"keys_unavailable|identity_unavailable|identity_rejected|gateway_error|too_many_waiting"'
+# What keyless answers 503 for: nothing of it is the caller's fault.
+OWN_FAULT = 'reason=~"keys_unavailable|identity_unavailable|gateway_error|too_many_waiting"'
 
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${source}")
 WIDTH = 24
@@ -246,10 +246,11 @@ def limits():
 
 
 def module():
-    reloads = "sum by (instance) (" + rate("envoy_wasm_keyless_vm_reload_success", GATEWAY) + ")"
+    # In a mesh the name has the namespace, too.
+    reloads = rate("", '__name__=~"envoy_wasm_.*keyless_vm_reload_success",' + GATEWAY)
     yield lines(
         "Traps", "New VMs after a trap of the module. Its requests are refused with 503.", "reqps",
-        (reloads, "{{instance}}"), width=8,
+        (f"sum by (instance) ({reloads})", "{{instance}}"), width=8,
     )
     yield lines(
         "Refused by the guard", "403 of Envoy's RBAC filter: requests that keyless did not see.", "reqps",

@@ -80,7 +80,9 @@ impl Fleet {
                 // A refusal, too, is an answer.
                 _ = Reply::to(request).await.unwrap();
             }
-            self.leave_early(&token).await;
+            for _ in 0..3 {
+                self.leave_early(&token).await;
+            }
             sleep(Duration::from_millis(100)).await;
         }
     }
@@ -95,18 +97,20 @@ impl Fleet {
         });
         let thinking = json!({ "usage": usage });
         self.busy.azure.openai.fault(Fault::Changed(thinking.as_object().unwrap().clone()));
-        self.answer((0..20).map(|_| self.busy.chat_as(&token))).await;
+        self.answer((0..5).map(|_| self.busy.chat_as(&token))).await;
         self.busy.azure.openai.heal();
-        let many = (0..COUNTERS).map(|number| {
-            format!("/openai/deployments/d{number}/chat/completions?api-version=2024-10-21")
-        });
-        for target in many {
-            _ = Reply::to(self.busy.post(&target, &chat_body(false)).bearer_auth(&token)).await;
+        let embeddings = self.embeddings();
+        for number in 0..COUNTERS {
+            let target = EMBEDDINGS.replace("ada-3", &format!("d{number}"));
+            let request = self.busy.post(&target, &json!({ "input": "a" }));
+            _ = Reply::to(request.bearer_auth(&embeddings)).await.unwrap();
         }
         self.busy.azure.openai.fault(Fault::Status(401));
         // A counter begins with its first event; only what comes after a scrape is an increase.
+        let gone = self.busy.token_with(json!({ "iss": "https://gone.example.com/" }));
         for _ in 0..2 {
-            self.answer((0..30).map(|_| self.busy.chat_as(&token))).await;
+            self.answer((0..30).map(|_| self.busy.chat_as(&gone))).await;
+            self.answer((0..3).map(|_| self.busy.chat_as(&token))).await;
             self.live(Duration::from_secs(2)).await;
         }
         self.busy.azure.openai.heal();
@@ -128,17 +132,16 @@ impl Fleet {
         let chat = |target: &str, is_streamed: bool| {
             world.post(target, &chat_body(is_streamed)).bearer_auth(token)
         };
-        let embeddings = world.token_with(json!({ "scp": "openai.embeddings" }));
+        let embeddings = self.embeddings();
         let mut requests = vec![
             chat(CHAT, false),
             chat(CHAT, true),
-            chat(CHAT, true),
+            chat(SILENT, true),
             world.chat_as(partner),
             world.post(EMBEDDINGS, &json!({ "input": "a" })).bearer_auth(embeddings),
             self.restricted.chat_as(&self.restricted.token()),
         ];
         let strange = [
-            chat(SILENT, true),
             world.chat(),
             world.chat_as("not.a.token"),
             world.chat_as(&world.token_with(json!({ "scp": "other" }))),
@@ -150,6 +153,10 @@ impl Fleet {
         let now = strange.into_iter().enumerate().filter(|(at, _)| (round + at).is_multiple_of(3));
         requests.extend(now.map(|(_, request)| request));
         requests
+    }
+
+    fn embeddings(&self) -> String {
+        self.busy.token_with(json!({ "scp": "openai.embeddings" }))
     }
 
     /// Begins a stream and leaves after its first piece.
