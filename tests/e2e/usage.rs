@@ -1,9 +1,12 @@
 //! What answers used: read as they pass, asked for, accounted when the stream is over.
 
 mod asking;
+mod changes;
 mod ends;
 mod reading;
 mod sums;
+
+use std::net::SocketAddr;
 
 use gateway::Blueprint;
 use local_azure::{LocalAzure, Options};
@@ -46,14 +49,18 @@ fn with_prices(shipped: Blueprint) -> Blueprint {
     shipped.plugin(|plugin| plugin["prices"] = json!({ "gpt-4o-mini": price }))
 }
 
-/// Leads every tier to one backend.
-fn leading_to(shipped: Blueprint, backend: &Backend) -> Blueprint {
-    shipped
-        .endpoint("openai_provisioned", backend.address())
-        .endpoint("openai_pay_as_you_go", backend.address())
-        .endpoint("openai_pay_as_you_go", backend.address())
-        .endpoint("openai_single", backend.address())
-        .endpoint("on_prem", backend.address())
+/// Leads the shipped configuration, with prices, to an Azure on this machine whose first tier is one backend
+/// and whose others are another.
+fn leading_to(azure: &LocalAzure, first: SocketAddr, others: SocketAddr) -> Blueprint {
+    let shipped = Blueprint::shipped()
+        .endpoint("entra", azure.issuer.address())
+        .endpoint("imds", azure.imds.address())
+        .endpoint("openai_provisioned", first)
+        .endpoint("openai_pay_as_you_go", others)
+        .endpoint("openai_pay_as_you_go", others)
+        .endpoint("openai_single", others)
+        .endpoint("on_prem", others);
+    with_prices(shipped)
 }
 
 /// Starts a world whose backend answers by a script.
@@ -67,10 +74,7 @@ async fn scripted_with(
 ) -> (World, Backend) {
     let backend = Backend::start(script).await;
     let azure = LocalAzure::start(Options::default()).await.unwrap();
-    let shipped = Blueprint::shipped()
-        .endpoint("entra", azure.issuer.address())
-        .endpoint("imds", azure.imds.address());
-    let blueprint = change(with_prices(leading_to(shipped, &backend)));
+    let blueprint = change(leading_to(&azure, backend.address(), backend.address()));
     (World::on(azure, blueprint).await, backend)
 }
 
