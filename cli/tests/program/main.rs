@@ -12,6 +12,7 @@ mod check;
 mod cures;
 mod docs;
 mod explain;
+mod issuers;
 mod schema;
 mod tokens;
 mod usage;
