@@ -369,6 +369,23 @@ fn every_link_leads_to_a_file_and_a_heading() {
 }
 
 #[test]
+fn every_decision_has_a_page_of_the_same_four_parts() {
+    let rows = rows(include_str!("../ARCHITECTURE.md"), "| decision | why |");
+    let linked: BTreeSet<_> = rows.iter().flat_map(|row| links(row[0])).collect();
+    assert_eq!(linked.len(), rows.len(), "each row has a page of its own");
+    let pages = pages();
+    let pages: Vec<_> =
+        pages.iter().filter(|(name, _)| name.starts_with("docs/decisions/")).collect();
+    let names: BTreeSet<_> = pages.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, linked);
+    for (name, page) in pages {
+        let parts: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        let expected = ["Context", "Decision", "What it costs", "What would change it"];
+        assert_eq!(parts, expected, "{name}");
+    }
+}
+
+#[test]
 fn every_page_is_in_the_summary() {
     let summary = include_str!("../docs/SUMMARY.md");
     let listed: BTreeSet<_> =
