@@ -128,7 +128,11 @@ async fn usage_is_logged_with_its_cost_and_limits_refuse_except_for_a_trial() {
     refused(&world, &user("ada"), CHAT, 429, "requests_exhausted").await;
     world.admits(&user("grace"), world.chat()).await;
     let name = "wasmcustom.keyless_limit_checks.limit=.=department;.;result=.=within;.;";
-    assert_eq!(world.gateway.stats().await.unwrap().get(name), Some(&61));
+    assert_eq!(
+        world.gateway.stats().await.unwrap().get(name),
+        Some(&62),
+        "each request was looked at"
+    );
 }
 
 #[tokio::test]

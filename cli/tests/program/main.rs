@@ -13,6 +13,7 @@ mod cures;
 mod docs;
 mod explain;
 mod issuers;
+mod pages;
 mod schema;
 mod tokens;
 mod usage;
