@@ -19,17 +19,17 @@ QUICK := noop,floor,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint doc unit e2e matrix interop docker istio fuzz queue wasm wasm-chaos chaos reproducible size book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: help demo test lint doc unit e2e matrix interop docker istio fuzz queue wasm wasm-chaos chaos reproducible size pictures book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
 .PHONY: force # the folder of the Node.js packages was removed
 .PRECIOUS: .envoy/%/bin/envoy
 
 help: ## lists these targets
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
-demo: toolchain .envoy/$(ENVOY_VERSION)/bin/envoy ## walks through what keyless does; KEEP=1 leaves it running
-	@$(QUIETLY) --release --target wasm32-wasip1 -p keyless --lib | .ci/progress.py "the module"
-	@$(QUIETLY) -p gateway --bin demo | .ci/progress.py "the demo"
-	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy $(CARGO_TARGET_DIR)/debug/demo
+demo: toolchain .envoy/$(ENVOY_VERSION)/bin/envoy ## walks through what keyless does; KEEP=1 leaves it running, JSON=1 is for programs
+	@$(QUIETLY) --release --target wasm32-wasip1 -p keyless --lib | .ci/progress.py "the module" $(if $(JSON),>&2)
+	@$(QUIETLY) -p gateway --bin demo | .ci/progress.py "the demo" $(if $(JSON),>&2)
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy $(CARGO_TARGET_DIR)/debug/demo $(if $(JSON),--json)
 
 test: lint unit e2e ## everything that a change must pass
 
@@ -125,6 +125,10 @@ reproducible: wasm ## builds the module again in another folder, with another ho
 
 size: wasm ## the module's size, plain and compressed
 	@echo "$$(wc -c < $(KEYLESS_WASM)) bytes, $$(gzip -9c $(KEYLESS_WASM) | wc -c) with gzip"
+
+pictures: wasm .envoy/$(ENVOY_VERSION)/bin/envoy ## takes the pictures of docs/images again, from real runs
+	cargo build --locked -p gateway --bin demo -p local-azure -p keyless-cli
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy python3 docs/images/recording.py $(CARGO_TARGET_DIR)/debug
 
 book: ## builds the documentation with mdBook, target/book/docs/index.html, and checks its links
 	@command -v mdbook >/dev/null || { echo "installing mdBook with cargo"; cargo install mdbook --locked --quiet; }
