@@ -132,8 +132,12 @@ pictures: wasm .envoy/$(ENVOY_VERSION)/bin/envoy ## takes the pictures of docs/i
 
 book: ## builds the documentation with mdBook, target/book/docs/index.html, and checks its links
 	@command -v mdbook >/dev/null || { echo "installing mdBook with cargo"; cargo install mdbook --locked --quiet; }
-	@rm -rf $(CARGO_TARGET_DIR)/book
-	@mdbook build --dest-dir $(CARGO_TARGET_DIR)/book/docs
+	@command -v mdbook-mermaid >/dev/null || { \
+	echo "installing mdbook-mermaid, which draws the diagrams, with cargo"; cargo install mdbook-mermaid --locked --quiet; }
+	@rm -rf $(CARGO_TARGET_DIR)/book $(CARGO_TARGET_DIR)/book-source && mkdir -p $(CARGO_TARGET_DIR)/book-source
+	@cp -r book.toml docs $(CARGO_TARGET_DIR)/book-source
+	@mdbook-mermaid install $(CARGO_TARGET_DIR)/book-source 2>/dev/null # its scripts
+	@mdbook build --dest-dir $(CARGO_TARGET_DIR)/book/docs $(CARGO_TARGET_DIR)/book-source
 	@.ci/book.py $(CARGO_TARGET_DIR)/book
 
 release: wasm ## writes what a release publishes into dist/; see RELEASING.md
