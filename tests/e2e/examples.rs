@@ -7,6 +7,7 @@ use gateway::Blueprint;
 use local_azure::{LocalAzure, Options};
 use serde_json::{Value, json};
 
+use crate::realtime::{PROTOCOLS, open, refused as refused_handshake, talks};
 use testkit::reply::{Refusal, Reply};
 use testkit::world::{CHAT, World, chat_body, shipped, values};
 
@@ -19,11 +20,16 @@ fn file(name: &str) -> String {
 
 /// Starts the shipped Envoy with an example's configuration, and the cluster that it names besides.
 async fn world(example: &str, cluster: Option<&str>) -> World {
+    world_with(example, cluster, |_| ()).await
+}
+
+/// The same with a change to the configuration.
+async fn world_with(example: &str, cluster: Option<&str>, edit: impl FnOnce(&mut Value)) -> World {
     let azure = LocalAzure::start(Options::default()).await.unwrap();
     let configuration: Value =
         serde_json::from_str(&file(&format!("{example}/keyless.json"))).unwrap();
     let issuer: SocketAddr = azure.issuer.address();
-    let blueprint = shipped(&azure).plugin(|plugin| *plugin = configuration);
+    let blueprint = shipped(&azure).plugin(|plugin| *plugin = configuration).plugin(edit);
     let blueprint = match cluster {
         Some(name) => blueprint.cluster(name, issuer),
         None => blueprint,
@@ -102,6 +108,52 @@ async fn of_two_issuers_the_partner_has_one_deployment() {
     refused(&world, &token, &other, 403, "deployment_forbidden").await;
     let token = world.token_with(claims(json!(["Reader"])));
     refused(&world, &token, CHAT, 403, "role_missing").await;
+}
+
+#[tokio::test]
+async fn usage_is_logged_with_its_cost_and_limits_refuse_except_for_a_trial() {
+    // A minute might end while the test runs.
+    let a_year = |plugin: &mut Value| plugin["limits"][0]["window"] = "365d".into();
+    let world = world_with("usage-and-limits", None, a_year).await;
+    let user = |name: &str| world.token_with(json!({ "sub": name, "department": "research" }));
+    let (reply, _) = world.admits(&user("ada"), world.chat()).await;
+    assert_eq!(reply.header("x-ratelimit-remaining-requests"), Some("59"));
+    let [entry] = world.gateway.access_log_of(1).await.unwrap().try_into().unwrap();
+    let number = |name: &str| entry[name].to_string().trim_matches('"').parse::<f64>().unwrap();
+    let cost = (number("tokens_input") * 0.15 + number("tokens_output") * 0.60) / 1e6;
+    assert!((number("cost") - cost).abs() < 1e-12, "{entry}");
+    let requests = (1..60).map(|_| world.chat_as(&user("ada")));
+    let replies = Reply::to_each(requests).await.unwrap();
+    assert!(replies.iter().all(|reply| reply.status == 200), "{replies:?}");
+    refused(&world, &user("ada"), CHAT, 429, "requests_exhausted").await;
+    world.admits(&user("grace"), world.chat()).await;
+    let name = "wasmcustom.keyless_limit_checks.limit=.=department;.;result=.=within;.;";
+    assert_eq!(
+        world.gateway.stats().await.unwrap().get(name),
+        Some(&62),
+        "each request was looked at"
+    );
+}
+
+#[tokio::test]
+async fn a_browser_opens_a_realtime_session_for_the_model_that_is_granted() {
+    let world = world("realtime", None).await;
+    let token = world.token_with(json!({ "scp": "openai.realtime" }));
+    let target = "/openai/v1/realtime?model=gpt-realtime";
+    let protocols = format!("realtime, openai-insecure-api-key.{token}");
+    let (mut socket, _) = open(&world, target, &[(PROTOCOLS, &protocols)]).await.unwrap();
+    let seen = talks(&world, &mut socket).await;
+    world.assert_swapped(&seen, &token);
+    let bearer = format!("Bearer {token}");
+    let other = "/openai/v1/realtime?model=gpt-4o";
+    let both = [("authorization", bearer.as_str()), (PROTOCOLS, protocols.as_str())];
+    for (target, headers, refusal) in [
+        (other, &both[1..], (403, "deployment_forbidden")),
+        (target, &both[..], (400, "authorization_ambiguous")),
+        (target, &[], (401, "token_missing")),
+    ] {
+        refused_handshake(&world, target, headers, refusal).await;
+    }
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod bytes;
 mod chaos;
 mod compose;
 mod configuration;
+mod demo;
 mod examples;
 mod flood;
 mod forgery;

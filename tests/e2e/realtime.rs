@@ -11,14 +11,14 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, Response};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 const V1: &str = "/openai/v1/realtime?model=gpt-realtime";
 const CLASSIC: &str = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-realtime";
-const PROTOCOLS: &str = "sec-websocket-protocol";
+pub(crate) const PROTOCOLS: &str = "sec-websocket-protocol";
 
 /// Opens a WebSocket with these headers.
-async fn open(
+pub(crate) async fn open(
     world: &World,
     target: &str,
     headers: &[(&'static str, &str)],
@@ -41,7 +41,7 @@ async fn heard(socket: &mut Socket) -> Value {
 }
 
 /// Talks in a session, and returns what the backend saw of its handshake.
-async fn talks(world: &World, socket: &mut Socket) -> Recorded {
+pub(crate) async fn talks(world: &World, socket: &mut Socket) -> Recorded {
     let created = heard(socket).await;
     assert_eq!(
         (&created["type"], &created["session"]["model"]),
@@ -56,7 +56,7 @@ async fn talks(world: &World, socket: &mut Socket) -> Recorded {
 }
 
 /// Fails unless the handshake is refused like this, before the backend hears of it.
-async fn refused(
+pub(crate) async fn refused(
     world: &World,
     target: &str,
     headers: &[(&'static str, &str)],

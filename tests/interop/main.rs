@@ -2,8 +2,8 @@
 //! a real Envoy on the shipped `envoy.yaml`, or on `istio/` as istiod encodes it; and the same SDKs at local-azure, which shows that it
 //! plays Azure well enough to test against.
 //!
-//! Needs what `make interop` installs and names in the environment: `ENVOY`, `KEYLESS_WASM` and
-//! `INTEROP`. See `README.md` beside this file.
+//! Needs what `make interop` installs and names in the environment: `ENVOY`, `KEYLESS_WASM`,
+//! `INTEROP` and `KEYCLOAK`. See `README.md` beside this file.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -19,6 +19,7 @@
 mod program;
 
 mod azure_identity;
+mod keycloak;
 mod oidc_servers;
 mod openai_sdk;
 mod queue;

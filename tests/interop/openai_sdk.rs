@@ -6,7 +6,7 @@ use gateway::Blueprint;
 use local_azure::Fault;
 use serde_json::{Value, json};
 
-use crate::program::Program;
+use crate::program::{Program, node};
 use testkit::mesh;
 use testkit::world::{World, assert_absent, assert_no_key, values};
 
@@ -190,6 +190,21 @@ async fn the_sdk_opens_a_realtime_session_in_both_interfaces() {
         world.assert_swapped(&seen, &token);
     }
     world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn the_examples_browser_client_opens_a_session() {
+    let world = World::start().await;
+    let token = world.token_with(json!({ "scp": "openai.realtime" }));
+    let client = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/realtime/client.mjs");
+    let url = world.gateway.url().replacen("http", "ws", 1);
+    let url = format!("{url}/openai/v1/realtime?model=gpt-realtime");
+    let output = node().arg(client).arg(&url).env("TOKEN", &token).output().await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "session.created gpt-realtime\n");
+    let seen = world.azure.openai.requests().pop().unwrap();
+    world.assert_swapped(&seen, &token);
+    let output = node().arg(client).arg(&url).env("TOKEN", "none").output().await.unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
 }
 
 async fn every_call_is_answered(world: &World) {

@@ -59,17 +59,15 @@ impl Program {
     /// Prepares the program with an empty environment, so that nothing of the user's (proxies, keys,
     /// Azure's own variables) has a say.
     fn command(self, order: &Value) -> Command {
-        let installed = env::var_os("INTEROP").expect("INTEROP is set: run through make interop");
-        let installed = PathBuf::from(installed);
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = match self {
             Self::Node(name) => {
-                let mut node = Command::new(installed.join("node/bin/node"));
+                let mut node = node();
                 node.arg(folder.join("node").join(name));
                 node
             }
             Self::Python(name) => {
-                let mut python = Command::new(installed.join("bin/python"));
+                let mut python = Command::new(installed().join("bin/python"));
                 python.arg("-I").arg(folder.join("python").join(name));
                 python
             }
@@ -86,6 +84,18 @@ impl Server {
         drop(self.stdin.take());
         timeout(DONE_WITHIN, self.child.wait()).await.expect("it ends").unwrap();
     }
+}
+
+/// Prepares Node.js, with an empty environment.
+pub(crate) fn node() -> Command {
+    let mut node = Command::new(installed().join("node/bin/node"));
+    node.env_clear().kill_on_drop(true).stdin(Stdio::null());
+    node
+}
+
+/// Where `make interop` has installed everything.
+fn installed() -> PathBuf {
+    env::var_os("INTEROP").expect("INTEROP is set: run through make interop").into()
 }
 
 /// Returns the last line, if the program succeeded and the line is JSON.

@@ -85,6 +85,11 @@ impl Queue {
     }
 
     async fn state(&self, with_letters: bool) -> State {
+        self.try_state(with_letters).await.unwrap_or_else(|said| panic!("{said}"))
+    }
+
+    /// The same; the error is what the program says, for instance while the broker is down.
+    async fn try_state(&self, with_letters: bool) -> Result<State, String> {
         let order = json!({
             "broker": self.broker.url(), "dead": with_letters, "waits": WAITS,
             "outcomes": self.folder.path().join("outcomes.db"),
@@ -99,18 +104,18 @@ impl Queue {
             jobs.map(|row| row[1].as_str().unwrap().to_owned()).collect()
         };
         let letters = state["dead"].as_array().into_iter().flatten();
-        State {
+        Ok(State {
             done: of("done"),
             dead: of("dead"),
             letters: letters.map(|id| id.as_str().unwrap().to_owned()).collect(),
             ready: state["ready"].as_u64().unwrap(),
             waiting: state["waiting"].as_u64().unwrap(),
-        }
+        })
     }
 
     /// Waits until the jobs are as expected.
     async fn until(&self, what: &str, is_so: impl Fn(&State) -> bool) -> State {
-        let ask = async || Some(self.state(false).await).filter(|state| is_so(state));
+        let ask = async || self.try_state(false).await.ok().filter(|state| is_so(state));
         eventually(what, ask).await
     }
 }
@@ -207,6 +212,21 @@ async fn each_of_500_jobs_ends_once_whatever_fails_meanwhile() {
     assert_eq!(state.dead, ids(&bad));
     assert_eq!(state.letters.len(), bad.len(), "{:?}", state.letters);
     assert_eq!(state.letters.into_iter().collect::<BTreeSet<_>>(), ids(&bad));
+}
+
+#[tokio::test]
+async fn a_broker_that_is_killed_forgets_no_job() {
+    let world = world(|_| ()).await;
+    let mut queue = Queue::start(&world).await;
+    world.azure.openai.fault(Fault::Delay(Duration::from_millis(20)));
+    let _workers = [queue.worker(), queue.worker()];
+    let jobs: Vec<_> = (0..100).map(job).collect();
+    queue.produce(&jobs).await;
+    queue.until("some are done", |state| state.done.len() > 9).await;
+    queue.broker.restart().await;
+    let is_over = |state: &State| state.done.len() == 100 && state.ready + state.waiting == 0;
+    let state = queue.until("all are done", is_over).await;
+    assert_eq!((state.done, state.dead.len()), (ids(&jobs), 0));
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ mod beside;
 mod callers;
 mod changes;
 mod cluster;
+mod example;
 mod files;
 mod modules;
 mod outside;

@@ -17,6 +17,9 @@ use serde_json::{Map, Value};
 use super::grants::Granting;
 use crate::summary::Entry;
 
+/// How Google's access tokens begin, which are opaque and have dots.
+const GOOGLES: &str = "ya29.";
+
 /// What a token says, whoever made it; what is no JSON says nothing.
 pub(super) struct Said {
     text: String,
@@ -78,6 +81,7 @@ fn of_step(
         }
         Step::Form(Err(denial)) => Some(("form", form(said, denial)?)),
         Step::Issuer(Err(_)) => Some(("iss", issuer::cure(config, said)?)),
+        Step::Registered("alg", Err(_)) => Some(("alg", algorithm(issuer?))),
         Step::Registered("aud", Err(_)) => Some(("aud", audience::cure(issuer?, said)?)),
         Step::Signature(Err(denial)) => match &issuer?.jwks {
             JwksSource::Inline(keys) => Some(("signature", signature(keys, said, denial)?)),
@@ -93,6 +97,11 @@ fn form(said: &Said, denial: &Denial) -> Option<String> {
         Denial::TokenEncrypted => {
             "five parts are an encrypted token (JWE), made for somebody who holds a private key; have \
              the issuer sign tokens for this API and not encrypt them (Auth0: ask with an `audience`)"
+                .to_owned()
+        }
+        Denial::TokenMalformed if said.text.starts_with(GOOGLES) => {
+            "an opaque token of Google, which only Google can look up; send an ID token for the \
+             audience of this API"
                 .to_owned()
         }
         Denial::TokenMalformed if !said.text.contains('.') => {
@@ -128,6 +137,14 @@ fn malformed(said: &Said, claim: &str) -> String {
     format!("{claim} is {found}; it must be {expected}, so the issuer has to change it")
 }
 
+/// An algorithm that the issuer's entry does not list.
+fn algorithm(issuer: &Issuer) -> String {
+    let entry = format!("issuers[{}]", issuer.entry.0);
+    format!(
+        "alg is none of {entry}.algorithms; if the issuer signs with it on purpose, list it there"
+    )
+}
+
 /// What may be wrong with a signature, by the keys that were given.
 fn signature(keys: &KeySet, said: &Said, denial: &Denial) -> Option<String> {
     let Some(kid) = said.header.get("kid").and_then(Value::as_str) else {
@@ -142,8 +159,17 @@ fn signature(keys: &KeySet, said: &Said, denial: &Denial) -> Option<String> {
     match denial {
         Denial::KeyUnknown => {
             let unusable = &keys.unusable().first;
-            let named = unusable.iter().find(|key| key.kid.as_deref() == Some(kid))?;
-            Some(format!("the key set has a key of this kid that cannot be used: {}", named.reason))
+            let named = unusable.iter().find(|key| key.kid.as_deref() == Some(kid));
+            Some(named.map_or_else(
+                || {
+                    "no key of the set has the token's kid: it is old, or of another issuer than the \
+                     token; the gateway's own is at jwks.uri or found by discovery"
+                        .to_owned()
+                },
+                |key| {
+                    format!("the key set has a key of this kid that cannot be used: {}", key.reason)
+                },
+            ))
         }
         Denial::SignatureInvalid => Some(
             "the key of this kid did not sign it: if the issuer has a new key under an old kid, the \

@@ -365,30 +365,3 @@ fn the_configuration_must_be_one_and_valid() {
         assert!(said.err.contains(message), "{}", said.err);
     }
 }
-
-#[test]
-fn the_page_shows_what_is_said() {
-    let page = include_str!("../../../docs/cli.md");
-    let path = "/openai/deployments/gpt-4o/chat/completions";
-    let tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47";
-    let claims = json!({
-        "iss": format!("https://login.microsoftonline.com/{tenant}/v2.0"), "tid": tenant,
-        "aud": "api://openai-gateway", "scp": "openai.embeddings"
-    });
-    let bearer = signed(&json!({ "alg": "RS256" }), &claims);
-    let now = NOW.to_string();
-    let mut arguments = vec!["explain", "--config", "envoy.yaml", "--token", "-"];
-    arguments.extend(["--method", "POST", "--path", path]);
-    let command = arguments.join(" ");
-    arguments.extend(["--at", &now]);
-    let explained = keyless(&arguments, &bearer).out;
-    let checked = keyless(&["check", "envoy.yaml"], "").out;
-    for (command, said) in [(command.as_str(), explained), ("check envoy.yaml", checked)] {
-        let shown = page.split_once(&format!("$ keyless {command}")).unwrap().1;
-        let shown = shown.split("```").next().unwrap().lines().skip(1);
-        let mut said = said.lines();
-        for line in shown.filter(|line| *line != "…") {
-            assert!(said.any(|one| one == line), "{command} does not say {line:?}");
-        }
-    }
-}

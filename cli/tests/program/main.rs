@@ -12,6 +12,8 @@ mod check;
 mod cures;
 mod docs;
 mod explain;
+mod issuers;
+mod pages;
 mod schema;
 mod tokens;
 mod usage;

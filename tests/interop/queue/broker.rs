@@ -11,51 +11,66 @@ use tokio::process::{Child, Command};
 
 /// Holds a running broker, which ends when this is dropped.
 pub(super) struct Broker {
+    folder: TempDir,
     _names: Child,
-    _server: Child,
-    _folder: TempDir,
-    port: u16,
+    /// The ports of the broker, of its distribution, and of epmd.
+    ports: [u16; 3],
+    server: Child,
 }
 
 impl Broker {
     pub(super) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let [port, distribution, names] = [free().await, free().await, free().await];
-        let settings = format!("listeners.tcp.1 = 127.0.0.1:{port}\nlog.console.level = warning\n");
+        let ports = [free().await, free().await, free().await];
+        let settings =
+            format!("listeners.tcp.1 = 127.0.0.1:{}\nlog.console.level = warning\n", ports[0]);
         std::fs::write(folder.path().join("rabbitmq.conf"), settings).unwrap();
         std::fs::write(folder.path().join("plugins"), "[].").unwrap();
-        let names = names.to_string();
-        // The nodes of this machine find each other by epmd's port: this one is alone.
-        let alone = [("ERL_EPMD_PORT", names.as_str()), ("ERL_EPMD_ADDRESS", "127.0.0.1")];
-        let epmd = dying(Path::new("epmd")).envs(alone).spawn().expect("epmd: run make queue");
-        let mut server = dying(&program());
-        server.envs(alone).env("HOME", folder.path());
-        server.env("RABBITMQ_NODENAME", format!("n{port}@localhost"));
-        server.env("RABBITMQ_DIST_PORT", distribution.to_string());
-        server.env("RABBITMQ_MNESIA_BASE", folder.path().join("data"));
-        server.env("RABBITMQ_CONFIG_FILE", folder.path().join("rabbitmq"));
-        server.env("RABBITMQ_CONF_ENV_FILE", folder.path().join("none"));
-        server.env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.path().join("plugins"));
-        server.env("RABBITMQ_LOGS", "-").env("RABBITMQ_LOG_BASE", folder.path());
-        // Without it the script would stay, with the broker as its child.
-        server.env("RABBITMQ_ALLOW_INPUT", "1").env("RABBITMQ_SERVER_START_ARGS", "-noinput");
-        server.stdout(Stdio::null());
-        let server = server.spawn().expect("rabbitmq-server: run make queue");
-        let broker = Self { _names: epmd, _server: server, _folder: folder, port };
+        let names = dying(Path::new("epmd")).envs(alone(ports[2])).spawn();
+        let names = names.expect("epmd: run make queue");
+        let server = server(folder.path(), ports);
+        let broker = Self { folder, _names: names, ports, server };
         eventually("the broker answers", async || broker.answers().await).await;
         broker
     }
 
+    /// Kills it, and starts it again with what it has stored.
+    pub(super) async fn restart(&mut self) {
+        self.server.kill().await.unwrap();
+        self.server = server(self.folder.path(), self.ports);
+        eventually("the broker answers again", async || self.answers().await).await;
+    }
+
     pub(super) fn url(&self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}/%2F", self.port)
+        format!("amqp://guest:guest@127.0.0.1:{}/%2F", self.ports[0])
     }
 
     /// Greets it (AMQP 0-9-1 §4.2.2), and waits for the beginning of an answer.
     async fn answers(&self) -> Option<()> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+        let mut stream = TcpStream::connect(("127.0.0.1", self.ports[0])).await.ok()?;
         stream.write_all(b"AMQP\x00\x00\x09\x01").await.ok()?;
         stream.read_u8().await.ok().map(drop)
     }
+}
+
+fn server(folder: &Path, [port, distribution, names]: [u16; 3]) -> Child {
+    let mut server = dying(&program());
+    server.envs(alone(names)).env("HOME", folder);
+    server.env("RABBITMQ_NODENAME", format!("n{port}@localhost"));
+    server.env("RABBITMQ_DIST_PORT", distribution.to_string());
+    server.env("RABBITMQ_MNESIA_BASE", folder.join("data"));
+    server.env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq"));
+    server.env("RABBITMQ_CONF_ENV_FILE", folder.join("none"));
+    server.env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("plugins"));
+    server.env("RABBITMQ_LOGS", "-").env("RABBITMQ_LOG_BASE", folder);
+    // Without it the script would stay, with the broker as its child.
+    server.env("RABBITMQ_ALLOW_INPUT", "1").env("RABBITMQ_SERVER_START_ARGS", "-noinput");
+    server.stdout(Stdio::null()).spawn().expect("rabbitmq-server: run make queue")
+}
+
+/// The nodes of a machine find each other by epmd's port: this one is alone.
+fn alone(names: u16) -> [(&'static str, String); 2] {
+    [("ERL_EPMD_PORT", names.to_string()), ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned())]
 }
 
 /// Prepares a program that ends with this thread, in whatever way that ends.

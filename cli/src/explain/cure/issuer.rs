@@ -27,7 +27,24 @@ pub(super) fn cure(config: &Config, said: &Said) -> Option<String> {
         let accepted = issuer.accepted.iter().find(|accepted| base(accepted) == base(iss))?;
         Some(difference(accepted, iss, issuer.entry.0))
     });
-    of_entry.or_else(|| of_entra(config, iss))
+    of_entry.or_else(|| of_entra(config, iss)).or_else(|| of_host(config, iss))
+}
+
+/// An issuer that an entry names with another host: an inner address, or a domain of the customer's.
+fn of_host(config: &Config, iss: &str) -> Option<String> {
+    let path = |url: &str| {
+        let (_, rest) = url.trim_end_matches('/').split_once("://")?;
+        rest.split_once('/').map(|(_, path)| path.to_owned())
+    };
+    let own = path(iss)?;
+    let is_of_path = |accepted: &String| path(accepted).as_ref() == Some(&own);
+    let issuer = config.issuers.iter().find(|issuer| issuer.accepted.iter().any(is_of_path))?;
+    Some(format!(
+        "iss differs from issuers[{}].issuer in its host alone: an inner address, or a domain of its \
+         own; have the issuer use one name for all (Keycloak: --hostname), or write it as the token \
+         does (--show-claims)",
+        issuer.entry.0
+    ))
 }
 
 /// An issuer without all that people confuse.

@@ -1,7 +1,7 @@
 //! Walks through what keyless does, on a real Envoy against Azure's stand-in on this machine.
 //!
 //! Ends with status 0 if every claim that it made was so. With `KEEP=1` in the environment all of
-//! it keeps running afterwards, for you to try.
+//! it keeps running afterwards, for you to try. With `--json` it says everything in one line of JSON at the end.
 
 mod exchange;
 mod report;
@@ -13,12 +13,21 @@ use gateway::{Blueprint, Gateway, StartOptions};
 use local_azure::{LocalAzure, Options};
 
 use exchange::PATH;
-use report::Report;
+use report::{Form, Report};
 use walk::Walk;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut report = Report::for_stdout();
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let form = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => Form::text(),
+        ["--json"] => Form::Json,
+        _ => {
+            eprintln!("Usage: demo [--json]");
+            return ExitCode::from(2);
+        }
+    };
+    let mut report = Report::new(form);
     match demonstrate(&mut report).await {
         Ok(()) if report.all_held() => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
@@ -37,7 +46,9 @@ async fn demonstrate(report: &mut Report) -> Result<(), Box<dyn Error>> {
     Walk::new(&azure, &gateway, report)?.all().await?;
     report.close();
     if env::var_os("KEEP").is_some_and(|keep| keep == "1") {
-        invite(report, &azure, &gateway);
+        if report.is_text() {
+            invite(report, &azure, &gateway);
+        }
         tokio::signal::ctrl_c().await?;
     }
     Ok(())
@@ -56,7 +67,7 @@ fn blueprint(azure: &LocalAzure) -> Blueprint {
         .plugin(|plugin| plugin["issuers"][0]["jwks"]["unknown_kid_interval"] = "1s".into())
 }
 
-fn introduce(report: &Report, azure: &LocalAzure, gateway: &Gateway) {
+fn introduce(report: &mut Report, azure: &LocalAzure, gateway: &Gateway) {
     report.title("keyless in a real Envoy, in front of an Azure that runs on this machine");
     report.line("gateway", &format!("{}  envoy.yaml as shipped, endpoints swapped", gateway.url()));
     report.line(
@@ -72,7 +83,7 @@ fn introduce(report: &Report, azure: &LocalAzure, gateway: &Gateway) {
     report.line("request", &format!("POST {PATH}"));
 }
 
-fn invite(report: &Report, azure: &LocalAzure, gateway: &Gateway) {
+fn invite(report: &mut Report, azure: &LocalAzure, gateway: &Gateway) {
     let (control, url, admin) = (azure.control_url(), gateway.url(), gateway.admin_url());
     let bearer = r#"-H "authorization: Bearer $token""#;
     let json = "-H 'content-type: application/json'";
@@ -88,6 +99,6 @@ fn invite(report: &Report, azure: &LocalAzure, gateway: &Gateway) {
         format!("curl -sS {admin}/stats/prometheus | grep keyless"),
         format!("curl -sS {control}/"),
     ] {
-        Report::command(&command);
+        report.command(&command);
     }
 }

@@ -153,7 +153,7 @@ impl<'a> Walk<'a> {
         Answer::read(request.send().await?).await
     }
 
-    fn refused(&self, answer: &Answer) {
+    fn refused(&mut self, answer: &Answer) {
         self.report.line("got", &format!("{} {}", answer.status, answer.code()));
         let challenge = answer.challenge.as_deref().unwrap_or("none");
         self.report.line("", &format!("www-authenticate: {challenge}"));
