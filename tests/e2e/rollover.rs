@@ -208,7 +208,7 @@ async fn an_unusable_key_is_told_once_with_its_kid_and_the_reason() {
 
     let without = json!({"keys": [{"kty": "RSA", "kid": "c", "x5c": ["MIIC"]}]});
     world.azure.issuer.fault(Fault::Changed(without.as_object().unwrap().clone()));
-    let line = r#"result=no_usable_key message="no usable key: kid=\"c\" reason=\"no n and e, only x5c\"""#;
+    let line = r#"result=no_usable_key message="no usable key: kid=\"c\" reason=\"x5c holds no RSA key\"""#;
     eventually("the failure says why", async || world.gateway.log().contains(line).then_some(()))
         .await;
     world.assert_every_worker_admits().await;

@@ -70,7 +70,7 @@ async fn a_crowd_that_waits_is_served_or_refused_to_the_last_and_no_thread_traps
     crate::outage::IDENTITY.is(&first.await.unwrap().unwrap());
     world.assert_unharmed().await;
 
-    world.azure.imds.fault(Fault::Delay(Duration::from_secs(3)));
+    world.azure.imds.fault(Fault::Delay(Duration::from_secs(2)));
     let asked = world.identity_fetches();
     // Only while IMDS takes its time does the whole crowd wait for the same answer.
     eventually("somebody waits, so IMDS is asked again", async || {
