@@ -175,6 +175,7 @@ toolchain:
 	@echo "installing what examples/queue uses, by its hashes, into .queue/ (wheels from PyPI)"
 	@python3 -m venv --clear .queue && .queue/bin/pip install --quiet --disable-pip-version-check \
 	--only-binary :all: --require-hashes -r examples/queue/requirements.txt
+	@touch $@
 
 .dashboards/installed: dashboards/requirements.txt
 	@python3 -c 'import ensurepip, sys, venv; assert sys.version_info >= (3, 11)' || { \
