@@ -151,7 +151,10 @@ impl BodyEditor {
     fn read<'a>(&mut self, piece: &'a [u8]) -> Result<(), (Stop, &'a [u8])> {
         let mut rest = piece;
         while !rest.is_empty() {
-            let found = self.marks.next(rest, self.marks.depth > 1);
+            let found = match self.marks.depth {
+                0 | 1 => self.marks.next(rest),
+                _ => self.marks.skip(rest, 1).map(|length| (length, Mark::End)),
+            };
             let before = found.map_or(rest.len(), |(length, _)| length.saturating_sub(1));
             let (before, after) = rest.split_at_checked(before).unwrap_or((rest, &[]));
             self.put(before);
@@ -160,7 +163,7 @@ impl BodyEditor {
             }
             let (mark, after_mark) = after.split_at_checked(1).unwrap_or((after, &[]));
             if let Some((_, kind)) = found {
-                self.mark(kind, mark).map_err(|stop| (stop, after))?;
+                self.mark(kind, before, mark).map_err(|stop| (stop, after))?;
                 self.put(mark);
                 if matches!(self.options, Options::Begun) {
                     self.phase = Phase::Holding;
@@ -182,7 +185,7 @@ impl BodyEditor {
         place.extend_from_slice(bytes);
     }
 
-    fn mark(&mut self, mark: Mark, byte: &[u8]) -> Result<(), Stop> {
+    fn mark(&mut self, mark: Mark, before: &[u8], byte: &[u8]) -> Result<(), Stop> {
         self.place = match (self.place, mark, self.marks.depth) {
             (Place::Before, Mark::Begin(b'{'), 1) | (Place::Name, Mark::TextEnds, 1) => {
                 Place::Names
@@ -200,6 +203,12 @@ impl BodyEditor {
             (Place::Names, Mark::TextBegins, 1) => {
                 self.word.clear();
                 Place::Name
+            }
+            (Place::Names, Mark::Text(length), 1) => {
+                let begin = before.len().saturating_sub(length);
+                self.word.clear();
+                self.word.add(before.get(begin..).unwrap_or_default());
+                Place::Names
             }
             (Place::Names, Mark::Colon, 1) => self.name()?,
             (Place::Stream, Mark::Scalar, 1) => {

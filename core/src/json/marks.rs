@@ -18,7 +18,9 @@ pub(crate) enum Mark {
     End,
     /// The first byte of a number or literal.
     Scalar,
-    /// The quote before a text.
+    /// A whole text of so many bytes, without escapes: both quotes, and what is between them.
+    Text(usize),
+    /// The quote before a text that is not whole, or has escapes.
     TextBegins,
     /// The quote after a text.
     TextEnds,
@@ -49,50 +51,90 @@ pub(crate) struct Word<const N: usize> {
     length: usize,
 }
 
+/// Most texts are short, and end before a vectorised search has begun.
+const SHORT: usize = 16;
+
 impl Marks {
     /// Finds the next mark, and returns how many bytes it and those before it are; or nothing, if
-    /// there is none in these bytes. If `is_dull`, only texts, objects and lists are marked.
-    pub(crate) fn next(&mut self, bytes: &[u8], is_dull: bool) -> Option<(usize, Mark)> {
+    /// there is none in these bytes.
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Option<(usize, Mark)> {
         let mut at: usize = 0;
         loop {
-            let rest = bytes.get(at..)?;
-            let (skipped, mark) = match self.place {
-                Place::Between | Place::Scalar => self.outside(rest, is_dull)?,
+            let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
+            let (passed, mark) = match self.place {
+                Place::Between => self.between(rest)?,
                 Place::Escape => {
-                    rest.first()?;
                     self.place = Place::Text;
                     (1, None)
                 }
-                Place::Text => self.inside(rest)?,
+                Place::Scalar => {
+                    let passed = rest.iter().position(|byte| !is_of_scalar(*byte))?;
+                    self.place = Place::Between;
+                    (passed, None)
+                }
+                Place::Text => self.in_text(rest)?,
             };
-            at = at.saturating_add(skipped);
+            at = at.saturating_add(passed);
             if let Some(mark) = mark {
                 return Some((at, mark));
             }
         }
     }
 
+    /// Passes over all objects and lists that are open beyond a depth, and returns how many bytes that
+    /// takes, up to and including the last bracket; or nothing, if they do not end in these bytes.
+    pub(crate) fn skip(&mut self, bytes: &[u8], depth: u32) -> Option<usize> {
+        let mut at: usize = 0;
+        loop {
+            let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
+            let passed = match self.place {
+                Place::Escape => {
+                    self.place = Place::Text;
+                    1
+                }
+                Place::Text => self.in_text(rest)?.0,
+                Place::Between | Place::Scalar => {
+                    self.place = Place::Between;
+                    let found = rest.iter().position(|byte| is_bracket_or_quote(*byte))?;
+                    if self.pass(*rest.get(found)?) == Mark::End && self.depth <= depth {
+                        return Some(at.saturating_add(found).saturating_add(1));
+                    }
+                    found.saturating_add(1)
+                }
+            };
+            at = at.saturating_add(passed);
+        }
+    }
+
     /// Looks for the end of a text, or for a backslash in it.
-    fn inside(&mut self, rest: &[u8]) -> Option<(usize, Option<Mark>)> {
-        let at = memchr2(b'"', b'\\', rest)?;
+    fn in_text(&mut self, rest: &[u8]) -> Option<(usize, Option<Mark>)> {
+        let is_found = |byte: &u8| *byte == b'"' || *byte == b'\\';
+        let at = match rest.iter().take(SHORT).position(is_found) {
+            Some(at) => at,
+            None => memchr2(b'"', b'\\', rest.get(SHORT..)?)?.saturating_add(SHORT),
+        };
         let is_end = rest.get(at) == Some(&b'"');
         self.place = if is_end { Place::Between } else { Place::Escape };
         Some((at.saturating_add(1), is_end.then_some(Mark::TextEnds)))
     }
 
-    fn outside(&mut self, rest: &[u8], is_dull: bool) -> Option<(usize, Option<Mark>)> {
-        let is_mark = |byte: &u8| match byte {
-            b'"' | b'{' | b'}' | b'[' | b']' => true,
-            b' ' | b'\t' | b'\r' | b'\n' => false,
-            _ => !is_dull,
-        };
-        let at = rest.iter().position(is_mark)?;
+    fn between(&mut self, rest: &[u8]) -> Option<(usize, Option<Mark>)> {
+        let at = rest.iter().position(|byte| !is_blank(*byte))?;
+        let mark = self.pass(*rest.get(at)?);
         let passed = at.saturating_add(1);
-        let byte = *rest.get(at)?;
-        // A blank ends a number, which the next byte that is none would begin again.
-        let was_scalar = self.place == Place::Scalar && at == 0;
-        self.place = Place::Between;
-        let mark = match byte {
+        if mark == Mark::TextBegins
+            && let Some((length, Some(_))) = rest.get(passed..).and_then(|text| self.in_text(text))
+        {
+            let mark = Mark::Text(length.saturating_sub(1));
+            return Some((passed.saturating_add(length), Some(mark)));
+        }
+        self.place = if mark == Mark::TextBegins { Place::Text } else { self.place };
+        Some((passed, Some(mark)))
+    }
+
+    /// Passes a byte that is no blank, outside of texts.
+    fn pass(&mut self, byte: u8) -> Mark {
+        match byte {
             b'"' => {
                 self.place = Place::Text;
                 Mark::TextBegins
@@ -109,16 +151,27 @@ impl Marks {
             b',' => Mark::Comma,
             _ => {
                 self.place = Place::Scalar;
-                return Some((passed, (!was_scalar).then_some(Mark::Scalar)));
+                Mark::Scalar
             }
-        };
-        Some((passed, Some(mark)))
+        }
     }
 
     /// Returns true between two texts that are no JSON together: nothing is open.
     pub(crate) fn is_done(&self) -> bool {
         self.depth == 0 && matches!(self.place, Place::Between | Place::Scalar)
     }
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+fn is_bracket_or_quote(byte: u8) -> bool {
+    matches!(byte, b'"' | b'{' | b'}' | b'[' | b']')
+}
+
+fn is_of_scalar(byte: u8) -> bool {
+    !is_blank(byte) && !is_bracket_or_quote(byte) && byte != b':' && byte != b','
 }
 
 impl<const N: usize> Word<N> {

@@ -95,14 +95,26 @@ impl EventReader {
     pub(super) fn read(&mut self, piece: &[u8]) {
         let mut rest = piece;
         while !rest.is_empty() {
-            let Some((length, mark)) = self.marks.next(rest, self.is_dull()) else {
+            let found = match self.dull_beyond() {
+                None => self.marks.next(rest),
+                Some(depth) => self.marks.skip(rest, depth).map(|length| (length, Mark::End)),
+            };
+            let Some((length, mark)) = found else {
                 self.keep(rest, rest.len());
                 return;
             };
             let (passed, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-            self.keep(passed, length.saturating_sub(1));
-            self.mark(mark);
             rest = after;
+            if let Mark::Text(length) = mark {
+                let text = passed.get(passed.len().saturating_sub(length.saturating_add(1))..);
+                let text = text.and_then(|text| text.get(..length)).unwrap_or_default();
+                rest = self.whole_text(text, after);
+                continue;
+            }
+            if self.text != Text::Ignored || self.usage_depth.is_some() {
+                self.keep(passed, length.saturating_sub(1));
+            }
+            self.mark(mark);
         }
     }
 
@@ -128,12 +140,14 @@ impl EventReader {
         self.marks.is_done()
     }
 
-    /// Returns true where names do not count.
-    fn is_dull(&self) -> bool {
-        !matches!(
-            (self.marks.depth, self.outer),
-            (0 | 1, _) | (2, Some(Member::Envelope)) | (_, Some(Member::Choices | Member::Delta))
-        )
+    /// Returns the depth beyond which nothing counts, where that is so.
+    fn dull_beyond(&self) -> Option<u32> {
+        match (self.marks.depth, self.outer) {
+            (0 | 1, _) | (2, Some(Member::Envelope)) => None,
+            (_, Some(Member::Choices | Member::Delta)) => self.event.has_content.then_some(1),
+            (_, Some(Member::Envelope)) => Some(2),
+            _ => Some(1),
+        }
     }
 
     /// Keeps what must be kept of the bytes before a mark, and of the mark what belongs to `usage`.
@@ -152,26 +166,58 @@ impl EventReader {
         }
     }
 
-    fn mark(&mut self, mark: Mark) {
-        if self.outer == Some(Member::Choices)
-            && self.marks.depth >= 2
-            && matches!(mark, Mark::Begin(_) | Mark::Scalar | Mark::TextBegins)
-        {
-            let is_list = mark == Mark::Begin(b'[') && self.member == Some(Member::Choices);
-            self.event.choices = if is_list { Choices::Empty } else { Choices::Filled };
+    /// Takes a text that is there as a whole, and returns what is left behind it: a name takes the
+    /// colon with it.
+    fn whole_text<'a>(&mut self, text: &[u8], after: &'a [u8]) -> &'a [u8] {
+        self.fill_choices();
+        match self.member.take() {
+            Some(Member::Content | Member::Delta) => self.event.has_content |= !text.is_empty(),
+            Some(Member::Type) => self.event.kind = Kind::named(text),
+            Some(Member::Choices | Member::Envelope | Member::PromptResults | Member::Usage) => {}
+            None => {
+                if let Some((b':', after)) = after.split_first() {
+                    self.name(text);
+                    return after;
+                }
+                self.word.clear();
+                self.word.add(text);
+            }
         }
+        after
+    }
+
+    fn mark(&mut self, mark: Mark) {
         match mark {
             Mark::Begin(bracket) => self.begin(bracket),
-            Mark::Colon => self.name(),
+            Mark::Colon => {
+                let word = std::mem::take(&mut self.word);
+                let mut decoded = None;
+                self.name(word.unescaped(&mut decoded).unwrap_or_default());
+            }
             Mark::Comma => self.end_of_member(),
             Mark::End => self.end(),
-            Mark::Scalar => self.member = None,
+            Mark::Scalar => {
+                self.fill_choices();
+                self.member = None;
+            }
+            Mark::Text(_) => {}
             Mark::TextBegins => self.text_begins(),
             Mark::TextEnds => self.text_ends(),
         }
     }
 
+    /// Something stands in `choices`, if that is open.
+    fn fill_choices(&mut self) {
+        if self.outer == Some(Member::Choices) && self.marks.depth >= 2 {
+            self.event.choices = Choices::Filled;
+        }
+    }
+
     fn begin(&mut self, bracket: u8) {
+        self.fill_choices();
+        if self.member == Some(Member::Choices) && bracket == b'[' {
+            self.event.choices = Choices::Empty;
+        }
         if self.member.take() == Some(Member::Usage) && bracket == b'{' {
             self.usage_depth = Some(self.marks.depth);
             self.usage.clear();
@@ -197,11 +243,10 @@ impl EventReader {
         }
     }
 
-    /// A colon has come, so the text before it was a name.
-    fn name(&mut self) {
+    /// Takes the name of a member, whose value comes next.
+    fn name(&mut self, name: &[u8]) {
         let depth = self.marks.depth;
-        let member = Member::named(&self.word, depth, self.outer);
-        self.word.clear();
+        let member = Member::named(name, depth, self.outer);
         self.member = member;
         if depth == 1 {
             self.outer = member;
@@ -217,22 +262,23 @@ impl EventReader {
     }
 
     fn text_begins(&mut self) {
-        let is_name = self.member.is_none() && !self.is_dull();
+        self.fill_choices();
         self.text = match self.member.take() {
             Some(Member::Content | Member::Delta) => Text::Content,
             Some(Member::Type) => Text::Type,
             Some(Member::Choices | Member::Envelope | Member::PromptResults | Member::Usage) => {
                 Text::Ignored
             }
-            None if is_name => Text::Name,
-            None => Text::Ignored,
+            None => Text::Name,
         };
         self.word.clear();
     }
 
     fn text_ends(&mut self) {
         if std::mem::take(&mut self.text) == Text::Type {
-            self.event.kind = Kind::named(&self.word);
+            let mut decoded = None;
+            let name = self.word.unescaped(&mut decoded).unwrap_or_default();
+            self.event.kind = Kind::named(name);
             self.word.clear();
         }
     }
@@ -240,9 +286,7 @@ impl EventReader {
 
 impl Member {
     /// Returns the member of this name, if it counts at this depth.
-    fn named(word: &Word<LONGEST_WORD>, depth: u32, outer: Option<Self>) -> Option<Self> {
-        let mut decoded = None;
-        let name = word.unescaped(&mut decoded)?;
+    fn named(name: &[u8], depth: u32, outer: Option<Self>) -> Option<Self> {
         match (depth, outer) {
             (1, _) => match name {
                 b"choices" => Some(Self::Choices),
@@ -275,21 +319,18 @@ const CONTENT: [&[u8]; 8] = [
 ];
 
 impl Kind {
-    fn named(word: &Word<LONGEST_WORD>) -> Self {
-        let mut decoded = None;
-        match word.unescaped(&mut decoded) {
-            Some(
-                b"response.completed"
-                | b"response.incomplete"
-                | b"response.failed"
-                | b"image_edit.completed"
-                | b"image_generation.completed"
-                | b"speech.audio.done"
-                | b"transcript.text.done",
-            ) => Self::Final,
-            Some(b"message_start") => Self::MessageBegins,
-            Some(b"message_delta") => Self::MessageEnds,
-            Some(name) if TYPED.iter().any(|start| name.starts_with(start)) => Self::Typed,
+    fn named(name: &[u8]) -> Self {
+        match name {
+            b"response.completed"
+            | b"response.incomplete"
+            | b"response.failed"
+            | b"image_edit.completed"
+            | b"image_generation.completed"
+            | b"speech.audio.done"
+            | b"transcript.text.done" => Self::Final,
+            b"message_start" => Self::MessageBegins,
+            b"message_delta" => Self::MessageEnds,
+            name if TYPED.iter().any(|start| name.starts_with(start)) => Self::Typed,
             _ => Self::Other,
         }
     }
