@@ -9,10 +9,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use keyless_core::gate::{Check, CheckResult, Labels, Record, Report};
 use keyless_core::http::FetchError;
 use keyless_core::metrics::{
-    ANSWERS, ASKED_AT, COST, FETCHES, GOOD_UNTIL, LEDGER_EVICTED, LIMIT_CHECKS, Metric, REJECTIONS,
-    REQUESTS, TOKEN_PARTS, TOKENS, UNPRICED, UNUSABLE_KEYS,
+    ANSWERS, ASKED_AT, COST, FETCHES, GOOD_UNTIL, LEDGER_EVICTED, LEDGER_SETTLED_AT,
+    LEDGER_SETTLEMENTS, LIMIT_CHECKS, LIMITS_DISAGREE, Metric, REJECTIONS, REQUESTS, TOKEN_PARTS,
+    TOKENS, UNPRICED, UNUSABLE_KEYS,
 };
 use keyless_core::price::Cost;
+use keyless_core::settle::{Agreement, SettlementError, SettlementReport};
 use keyless_core::usage::{Basis, Counted};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
@@ -23,6 +25,8 @@ pub(crate) struct Metrics {
     requests: HashMap<RequestLabels, u32>,
     accounts: HashMap<(Labels, Basis), AccountIds>,
     checks: HashMap<(Rc<str>, CheckResult), Option<u32>>,
+    /// Whether the service of a fleet has each limit as it is configured here.
+    agreements: HashMap<Rc<str>, Agreement>,
     others: HashMap<String, u32>,
 }
 
@@ -94,6 +98,28 @@ impl Metrics {
             let id = self.id(MetricType::Counter, LEDGER_EVICTED.with(&[]));
             add(&mut id.clone(), count, String::new);
         }
+    }
+
+    /// Counts a settlement; returns the limits that the service has otherwise since this one.
+    pub(crate) fn count_settlement(
+        &mut self,
+        report: &SettlementReport,
+        now: SystemTime,
+    ) -> Vec<(Rc<str>, Agreement)> {
+        let result = report.result.map_or_else(SettlementError::code, |()| "ok");
+        count(self.id(MetricType::Counter, LEDGER_SETTLEMENTS.with(&[result])));
+        if report.result.is_ok() {
+            self.gauge(&LEDGER_SETTLED_AT.with(&[]), seconds(now));
+        }
+        let mut changed = Vec::new();
+        for (limit, agreement) in &report.limits {
+            if self.agreements.insert(limit.clone(), *agreement) != Some(*agreement) {
+                let disagrees = u64::from(*agreement != Agreement::Same);
+                self.gauge(&LIMITS_DISAGREE.with(&[limit]), disagrees);
+                changed.push((limit.clone(), *agreement));
+            }
+        }
+        changed
     }
 
     /// Counts what a request used. A sum of costs is exact but for less than a millionth of a unit for

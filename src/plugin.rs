@@ -12,6 +12,7 @@ use keyless_core::gate::{
 use keyless_core::http::Answer;
 use keyless_core::identity::IdentityIndex;
 use keyless_core::limit::Allowance;
+use keyless_core::settle::{Agreement, Settled};
 use keyless_core::signature::{Crypto, Sandbox};
 use log::{info, warn};
 use proxy_wasm::hostcalls;
@@ -96,6 +97,38 @@ impl Plugin {
         }
     }
 
+    /// Hands the answer to a settlement to the gate; the log tells changes, the counters everything.
+    pub(crate) fn settled(&self, settled: Settled) {
+        let Some(now) = now() else { return };
+        let Some(report) = self.gate.borrow_mut().settled(settled, now) else { return };
+        let strays = self.metrics.borrow_mut().count_settlement(&report, now);
+        for (limit, agreement) in strays {
+            let found = match agreement {
+                Agreement::Same => continue,
+                Agreement::Different => "another number or window",
+                Agreement::Missing => "none of this name",
+            };
+            warn!(
+                "settlement limit={limit}: the service has {found}; `keyless limits` writes its file"
+            );
+        }
+        match report.result {
+            Ok(()) if report.is_news => info!("settlement result=ok"),
+            Err(error) if report.is_news => {
+                let code = error.code();
+                warn!("settlement result={code} message={:?}", error.to_string());
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Has the root called if a request has left something to settle.
+    fn wake_to_settle(&self) {
+        if self.gate.borrow().is_to_settle() {
+            wake_root();
+        }
+    }
+
     /// Carries out a decision on the stream of the effective context, counts and records it.
     pub(crate) fn apply(&self, decided: Decided) -> Applied {
         self.recorded(outcome::apply(decided))
@@ -112,6 +145,7 @@ impl Plugin {
         metrics.count_checks(&applied.record.checks);
         drop(metrics);
         outcome::record(applied.verdict, &applied.record);
+        self.wake_to_settle();
         applied
     }
 
@@ -140,6 +174,7 @@ impl Plugin {
         let Some(now) = now() else { return };
         let evicted = self.gate.borrow().charge(&spent.charges, &spent.usage, spent.cost, now);
         self.metrics.borrow_mut().count_evicted(evicted);
+        self.wake_to_settle();
     }
 
     /// Forgets a stream that is gone.

@@ -1,11 +1,12 @@
 //! The root context: one configuration on one thread, and all calls that its gate makes.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use keyless_core::config::Config;
 use keyless_core::gate::{Fetch, Wake};
 use keyless_core::http::{self, Answer, Call, MAX_BODY};
+use keyless_core::settle::{Settled, Settlement};
 use log::error;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
@@ -20,6 +21,8 @@ use crate::{SHORTEST_TICK, now};
 pub(crate) struct Root {
     /// What each call in flight is for, by the token that the host gave it.
     calls: HashMap<u32, Fetch>,
+    /// The settlement in flight, by the token that the host gave it.
+    settlement: Option<u32>,
     /// Absent until there is a valid configuration.
     plugin: Option<Plugin>,
 }
@@ -34,6 +37,23 @@ impl Context for Root {
             plugin.settle(fetch, &answer(headers, body));
             self.drive(&plugin);
         }
+    }
+
+    fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
+        if self.settlement != Some(token) {
+            return;
+        }
+        self.settlement = None;
+        let Some(plugin) = self.plugin.clone() else { return };
+        plugin.settled(match status {
+            0 => {
+                let most = size.min(MAX_BODY);
+                let message = hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, most);
+                Settled::Answered(message.ok().flatten().unwrap_or_default())
+            }
+            status => Settled::Failed(status),
+        });
+        self.drive(&plugin);
     }
 
     fn on_done(&mut self) -> bool {
@@ -97,10 +117,31 @@ impl Root {
                 None => plugin.settle(fetch, &Answer::Unsent),
             }
         }
+        self.settle(plugin, now);
         let released = plugin.gate.borrow_mut().released(now);
         for (stream, decided) in released {
             plugin.resume(stream, decided);
         }
+        Self::set_tick(plugin, now);
+    }
+
+    /// Settles with the other proxies of a fleet, if that is due.
+    fn settle(&mut self, plugin: &Plugin, now: SystemTime) {
+        let is_lost = plugin.gate.borrow().is_settlement_lost(now);
+        if is_lost {
+            self.settlement = None;
+            plugin.settled(Settled::Lost);
+        }
+        let settlement = plugin.gate.borrow_mut().settlement(now);
+        if let Some(settlement) = settlement {
+            self.settlement = dispatch_settlement(&settlement);
+            if self.settlement.is_none() {
+                plugin.settled(Settled::Unsent);
+            }
+        }
+    }
+
+    fn set_tick(plugin: &Plugin, now: SystemTime) {
         let wake_at = plugin.gate.borrow().wake_at();
         _ = hostcalls::set_tick_period(match wake_at {
             Wake::At(time) => {
@@ -112,6 +153,13 @@ impl Root {
             Wake::Now => SHORTEST_TICK,
         });
     }
+}
+
+/// Sends a settlement; the host refuses it if there is no such cluster.
+fn dispatch_settlement(settlement: &Settlement) -> Option<u32> {
+    let Settlement { target, message, timeout } = settlement;
+    let (service, method) = ("envoy.service.ratelimit.v3.RateLimitService", "ShouldRateLimit");
+    hostcalls::dispatch_grpc_call(target, service, method, Vec::new(), Some(message), *timeout).ok()
 }
 
 /// Reads the answer to a call; the headers are missing if the stream was reset.

@@ -135,7 +135,7 @@ fn give_keys(config: &mut Config, index: IssuerIndex, jwks: &[u8]) -> Result<(),
 }
 
 /// Reads the one configuration of a file.
-fn configuration(file: &Path) -> Result<Config, CliError> {
+pub(crate) fn configuration(file: &Path) -> Result<Config, CliError> {
     let source = |error| CliError::Source { file: file.into(), error };
     let bytes = read(file).map_err(|error| CliError::Read { file: file.into(), error })?;
     let found = source::find(&bytes).map_err(source)?;

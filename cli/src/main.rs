@@ -8,6 +8,7 @@ mod docs;
 mod error;
 mod explain;
 mod istio;
+mod limits;
 mod schema;
 mod source;
 mod summary;
@@ -42,6 +43,8 @@ enum Command {
     },
     /// Explains what becomes of a request: its route, each check of its token, each grant, the reply
     Explain(explain::Arguments),
+    /// Prints the configuration of envoyproxy/ratelimit that counts these limits for several proxies
+    Limits(limits::Arguments),
     /// Prints the JSON Schema of a plugin configuration, for editors
     Schema,
     /// Sums up tokens and cost from access logs, by any of the logged fields
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Docs { update } => docs::run(update.as_deref()),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Limits(arguments) => limits::run(&arguments),
         Command::Schema => Ok(schema::run()),
         Command::Usage(arguments) => usage::run(&arguments),
     };

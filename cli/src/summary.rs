@@ -59,8 +59,10 @@ fn needed(config: &Config) -> Vec<(String, String)> {
     let tokens = config.identities.iter();
     let tokens =
         tokens.map(|one| (one.cluster.clone(), format!("tokens of identity {}", one.name)));
+    let fleet = config.fleet.iter();
+    let fleet = fleet.map(|fleet| (fleet.cluster.clone(), "limits of a fleet".to_owned()));
     let mut needed: Vec<(String, Vec<String>)> = Vec::new();
-    for (cluster, purpose) in keys.chain(tokens) {
+    for (cluster, purpose) in keys.chain(tokens).chain(fleet) {
         match needed.iter_mut().find(|(known, _)| *known == cluster) {
             Some((_, purposes)) if purposes.contains(&purpose) => {}
             Some((_, purposes)) => purposes.push(purpose),

@@ -30,6 +30,7 @@ use crate::limit::Limit;
 use crate::metadata::ProtectedResource;
 use crate::policy::{Access, Route};
 use crate::price::Prices;
+use crate::settle::Fleet;
 use crate::token_cache::Limits;
 use document::{Document, StripEntry, TokenCacheEntry};
 use entry::{Entry, NonEmpty};
@@ -60,6 +61,8 @@ pub struct Config {
     pub limits: Vec<Limit>,
     /// How many counters of limits a proxy keeps.
     pub ledger_entries: usize,
+    /// Where the proxies of a fleet count together.
+    pub fleet: Option<Fleet>,
     /// Dry run: denials are recorded and not enforced.
     pub report_only: bool,
     /// What the gateway tells clients that do not know it.
@@ -133,6 +136,7 @@ fn convert(document: Document, wrong: &[String], errors: &mut Errors) -> Config 
     check_unique("limits", &mut limits.iter().map(name).collect::<Vec<_>>(), errors);
     let limits: Vec<_> = limits.into_iter().flatten().collect();
     let routes: Vec<_> = routes.into_iter().flatten().collect();
+    let (ledger_entries, fleet) = limits::ledger(document.ledger, errors);
     let resource = document.protected_resource;
     let resource = resource.and_then(|entry| entry.read("protected_resource", errors));
     Config {
@@ -140,7 +144,8 @@ fn convert(document: Document, wrong: &[String], errors: &mut Errors) -> Config 
         claims: claims(&issuers, &routes, &limits),
         token_cache: token_cache(document.token_cache, errors),
         prices: prices::prices(document.prices, errors),
-        ledger_entries: limits::entries(document.ledger, errors),
+        ledger_entries,
+        fleet,
         limits,
         report_only: document.report_only,
         protected_resource: resource

@@ -203,6 +203,12 @@ denials! {
         exhausted: Exhausted
     } = "budget_exhausted", BudgetLimit,
         "A limit on cost is used up.";
+    /// gateway's side: the service that counts for all gateways is away, and `ledger.unavailable` is `refuse`; `Retry-After`
+    LimitsUnavailable {
+        /// The time until the next try.
+        retry_after: Duration
+    } = "limits_unavailable", Unavailable,
+        "What is left of the limits is temporarily unknown.";
     /// gateway's side: no keys of the issuer; `Retry-After`
     KeysUnavailable {
         /// The time until the next try.
@@ -356,6 +362,7 @@ impl Denial {
     fn retry_after(&self) -> Option<String> {
         let wait = if let Self::IdentityUnavailable { retry_after }
         | Self::KeysUnavailable { retry_after }
+        | Self::LimitsUnavailable { retry_after }
         | Self::TooManyWaiting { retry_after } = self
         {
             *retry_after

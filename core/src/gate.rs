@@ -30,6 +30,7 @@ use crate::jwt::IssuerIndex;
 use crate::policy::Routes;
 use crate::price::Cost;
 use crate::request::Head;
+use crate::settle::{Settled, Settlement, SettlementReport};
 use crate::signature::Crypto;
 use crate::usage::Usage;
 use account::Accounts;
@@ -192,7 +193,7 @@ impl Gate {
             routes: Routes::new(config.routes),
             stripped: config.stripped,
         };
-        let limits = Limits::new(config.limits, config.ledger_entries, shared);
+        let limits = Limits::new(config.limits, config.ledger_entries, config.fleet, shared);
         let admission = Admission { identities, issuers, limits, rules, is_awake: false };
         Self { admission, waiting: WaitingList::default() }
     }
@@ -269,16 +270,37 @@ impl Gate {
 
     /// Returns when [`Gate::calls`], [`Gate::lost`] or [`Gate::released`] is worth asking again.
     pub fn wake_at(&self) -> Wake {
-        let Admission { identities, issuers, is_awake, .. } = &self.admission;
-        if !is_awake {
-            return Wake::Never;
-        }
+        let Admission { identities, issuers, limits, is_awake, .. } = &self.admission;
         let has_second_call = issuers.has_second_call() || identities.has_second_call();
-        if self.waiting.is_crowded() || has_second_call {
+        if *is_awake && (self.waiting.is_crowded() || has_second_call) {
             return Wake::Now;
         }
-        let fetches = issuers.wake_at().chain(identities.wake_at());
-        fetches.chain(self.waiting.deadlines()).min().map_or(Wake::Never, Wake::At)
+        let fetches = issuers.wake_at().chain(identities.wake_at()).chain(self.waiting.deadlines());
+        let fetches = if *is_awake { fetches.min() } else { None };
+        fetches.into_iter().chain(limits.wake_at()).min().map_or(Wake::Never, Wake::At)
+    }
+
+    /// Returns true once for each time that the host has to ask [`Gate::wake_at`] again because of
+    /// what a request used.
+    pub fn is_to_settle(&self) -> bool {
+        self.admission.limits.is_news()
+    }
+
+    /// Returns the call that settles with the other proxies of a fleet, if it is due; it is to be
+    /// answered by [`Gate::settled`].
+    pub fn settlement(&mut self, now: SystemTime) -> Option<Settlement> {
+        self.admission.limits.call(now)
+    }
+
+    /// Returns true if a settlement was never answered; it is now to be answered with
+    /// [`Settled::Lost`].
+    pub fn is_settlement_lost(&self, now: SystemTime) -> bool {
+        self.admission.limits.is_lost(now)
+    }
+
+    /// Takes the answer to a settlement.
+    pub fn settled(&mut self, settled: Settled, now: SystemTime) -> Option<SettlementReport> {
+        self.admission.limits.settled(settled, now)
     }
 
     /// Takes what a backend says in a 401 to a request that carried this identity's token, as far as
@@ -311,6 +333,7 @@ impl Gate {
     pub fn retire(&self) {
         self.admission.issuers.retire();
         self.admission.identities.retire();
+        self.admission.limits.retire();
     }
 
     /// Returns true if no caller may send a trailer of this name, in lower case.

@@ -4,7 +4,11 @@
 //!
 //! A page is replaced only as the version that was read, so that no count is lost in a race. What a
 //! page holds may come from anybody: it is checked, and else it counts as empty.
+//!
+//! Where several proxies count together, each counter also knows what the fleet was not told yet, and
+//! what the fleet had used when it was asked last.
 
+mod fleet;
 mod page;
 
 use std::fmt::Write as _;
@@ -12,7 +16,8 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::fetch::SharedData;
-use page::{Page, SLOTS};
+pub use fleet::{Due, Item};
+use page::{Page, SLOTS, Slot};
 
 /// Identifies a counter.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -35,11 +40,24 @@ pub enum Window {
     Days365,
 }
 
+/// Names a counter in one window.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Counter {
+    /// Which one.
+    pub key: Key,
+    /// In which window.
+    pub period: Period,
+    /// The fleet is told of multiples of this; what is less waits for more.
+    pub grain: u64,
+}
+
 /// Holds one window: when it ends, and how far it has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Period {
     /// Minutes since the epoch.
     now: u32,
+    /// The same in seconds.
+    seconds: u32,
     /// Minutes since the epoch.
     ends: u32,
     minutes: u32,
@@ -48,7 +66,7 @@ pub struct Period {
 }
 
 /// Says what became of an amount that was to be counted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Count {
     /// What was used before.
     pub used: u64,
@@ -56,6 +74,8 @@ pub struct Count {
     pub is_counted: bool,
     /// True if another counter of a window that is not over had to make room.
     pub is_evicting: bool,
+    /// True if there is something to tell the fleet, or to ask it.
+    pub is_pending: bool,
 }
 
 /// Keeps the counters; their number is bounded.
@@ -63,19 +83,20 @@ pub struct Count {
 /// ```
 /// # use std::{rc::Rc, time::{Duration, SystemTime}};
 /// # use keyless_core::fetch::InMemorySharedData;
-/// # use keyless_core::ledger::{Key, Ledger, Window};
-/// let ledger = Ledger::new(Rc::new(InMemorySharedData::default()), 1024);
+/// # use keyless_core::ledger::{Counter, Key, Ledger, Window};
+/// let ledger = Ledger::new(Rc::new(InMemorySharedData::default()), 1024, None);
 /// let now = SystemTime::UNIX_EPOCH + Duration::from_secs(3_599);
-/// let (key, hour) = (Key([7; 16]), Window::Hour.period(now));
-/// assert_eq!(hour.remaining, Duration::from_secs(1));
-/// assert!(ledger.take(&key, hour, 1, 1).is_counted);
-/// assert!(!ledger.take(&key, hour, 1, 1).is_counted, "it is used up");
-/// assert_eq!(ledger.used(&key, Window::Hour.period(now + Duration::from_secs(1))), 0);
+/// let at = |now| Counter { key: Key([7; 16]), period: Window::Hour.period(now), grain: 1 };
+/// assert_eq!(at(now).period.remaining, Duration::from_secs(1));
+/// assert!(ledger.take(&at(now), 1, 1).is_counted);
+/// assert!(!ledger.take(&at(now), 1, 1).is_counted, "it is used up");
+/// assert_eq!(ledger.look(&at(now + Duration::from_secs(1))).used, 0);
 /// ```
-#[derive(Clone)]
 pub struct Ledger {
     shared: Rc<dyn SharedData>,
     pages: usize,
+    /// How old what is known of the fleet may be, in seconds; none if each proxy counts for itself.
+    interval: Option<u32>,
 }
 
 /// How often a page is read again because another thread was faster. Each time one of them has got
@@ -109,7 +130,26 @@ impl Window {
             u32::try_from(time.as_secs().checked_div(60).unwrap_or_default()).unwrap_or(u32::MAX)
         };
         let (now, ends) = (minutes(since), minutes(since.saturating_add(remaining)));
-        Period { now, ends, minutes: self.minutes(), remaining }
+        let seconds = u32::try_from(since.as_secs()).unwrap_or(u32::MAX);
+        Period { now, seconds, ends, minutes: self.minutes(), remaining }
+    }
+
+    /// Returns how long it is.
+    pub fn length(self) -> Duration {
+        Duration::from_secs(u64::from(self.minutes()).saturating_mul(60))
+    }
+
+    /// Returns what a service of Envoy's rate-limit protocol calls it: in its configuration, and the
+    /// number in its answers (`RateLimitResponse.RateLimit.Unit`).
+    pub fn unit(self) -> (&'static str, i32) {
+        match self {
+            Self::Minute => ("minute", 2),
+            Self::Hour => ("hour", 3),
+            Self::Day => ("day", 4),
+            Self::Week => ("week", 7),
+            Self::Days30 => ("month", 5),
+            Self::Days365 => ("year", 6),
+        }
     }
 
     fn minutes(self) -> u32 {
@@ -126,58 +166,90 @@ impl Window {
 }
 
 impl Ledger {
-    /// Keeps at most about this many counters.
-    pub fn new(shared: Rc<dyn SharedData>, entries: usize) -> Self {
-        Self { shared, pages: entries.div_ceil(SLOTS).max(1) }
+    /// Keeps at most about this many counters. With an interval they are told to a fleet, and what
+    /// is known of that is asked for again when it is older.
+    pub fn new(shared: Rc<dyn SharedData>, entries: usize, interval: Option<Duration>) -> Self {
+        let seconds = |interval: Duration| u32::try_from(interval.as_secs()).unwrap_or(u32::MAX);
+        let interval = interval.map(|interval| seconds(interval).max(1));
+        Self { shared, pages: entries.div_ceil(SLOTS).max(1), interval }
     }
 
-    /// Returns what was used.
-    pub fn used(&self, key: &Key, period: Period) -> u64 {
-        let (page, _) = self.read(&self.name(key));
-        page.find(key, period).map_or(0, |slot| slot.used)
+    /// Returns what was used; of a fleet, as far as it is known.
+    pub fn look(&self, counter: &Counter) -> Count {
+        self.count(counter, 0, u64::MAX)
     }
 
     /// Counts an amount whatever was used before.
-    pub fn add(&self, key: &Key, period: Period, amount: u64) -> Count {
-        self.count(key, period, amount, u64::MAX)
+    pub fn add(&self, counter: &Counter, amount: u64) -> Count {
+        self.count(counter, amount, u64::MAX)
     }
 
     /// Counts an amount unless it makes the sum greater than `most`.
-    pub fn take(&self, key: &Key, period: Period, amount: u64, most: u64) -> Count {
-        self.count(key, period, amount, most)
+    pub fn take(&self, counter: &Counter, amount: u64, most: u64) -> Count {
+        self.count(counter, amount, most)
     }
 
-    /// Takes back what was counted.
-    pub fn give_back(&self, key: &Key, period: Period, amount: u64) {
-        let name = self.name(key);
-        for _ in 0..MAX_ATTEMPTS {
-            let (mut page, version) = self.read(&name);
-            let Some(mut slot) = page.find(key, period) else { return };
+    /// Takes back what was counted a moment ago. What a settlement has told in between stays told.
+    pub fn give_back(&self, counter: &Counter, amount: u64) {
+        let Counter { key, period, .. } = counter;
+        self.change(self.page(key), |page| {
+            let Some(mut slot) = page.find(key, *period) else { return false };
             slot.used = slot.used.saturating_sub(amount);
-            page.put(slot, period);
-            if self.shared.replace(&name, version, page.bytes()) {
-                return;
-            }
-        }
+            slot.unsettled = slot.unsettled.saturating_sub(amount);
+            page.put(slot, *period);
+            true
+        });
     }
 
-    fn count(&self, key: &Key, period: Period, amount: u64, most: u64) -> Count {
-        let name = self.name(key);
-        let mut used = 0;
+    fn count(&self, counter: &Counter, amount: u64, most: u64) -> Count {
+        let Counter { key, period, grain } = *counter;
+        let number = self.page(&key);
+        let (mut count, mut was_pending) = (Count::default(), false);
+        let is_written = self.change(number, |page| {
+            let mut slot = page.find_or_empty(&key, period);
+            was_pending = slot.is_pending(grain);
+            count = Count { used: self.total(slot), ..Count::default() };
+            let is_counted = amount > 0 && count.used.saturating_add(amount) <= most;
+            if is_counted {
+                slot.used = slot.used.saturating_add(amount);
+                let more = if self.interval.is_some() { amount } else { 0 };
+                slot.unsettled = slot.unsettled.saturating_add(more);
+            }
+            let is_asked = self.is_outdated(slot.asked, period.seconds);
+            if is_asked {
+                (slot.asked, slot.is_to_ask) = (period.seconds, true);
+            }
+            count.is_pending = self.interval.is_some() && slot.is_pending(grain);
+            count.is_counted = is_counted;
+            if is_counted || is_asked {
+                count.is_evicting = page.put(slot, period);
+            }
+            is_counted || is_asked
+        });
+        count.is_counted &= is_written;
+        if is_written && count.is_pending && !was_pending {
+            self.mark(&[number]);
+        }
+        count
+    }
+
+    fn total(&self, slot: Slot) -> u64 {
+        if self.interval.is_some() { slot.total() } else { slot.used }
+    }
+
+    /// Changes a page, whatever other threads do to it. Returns false if it was left as it is.
+    fn change(&self, number: usize, mut change: impl FnMut(&mut Page) -> bool) -> bool {
+        let name = name(number);
         for _ in 0..MAX_ATTEMPTS {
             let (mut page, version) = self.read(&name);
-            let mut slot = page.find_or_empty(key, period);
-            used = slot.used;
-            slot.used = used.saturating_add(amount);
-            if slot.used > most {
-                break;
+            if !change(&mut page) {
+                return false;
             }
-            let is_evicting = page.put(slot, period);
             if self.shared.replace(&name, version, page.bytes()) {
-                return Count { used, is_counted: true, is_evicting };
+                return true;
             }
         }
-        Count { used, is_counted: false, is_evicting: false }
+        false
     }
 
     fn read(&self, name: &str) -> (Page, Option<u32>) {
@@ -187,14 +259,18 @@ impl Ledger {
         }
     }
 
-    /// The name of the page for a key: one of a fixed number.
-    fn name(&self, key: &Key) -> String {
-        let Key([first, second, third, ..]) = *key;
+    /// The page for a key: one of a fixed number. All counters of a limit begin alike.
+    fn page(&self, key: &Key) -> usize {
+        let Key([.., third, second, first]) = *key;
         let number = usize::from(first) << 16 | usize::from(second) << 8 | usize::from(third);
-        let mut name = String::with_capacity(24);
-        _ = write!(name, "keyless.ledger.{}", number.checked_rem(self.pages).unwrap_or_default());
-        name
+        number.checked_rem(self.pages).unwrap_or_default()
     }
+}
+
+fn name(page: usize) -> String {
+    let mut name = String::with_capacity(24);
+    _ = write!(name, "keyless.ledger.{page}");
+    name
 }
 
 impl std::fmt::Debug for Ledger {

@@ -12,7 +12,8 @@
 //! 6. [`identity`] asks Azure for the token that takes the place of the caller's.
 //!
 //! [`usage`] reads what an answer used, and [`price`] says what that costs. [`limit`] says who may
-//! use how much, and [`ledger`] counts it for all threads of a proxy.
+//! use how much, [`ledger`] counts it for all threads of a proxy, and [`settle`] for all proxies of
+//! a fleet.
 //!
 //! [`gate`] joins them: events go in with the time, decisions and calls to make come out.
 //! [`fetch`] decides when keys and identity tokens are fetched, and by which thread of the proxy,
@@ -51,6 +52,7 @@ pub mod policy;
 pub mod price;
 pub mod request;
 pub mod secret;
+pub mod settle;
 pub mod signature;
 pub mod token_cache;
 pub mod usage;

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::denial::{Denial, Exhausted};
 use crate::jwt::{ClaimName, Claims, EntryIndex};
-use crate::ledger::{Key, Period, Window};
+use crate::ledger::{Counter, Key, Period, Window};
 use crate::policy::{self, Deployment, Grant, RouteIndex};
 use crate::price::Cost;
 use crate::usage::Usage;
@@ -108,6 +108,9 @@ enum Unit {
 /// Amounts of money are counted in billionths of a currency unit.
 const PICO_UNITS_IN_COUNT: u128 = 1_000;
 
+/// A fleet counts money in thousandths of a currency unit: its numbers are smaller.
+const COUNTS_IN_GRAIN: u64 = 1_000_000;
+
 impl Limit {
     /// Returns the counter of a request, if the limit is for it.
     pub fn key(&self, caller: &Caller<'_>) -> Option<Key> {
@@ -145,10 +148,30 @@ impl Limit {
             feed(value.as_deref().map(str::as_bytes));
         }
         let mut key = [0; 16];
-        for (place, byte) in key.iter_mut().zip(hash.finalize()) {
+        let bytes = self.tag().into_iter().chain(hash.finalize());
+        for (place, byte) in key.iter_mut().zip(bytes) {
             *place = byte;
         }
         Key(key)
+    }
+
+    /// Returns what all keys of its counters begin with, so that a counter tells its limit.
+    pub fn tag(&self) -> [u8; 4] {
+        let mut hash = Sha256::new();
+        for part in [&self.name, self.amount.name(), self.window.name()] {
+            hash.update(part);
+            hash.update([0]);
+        }
+        let mut tag = [0; 4];
+        for (place, byte) in tag.iter_mut().zip(hash.finalize()) {
+            *place = byte;
+        }
+        tag
+    }
+
+    /// Returns a counter of it at a time.
+    pub fn counter(&self, key: Key, now: SystemTime) -> Counter {
+        Counter { key, period: self.period(now), grain: self.amount.grain() }
     }
 
     /// Returns the window at a time.
@@ -191,6 +214,20 @@ impl Amount {
             Self::Cost(cost) => counted(cost),
             Self::Requests(most) | Self::Tokens(most, _) => most,
         }
+    }
+
+    /// Returns what a fleet counts in: requests, tokens, or thousandths of a currency unit.
+    pub fn grain(self) -> u64 {
+        match self {
+            Self::Cost(_) => COUNTS_IN_GRAIN,
+            Self::Requests(_) | Self::Tokens(..) => 1,
+        }
+    }
+
+    /// Returns how much may be counted, in what a fleet counts in, rounded up: a fleet says no more
+    /// than that nothing is left.
+    pub fn most_in_grains(self) -> u32 {
+        u32::try_from(self.most().div_ceil(self.grain())).unwrap_or(u32::MAX)
     }
 
     /// Returns what is counted when a request is admitted.

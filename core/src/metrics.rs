@@ -135,6 +135,32 @@ pub const LEDGER_EVICTED: Metric = Metric {
               are more than `ledger.entries`",
 };
 
+/// Counts settlements with the other proxies of a fleet.
+pub const LEDGER_SETTLEMENTS: Metric = Metric {
+    name: "keyless_ledger_settlements",
+    kind: Kind::Counter,
+    labels: &["result"],
+    meaning: "calls to the service of `ledger.cluster`; `result` is `ok`, `unsent` (told later), or \
+              `unconfirmed` (it may have been counted, and is not told again)",
+};
+
+/// Says when the last settlement was answered.
+pub const LEDGER_SETTLED_AT: Metric = Metric {
+    name: "keyless_ledger_settled_at",
+    kind: Kind::Gauge,
+    labels: &[],
+    meaning: "when that service last answered, in Unix seconds; with nothing to tell it is not asked",
+};
+
+/// Says whether the service has a limit as it is configured here.
+pub const LIMITS_DISAGREE: Metric = Metric {
+    name: "keyless_limits_disagree",
+    kind: Kind::Gauge,
+    labels: &["limit"],
+    meaning: "1 if that service has another number or window for the limit, or none; `keyless limits` \
+              writes its file",
+};
+
 /// Says whether the host verifies signatures.
 pub const HOST_CRYPTO: Metric = Metric {
     name: "keyless_host_crypto",
@@ -145,7 +171,7 @@ pub const HOST_CRYPTO: Metric = Metric {
 };
 
 /// Holds all metrics.
-pub const ALL: [Metric; 14] = [
+pub const ALL: [Metric; 17] = [
     REQUESTS,
     FETCHES,
     ASKED_AT,
@@ -159,6 +185,9 @@ pub const ALL: [Metric; 14] = [
     UNPRICED,
     LIMIT_CHECKS,
     LEDGER_EVICTED,
+    LEDGER_SETTLEMENTS,
+    LEDGER_SETTLED_AT,
+    LIMITS_DISAGREE,
     HOST_CRYPTO,
 ];
 

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 /// Every room, from the bottom to the top: each imports only from those above its own line.
-const ROOMS: [&str; 24] = [
+const ROOMS: [&str; 25] = [
     "secret",      // tokens that are never shown
     "metrics",     // names, labels and meanings
     "json",        // JSON without repeated members
@@ -35,6 +35,7 @@ const ROOMS: [&str; 24] = [
     "token_cache", // tokens that were verified before
     "policy",      // routes and grants
     "limit",       // who may use how much
+    "settle",      // what all proxies of a fleet have used
     "config",      // the plugin's configuration, which becomes all of these
     "gate",        // what joins them
 ];

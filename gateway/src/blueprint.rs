@@ -118,6 +118,20 @@ impl Blueprint {
         self.edit(|bootstrap| clusters(bootstrap).push(cluster)).endpoint(name, address)
     }
 
+    /// Adds a cluster of one plain-text endpoint that is spoken to by HTTP/2, as gRPC needs it.
+    #[must_use]
+    pub fn grpc_cluster(self, name: &str, address: SocketAddr) -> Self {
+        let options = serde_json::json!({ HTTP_PROTOCOL_OPTIONS: {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": { "http2_protocol_options": {} },
+        } });
+        let options = serde_yaml_ng::to_value(options).expect("JSON is YAML");
+        self.cluster(name, address).edit(|bootstrap| {
+            let added = clusters(bootstrap).last_mut().expect("it was added");
+            added["typed_extension_protocol_options"] = options;
+        })
+    }
+
     /// Adds a cluster that leads nowhere.
     #[must_use]
     pub fn cluster_without_endpoints(self, name: &str) -> Self {

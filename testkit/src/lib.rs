@@ -19,6 +19,7 @@ pub mod backend;
 pub mod line;
 pub mod mesh;
 pub mod projected;
+pub mod rate_limit;
 mod recorded;
 pub mod reply;
 pub mod world;

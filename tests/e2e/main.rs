@@ -26,6 +26,7 @@ mod compose;
 mod configuration;
 mod demo;
 mod examples;
+mod fleet;
 mod flood;
 mod forgery;
 mod guard;

@@ -125,8 +125,22 @@ fn clusters(config: &Config, documents: &[Value]) -> Vec<Warning> {
             let warning = |(kind, found)| Warning::new(kind, place, found);
             warnings.extend(unverified(&cluster).map(warning));
         }
+        let is_of_fleet = config.fleet.as_ref().is_some_and(|fleet| fleet.cluster == name);
+        if is_of_fleet && !speaks_http2(&cluster) {
+            let place = format!("static_resources.clusters {name}");
+            let found = "found no `http2_protocol_options`";
+            warnings.push(Warning::new(Kind::ClusterNotForGrpc, place, found));
+        }
     }
     warnings
+}
+
+/// Does Envoy speak HTTP/2 to it, whatever the other side offers?
+fn speaks_http2(cluster: &Value) -> bool {
+    let options = "/typed_extension_protocol_options/\
+                   envoy.extensions.upstreams.http.v3.HttpProtocolOptions\
+                   /explicit_http_config/http2_protocol_options";
+    cluster.pointer(options).is_some() || cluster.get("http2_protocol_options").is_some()
 }
 
 /// The clusters whose answers decide whom keyless trusts, or that get a secret of the gateway.

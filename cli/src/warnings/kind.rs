@@ -46,6 +46,9 @@ kinds! {
     ClusterNameForeign = "cluster_name_foreign",
         "Istio names clusters `outbound|PORT|SUBSET|HOST`; a fetch through another name fails",
         "`outbound|443||HOST`, with a ServiceEntry or Service for that host";
+    ClusterNotForGrpc = "cluster_not_for_grpc",
+        "gRPC needs HTTP/2; without it every settlement fails, and each proxy counts for itself",
+        "`explicit_http_config: { http2_protocol_options: {} }` in the cluster's HttpProtocolOptions";
     ClusterTrustsAnyCertificate = "cluster_trusts_any_certificate",
         "Envoy accepts any certificate without a trusted CA: whoever is between can give out keys, or take the gateway's token",
         "`validation_context: { trusted_ca: { filename: /etc/ssl/certs/ca-certificates.crt } }`, or `system_root_certs: {}`";

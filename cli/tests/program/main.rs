@@ -13,6 +13,7 @@ mod cures;
 mod docs;
 mod explain;
 mod issuers;
+mod limits;
 mod pages;
 mod schema;
 mod tokens;

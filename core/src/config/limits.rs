@@ -1,14 +1,23 @@
-//! Limits: who may use how much, and how many counters are kept.
+//! Limits: who may use how much, how many counters are kept, and where a fleet counts.
+
+use std::time::Duration;
 
 use super::document::{GrantEntry, LedgerEntry, LimitEntry, WhenEntry};
 use super::entry::{Entry, NonEmpty, Object};
 use super::scalars::Text;
-use super::{Error, Errors, Names, known, routes};
+use super::{Error, Errors, Names, known, routes, unexpected};
 use crate::limit::{Amount, Limit, TokenCount};
 use crate::policy::{Grant, RouteIndex};
+use crate::settle::{Fleet, Unavailable};
 
 /// How many counters a proxy keeps unless the configuration says it.
 const ENTRIES: usize = 65_536;
+
+/// What the limits are in the service of a fleet, unless the configuration says it.
+const DOMAIN: &str = "keyless";
+
+/// How often a fleet settles, and how long a call may take, unless the configuration says it.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Converts an entry of `limits`, given what it may name.
 pub(super) fn limit(
@@ -80,13 +89,35 @@ fn when_holds(
     (grant, routes)
 }
 
-/// Converts `ledger`: how many counters are kept.
-pub(super) fn entries(entry: Option<Entry<LedgerEntry>>, errors: &mut Errors) -> usize {
+/// Converts `ledger`: how many counters are kept, and where a fleet counts.
+pub(super) fn ledger(
+    entry: Option<Entry<LedgerEntry>>,
+    errors: &mut Errors,
+) -> (usize, Option<Fleet>) {
     let entry = entry.and_then(|entry| entry.read("ledger", errors));
-    let Some(count) = entry.and_then(|entry| entry.entries) else { return ENTRIES };
-    if !(1024..=1_048_576).contains(&count.0) {
+    let Some(entry) = entry else { return (ENTRIES, None) };
+    let entries = entry.entries.as_ref().map_or(ENTRIES, |count| count.0);
+    if !(1024..=1_048_576).contains(&entries) {
         let expected = "a whole number from 1024 to 1048576";
-        errors.add(Error::new("ledger.entries", expected, count.0));
+        errors.add(Error::new("ledger.entries", expected, entries));
     }
-    count.0
+    let LedgerEntry { cluster, domain, settle, timeout, unavailable, .. } = entry;
+    let Some(Text(cluster)) = cluster else {
+        let keys = [
+            ("domain", domain.is_some()),
+            ("settle", settle.is_some()),
+            ("timeout", timeout.is_some()),
+            ("unavailable", unavailable.is_some()),
+        ];
+        unexpected("ledger", keys, "no such key without `cluster`", errors);
+        return (entries, None);
+    };
+    let fleet = Fleet {
+        cluster,
+        domain: domain.map_or_else(|| DOMAIN.to_owned(), |Text(domain)| domain),
+        interval: settle.map_or(SETTLE, |Text(interval)| interval),
+        timeout: timeout.map_or(SETTLE, |Text(timeout)| timeout),
+        unavailable: unavailable.map_or(Unavailable::Count, |Text(unavailable)| unavailable),
+    };
+    (entries, Some(fleet))
 }

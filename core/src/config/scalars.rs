@@ -13,6 +13,7 @@ use crate::ledger::Window;
 use crate::limit::{Per, TokenCount};
 use crate::policy::{DeploymentPlace, HostPattern, PathPattern};
 use crate::price::{Cost, TokenPrice};
+use crate::settle::Unavailable;
 use crate::signature::Algorithm;
 use crate::usage;
 
@@ -181,6 +182,14 @@ scalars! {
             "read" => Some(usage::Counting::Read),
             _ => None,
         };
+    CountingOn -> Unavailable:
+        "one of \"count\", \"refuse\"",
+        Shape::OneOf(&["count", "refuse"]),
+        |text| match text {
+            "count" => Some(Unavailable::Count),
+            "refuse" => Some(Unavailable::Refuse),
+            _ => None,
+        };
     CountedTokens -> TokenCount:
         "one of \"total\", \"input\", \"output\"",
         Shape::OneOf(&["input", "output", "total"]),
@@ -292,6 +301,13 @@ scalars! {
             "Ed25519",
         ]),
         Algorithm::named;
+    ShortWait -> Duration:
+        "a duration from 100ms to 1m, such as \"1s\"",
+        Shape::Pattern("^(0|[0-9][0-9A-Za-z .]*[A-Za-z] *)$"),
+        |text| {
+            let allowed = Duration::from_millis(100)..=Duration::from_mins(1);
+            span(text).filter(|span| allowed.contains(span))
+        };
     StrippedHeader -> HeaderName:
         "the name of a header that does not frame a message",
         Shape::Pattern("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),

@@ -40,6 +40,7 @@ fn table() -> Vec<(Denial, u16, &'static str, Option<&'static str>)> {
         (KeysUnavailable { retry_after: WAIT }, 503, "keys_unavailable", None),
         (KidMalformed, 401, "kid_malformed", Some("invalid_token")),
         (LifetimeExceeded, 401, "lifetime_exceeded", Some("invalid_token")),
+        (LimitsUnavailable { retry_after: WAIT }, 503, "limits_unavailable", None),
         (ModelMalformed, 400, "model_malformed", None),
         (ModelMissing, 400, "model_missing", None),
         (ModelNotFound { deployment: String::new() }, 404, "model_not_found", None),

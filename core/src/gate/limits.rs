@@ -1,20 +1,25 @@
 //! The limits of callers, and the ledger that they are counted in.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::Forward;
 use crate::denial::Denial;
 use crate::fetch::SharedData;
-use crate::ledger::{Key, Ledger, Period};
+use crate::ledger::{Count, Counter, Key, Ledger};
 use crate::limit::{Allowance, Caller, Limit};
 use crate::price::Cost;
+use crate::settle::{Fleet, Settled, Settlement, SettlementReport, Settler};
 use crate::usage::Usage;
 
 /// Checks requests against the limits, and counts them.
 pub(super) struct Limits {
     list: Vec<Limit>,
     ledger: Ledger,
+    settler: Option<Settler>,
+    /// There is something to settle since the host was told last.
+    is_news: Cell<bool>,
 }
 
 /// Names a counter that an answer counts for.
@@ -57,15 +62,22 @@ pub(super) struct Admitted {
 /// One limit that a request falls under.
 struct Met<'a> {
     limit: &'a Limit,
-    key: Key,
-    period: Period,
+    counter: Counter,
     used: u64,
     taken: u64,
 }
 
 impl Limits {
-    pub(super) fn new(list: Vec<Limit>, entries: usize, shared: &Rc<dyn SharedData>) -> Self {
-        Self { list, ledger: Ledger::new(Rc::clone(shared), entries) }
+    pub(super) fn new(
+        list: Vec<Limit>,
+        entries: usize,
+        fleet: Option<Fleet>,
+        shared: &Rc<dyn SharedData>,
+    ) -> Self {
+        let interval = fleet.as_ref().map(|fleet| fleet.interval);
+        let ledger = Ledger::new(Rc::clone(shared), entries, interval);
+        let settler = fleet.map(|fleet| Settler::new(fleet, shared));
+        Self { list, ledger, settler, is_news: Cell::default() }
     }
 
     /// Checks every limit that a request falls under. If it is going on, those on requests are
@@ -85,18 +97,32 @@ impl Limits {
             let takes = is_going_on && denials.is_empty();
             let one = self.check(limit, key, takes, checks, now);
             if one.is_exhausted() && !limit.report_only {
-                denials.push((one.period.remaining, limit.exhausted(one.period)));
+                let period = one.counter.period;
+                denials.push((period.remaining, limit.exhausted(period)));
             }
             admitted.add(at, &one);
             met.push(one);
         }
         let Some((_, denial)) = denials.into_iter().max_by_key(|(resets_in, _)| *resets_in) else {
-            return Ok(admitted);
+            return match self.unavailable().filter(|_| met.iter().any(Met::is_enforced)) {
+                Some(denial) => self.give_back(&met, denial),
+                None => Ok(admitted),
+            };
         };
+        self.give_back(&met, denial)
+    }
+
+    fn give_back(&self, met: &[Met<'_>], denial: Denial) -> Result<Admitted, Denial> {
         for one in met.iter().filter(|one| one.taken > 0) {
-            self.ledger.give_back(&one.key, one.period, one.taken);
+            self.ledger.give_back(&one.counter, one.taken);
         }
         Err(denial)
+    }
+
+    /// The denial while what the fleet has used is unknown, if nobody is to be admitted then.
+    fn unavailable(&self) -> Option<Denial> {
+        let settler = self.settler.as_ref().filter(|settler| settler.refuses())?;
+        Some(Denial::LimitsUnavailable { retry_after: settler.retry_after() })
     }
 
     /// Looks at one limit, and takes from it if it is to and if there is enough.
@@ -108,24 +134,33 @@ impl Limits {
         checks: &mut Vec<Check>,
         now: SystemTime,
     ) -> Met<'a> {
-        let period = limit.period(now);
+        let counter = limit.counter(key, now);
         let amount = limit.amount.at_admission();
-        let (mut met, mut is_evicting) = (Met { limit, key, period, used: 0, taken: 0 }, false);
-        if takes && amount > 0 {
+        let count = if takes && amount > 0 {
             let most = if limit.report_only { u64::MAX } else { limit.amount.most() };
-            let count = self.ledger.take(&key, period, amount, most);
-            (met.used, is_evicting) = (count.used, count.is_evicting);
-            met.taken = if count.is_counted { amount } else { 0 };
+            self.ledger.take(&counter, amount, most)
         } else {
-            met.used = self.ledger.used(&key, period);
-        }
+            self.ledger.look(&counter)
+        };
+        self.note(count, now);
+        let added = if count.is_counted { amount } else { 0 };
+        let met = Met { limit, counter, used: count.used, taken: added };
         let result = match (met.is_exhausted(), limit.report_only) {
             (false, _) => CheckResult::Within,
             (true, false) => CheckResult::Exhausted,
             (true, true) => CheckResult::WouldExhaust,
         };
-        checks.push(Check { limit: limit.name.clone(), result, is_evicting });
+        let (limit, is_evicting) = (limit.name.clone(), count.is_evicting);
+        checks.push(Check { limit, result, is_evicting });
         met
+    }
+
+    fn note(&self, count: Count, now: SystemTime) {
+        if let Some(settler) = self.settler.as_ref().filter(|_| count.is_pending)
+            && settler.note(now)
+        {
+            self.is_news.set(true);
+        }
     }
 
     /// Counts what an answer used; returns how many other counters had to make room.
@@ -141,15 +176,51 @@ impl Limits {
             let Some(limit) = self.list.get(*limit) else { continue };
             let amount = limit.amount.at_end(usage, cost);
             if amount > 0 {
-                let count = self.ledger.add(key, limit.period(now), amount);
+                let count = self.ledger.add(&limit.counter(*key, now), amount);
+                self.note(count, now);
                 evicted = evicted.saturating_add(count.is_evicting.into());
             }
         }
         evicted
     }
+
+    /// Returns true once for each time that there is something to settle and there was nothing before.
+    pub(super) fn is_news(&self) -> bool {
+        self.is_news.take()
+    }
+
+    pub(super) fn wake_at(&self) -> Option<SystemTime> {
+        self.settler.as_ref()?.wake_at()
+    }
+
+    pub(super) fn call(&mut self, now: SystemTime) -> Option<Settlement> {
+        self.settler.as_mut()?.call(&self.list, &self.ledger, now)
+    }
+
+    pub(super) fn is_lost(&self, now: SystemTime) -> bool {
+        self.settler.as_ref().is_some_and(|settler| settler.is_lost(now))
+    }
+
+    pub(super) fn settled(
+        &mut self,
+        settled: Settled,
+        now: SystemTime,
+    ) -> Option<SettlementReport> {
+        self.settler.as_mut()?.settled(settled, &self.list, &self.ledger, now)
+    }
+
+    pub(super) fn retire(&self) {
+        if let Some(settler) = &self.settler {
+            settler.retire(&self.ledger);
+        }
+    }
 }
 
 impl Met<'_> {
+    fn is_enforced(&self) -> bool {
+        !self.limit.report_only
+    }
+
     fn is_exhausted(&self) -> bool {
         self.used >= self.limit.amount.most()
     }
@@ -158,13 +229,13 @@ impl Met<'_> {
 impl Admitted {
     fn add(&mut self, at: usize, met: &Met<'_>) {
         if met.limit.amount.at_admission() == 0 {
-            self.charges.push(Charge { limit: at, key: met.key });
+            self.charges.push(Charge { limit: at, key: met.counter.key });
         }
         if met.limit.report_only {
             return;
         }
         let used = met.used.saturating_add(met.taken);
-        let Some(allowance) = met.limit.allowance(used, met.period) else { return };
+        let Some(allowance) = met.limit.allowance(used, met.counter.period) else { return };
         for known in &mut self.allowances {
             if let Some(tighter) = known.tighter(allowance) {
                 *known = tighter;

@@ -8,20 +8,29 @@ pub(super) struct Page(Vec<u8>);
 /// One counter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Slot {
-    key: Key,
+    pub(super) key: Key,
     /// The end of its window, in minutes since the epoch.
-    ends: u32,
+    pub(super) ends: u32,
+    /// What was used at this proxy.
     pub(super) used: u64,
+    /// What of it the fleet was not told.
+    pub(super) unsettled: u64,
+    /// What was used at all proxies, with what was told and without what was not.
+    pub(super) fleet: u64,
+    /// When the fleet was asked last, in seconds since the epoch.
+    pub(super) asked: u32,
+    /// The fleet is to be asked, though there may be nothing to tell.
+    pub(super) is_to_ask: bool,
 }
 
 /// How many counters a page holds.
 pub(super) const SLOTS: usize = 64;
 
 /// What every page begins with; another form of pages has another one.
-const MARK: &[u8; 8] = b"keyless1";
+const MARK: &[u8; 8] = b"keyless2";
 
-/// The length of a slot: its key, the end of its window, what was used.
-const SLOT: usize = 16 + 4 + 8;
+/// The length of a slot: its key, the end of its window, three sums, a time and a mark.
+const SLOT: usize = 16 + 4 + 3 * 8 + 4 + 1;
 
 /// No window ends later than this many minutes from now.
 const MAX_AHEAD: u32 = 366 * 24 * 60;
@@ -55,7 +64,15 @@ impl Page {
 
     /// Returns the counter of a window, or a new one.
     pub(super) fn find_or_empty(&self, key: &Key, period: Period) -> Slot {
-        self.find(key, period).unwrap_or(Slot { key: *key, ends: period.ends, used: 0 })
+        self.find(key, period).unwrap_or(Slot {
+            key: *key,
+            ends: period.ends,
+            used: 0,
+            unsettled: 0,
+            fleet: 0,
+            asked: 0,
+            is_to_ask: false,
+        })
     }
 
     /// Puts a counter in its place, or in that of the one that is needed least if the page is full.
@@ -85,6 +102,22 @@ impl Page {
         is_evicting
     }
 
+    /// Changes a counter, if it is there.
+    pub(super) fn change(&mut self, key: &Key, ends: u32, change: impl FnOnce(&mut Slot)) -> bool {
+        let slots = self.0.get_mut(MARK.len()..).unwrap_or_default().chunks_exact_mut(SLOT);
+        let found = slots.filter_map(|place| Some((Slot::read(place)?, place)));
+        let is_it = |(slot, _): &(Slot, _)| slot.key == *key && slot.ends == ends;
+        let Some((mut slot, place)) = found.into_iter().find(is_it) else { return false };
+        change(&mut slot);
+        place.copy_from_slice(&slot.bytes());
+        true
+    }
+
+    /// Returns all counters.
+    pub(super) fn counters(&self) -> Vec<Slot> {
+        self.slots().filter_map(Slot::read).collect()
+    }
+
     fn slots(&self) -> std::slice::ChunksExact<'_, u8> {
         self.0.get(MARK.len()..).unwrap_or_default().chunks_exact(SLOT)
     }
@@ -94,18 +127,41 @@ impl Slot {
     fn read(bytes: &[u8]) -> Option<Self> {
         let (key, rest) = bytes.split_first_chunk()?;
         let (ends, rest) = rest.split_first_chunk()?;
-        let used = rest.first_chunk()?;
-        let (ends, used) = (u32::from_le_bytes(*ends), u64::from_le_bytes(*used));
-        Some(Self { key: Key(*key), ends, used })
+        let (used, rest) = rest.split_first_chunk()?;
+        let (unsettled, rest) = rest.split_first_chunk()?;
+        let (fleet, rest) = rest.split_first_chunk()?;
+        let (asked, rest) = rest.split_first_chunk()?;
+        Some(Self {
+            key: Key(*key),
+            ends: u32::from_le_bytes(*ends),
+            used: u64::from_le_bytes(*used),
+            unsettled: u64::from_le_bytes(*unsettled),
+            fleet: u64::from_le_bytes(*fleet),
+            asked: u32::from_le_bytes(*asked),
+            is_to_ask: rest.first() != Some(&0),
+        })
     }
 
     fn bytes(self) -> [u8; SLOT] {
         let mut bytes = [0; SLOT];
+        let sums = [self.used, self.unsettled, self.fleet].map(u64::to_le_bytes);
         let parts = self.key.0.into_iter().chain(self.ends.to_le_bytes());
-        for (place, byte) in bytes.iter_mut().zip(parts.chain(self.used.to_le_bytes())) {
+        let parts = parts.chain(sums.into_iter().flatten()).chain(self.asked.to_le_bytes());
+        for (place, byte) in bytes.iter_mut().zip(parts.chain([self.is_to_ask.into()])) {
             *place = byte;
         }
         bytes
+    }
+
+    /// What counts for a limit of the whole fleet: what it used as far as that is known, and never
+    /// less than this proxy itself.
+    pub(super) fn total(self) -> u64 {
+        self.used.max(self.fleet.saturating_add(self.unsettled))
+    }
+
+    /// Returns true if there is something to tell the fleet, in whole grains, or to ask it.
+    pub(super) fn is_pending(self, grain: u64) -> bool {
+        self.is_to_ask || self.unsettled >= grain
     }
 
     /// A window that ends later than any can was written by a clock that was far ahead.

@@ -1,9 +1,12 @@
 //! Limits, and what they may name.
 
+use std::time::Duration;
+
 use keyless_core::ledger::Window;
 use keyless_core::limit::{Amount, Per, TokenCount};
 use keyless_core::policy::RouteIndex;
 use keyless_core::price::Cost;
+use keyless_core::settle::{Unavailable, service_file};
 use serde_json::{Value, json};
 
 use super::{accepted, assert_refused, assert_texts_refused, message};
@@ -119,4 +122,67 @@ fn the_ledger_keeps_as_many_counters_as_it_is_told() {
         let problem = format!("expected a whole number from 1024 to 1048576, found {entries}");
         assert_refused("/ledger/entries", json!(entries), &problem);
     }
+}
+
+#[test]
+fn a_fleet_counts_in_a_service_with_these_defaults() {
+    assert!(accepted("/ledger", json!({})).fleet.is_none());
+    let fleet = accepted("/ledger", json!({ "cluster": "ratelimit" })).fleet.unwrap();
+    assert_eq!((&*fleet.cluster, &*fleet.domain), ("ratelimit", "keyless"));
+    let second = Duration::from_secs(1);
+    assert_eq!((fleet.interval, fleet.timeout), (second, second));
+    assert_eq!(fleet.unavailable, Unavailable::Count);
+    let ledger = json!({
+        "cluster": "r", "domain": "d", "settle": "100ms", "timeout": "1m", "unavailable": "refuse"
+    });
+    let fleet = accepted("/ledger", ledger).fleet.unwrap();
+    assert_eq!((&*fleet.domain, fleet.unavailable), ("d", Unavailable::Refuse));
+    assert_eq!((fleet.interval, fleet.timeout), (second / 10, 60 * second));
+}
+
+#[test]
+fn what_is_said_of_a_service_needs_one() {
+    let wrong = |ledger: Value, problem: &str| {
+        assert_eq!(message("/ledger", Some(ledger)), format!("ledger.{problem}"));
+    };
+    for key in ["domain", "settle", "timeout", "unavailable"] {
+        let value = if key == "unavailable" { "count" } else { "1s" };
+        let problem = format!("{key}: expected no such key without `cluster`, found one");
+        wrong(json!({ (key): value }), &problem);
+    }
+    let expected = "expected a duration from 100ms to 1m, such as \"1s\"";
+    for wait in ["0s", "99ms", "61s"] {
+        let problem = format!("settle: {expected}, found {wait:?}");
+        wrong(json!({ "cluster": "r", "settle": wait }), &problem);
+    }
+    let problem = "unavailable: expected one of \"count\", \"refuse\", found \"deny\"";
+    wrong(json!({ "cluster": "r", "unavailable": "deny" }), problem);
+}
+
+#[test]
+fn the_service_is_given_each_limit_by_its_name() {
+    let limits = json!([
+        entry(&json!({ "name": "month", "requests": null, "cost": "0.0125", "window": "30d" })),
+        entry(&json!({ "name": "minute" }))
+    ]);
+    let file = service_file("d", &accepted("/limits", limits).limits);
+    let expected = "\
+domain: \"d\"
+descriptors:
+  - key: limit
+    value: \"month\"
+    descriptors:
+      - key: key
+        rate_limit: # thousandths of a currency unit in 30d
+          unit: month
+          requests_per_unit: 13
+  - key: limit
+    value: \"minute\"
+    descriptors:
+      - key: key
+        rate_limit: # requests in 1m
+          unit: minute
+          requests_per_unit: 60
+";
+    assert_eq!(file, expected, "rounded up: what is left is said only down to nothing");
 }

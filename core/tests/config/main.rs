@@ -129,7 +129,7 @@ fn base() -> Value {
             "name": "minute", "per": ["issuer", "subject"], "requests": 60, "window": "1m",
             "when": { "routes": ["chat"] }
         }],
-        "ledger": { "entries": 2048 },
+        "ledger": { "entries": 2048, "cluster": "ratelimit", "settle": "2s", "unavailable": "refuse" },
         "token_cache": { "max_entries": 1000, "max_bytes": 1_000_000 },
         "protected_resource": { "resource": "https://gateway.example.com" }
     })

@@ -124,7 +124,10 @@ fn an_unknown_key_is_refused_at_every_level() {
         ("/prices/gpt-4o", PRICE_KEYS),
         ("/limits/0", LIMIT_KEYS),
         ("/limits/0/when", WHEN_KEYS),
-        ("/ledger", "expected one of `entries`"),
+        (
+            "/ledger",
+            "expected one of `cluster`, `domain`, `entries`, `settle`, `timeout`, `unavailable`",
+        ),
         ("/token_cache", TOKEN_CACHE_KEYS),
         ("/protected_resource", RESOURCE_KEYS),
     ];

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use crate::config::claim_value::ClaimValueEntry;
 use crate::config::entry::{NonEmpty, Object};
 use crate::config::scalars::{
-    Budget, Claim, Count, CountedTokens, Label, LimitKey, Plain, Scope, Text, WindowLength,
+    Budget, Claim, Count, CountedTokens, CountingOn, Label, LimitKey, Plain, Scope, ShortWait,
+    Text, WindowLength,
 };
 
 #[derive(Deserialize)]
@@ -91,8 +92,29 @@ pub(in crate::config) struct WhenEntry {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct LedgerEntry {
-    /// how many counters a proxy keeps, in up to 32 bytes each; beyond it, the least used are forgotten
+    /// the Envoy cluster of a service of Envoy's rate-limit protocol, where several proxies count
+    /// together
+    /// Default: each proxy counts for itself
+    pub(in crate::config) cluster: Option<Text<Plain>>,
+    /// what these limits are in that service: its `domain`
+    /// Default: `"keyless"`
+    /// Limits: a label; with `cluster` only
+    pub(in crate::config) domain: Option<Text<Label>>,
+    /// how many counters a proxy keeps, in up to 50 bytes each; beyond it, the least used are forgotten
     /// Default: `65536`
     /// Limits: 1024 to 1048576
     pub(in crate::config) entries: Option<Count>,
+    /// how often what was used is told, and what the others have used is learnt
+    /// Default: `"1s"`
+    /// Limits: 100ms to 1m; with `cluster` only
+    pub(in crate::config) settle: Option<Text<ShortWait>>,
+    /// the timeout of one call; no request waits for it
+    /// Default: `"1s"`
+    /// Limits: 100ms to 1m; with `cluster` only
+    pub(in crate::config) timeout: Option<Text<ShortWait>>,
+    /// while the service is away: `count` goes on by what this proxy knows, `refuse` answers 503 after
+    /// three settlements that failed
+    /// Default: `"count"`
+    /// Limits: with `cluster` only
+    pub(in crate::config) unavailable: Option<Text<CountingOn>>,
 }
