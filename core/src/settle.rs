@@ -53,7 +53,7 @@ pub enum Unavailable {
 /// Describes a gRPC call that the host is to send.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settlement {
-    /// Where to, in a form that Envoy understands whatever the cluster's name is: see [`target`].
+    /// Where to: an `envoy.config.core.v3.GrpcService`, which Envoy understands whatever the cluster's name is.
     pub target: String,
     /// The request.
     pub message: Vec<u8>,

@@ -1,5 +1,5 @@
-//! A service of Envoy's rate-limit protocol that answers as envoyproxy/ratelimit does, in the ways that
-//! were recorded from it, and misbehaves when a test has it.
+//! A service of Envoy's rate-limit protocol that answers as envoyproxy/ratelimit does, by its source and
+//! by what was seen of it, and misbehaves when a test has it.
 //!
 //! Its counters are apart from it, as Redis is: they outlive it, and forget when a test wants it.
 

@@ -1,5 +1,4 @@
-//! Several Envoys that count together through a service of Envoy's rate-limit protocol, whose
-//! answers are those of the real one; `make fleet` has that itself, and its Redis.
+//! Several Envoys that count together through a stub of a service of Envoy's rate-limit protocol.
 
 mod faults;
 
