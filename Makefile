@@ -62,7 +62,7 @@ e2e-%: wasm wasm-chaos .envoy/%/bin/envoy
 chaos: wasm wasm-chaos .envoy/$(ENVOY_VERSION)/bin/envoy ## plays the table of faults for its real time (20 min, 200 requests/s a row) and writes it into docs/reliability.md
 	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy CHAOS_PACE=real cargo test --locked -p e2e chaos:: -- --nocapture
 
-interop: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .interop/installed .keycloak/$(KEYCLOAK_VERSION)/installed ## interoperability with OIDC servers, Keycloak, OpenAI's and Azure's SDKs
+interop: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .interop/fosite-server .keycloak/$(KEYCLOAK_VERSION)/installed ## interoperability with OIDC servers, Keycloak, OpenAI's and Azure's SDKs
 	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy INTEROP=$(CURDIR)/.interop KEYCLOAK=$(CURDIR)/.keycloak/$(KEYCLOAK_VERSION) \
 	cargo test --locked -p interop $(CASE) -- --skip queue::
 
@@ -202,6 +202,11 @@ toolchain:
 	@cd tests/interop/node && $(CURDIR)/.interop/node/bin/node $(CURDIR)/.interop/node/lib/node_modules/npm/bin/npm-cli.js \
 	ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
+
+.interop/fosite-server: .interop/installed $(wildcard tests/interop/go/*)
+	@command -v go >/dev/null || { echo "the OAuth server in Go needs Go 1.24 or later, from your distribution or https://go.dev/dl"; exit 1; }
+	@echo "building an OAuth server with Ory's Fosite, by the hashes in tests/interop/go (from Go's module proxy)"
+	@cd tests/interop/go && go build -o $(CURDIR)/$@ .
 
 .keycloak/%/installed:
 	@java -version >/dev/null 2>&1 && mvn --version >/dev/null 2>&1 || { \

@@ -42,7 +42,7 @@ async fn token(azure: &LocalAzure, sdk: Program, (select, id): (&str, &str)) -> 
 fn path_of(sdk: Program, path: &str) -> String {
     match sdk {
         Program::Node(_) => format!("{path}/"),
-        Program::Python(_) => path.to_owned(),
+        Program::Go(_) | Program::Python(_) => path.to_owned(),
     }
 }
 

@@ -22,5 +22,6 @@ mod azure_identity;
 mod keycloak;
 mod oidc_servers;
 mod openai_sdk;
+mod page;
 mod queue;
 mod usage;

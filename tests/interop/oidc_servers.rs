@@ -28,6 +28,12 @@ const OIDC_PROVIDER: Maker = Maker {
 const AUTHLIB: Maker =
     Maker { program: Program::Python("authlib_server.py"), algorithms: &["RS256", "ES256"] };
 
+/// The one for Go; its tokens name their scopes in `scope`, and their client in `sub` alone.
+const FOSITE: Maker = Maker {
+    program: Program::Go("fosite-server"),
+    algorithms: &["RS256", "PS256", "ES256", "ES384"],
+};
+
 /// How keyless finds the keys.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Keys {
@@ -133,7 +139,7 @@ impl Provider {
 
 #[tokio::test]
 async fn tokens_of_each_server_and_algorithm_are_admitted_however_the_keys_are_found() {
-    for maker in [OIDC_PROVIDER, AUTHLIB] {
+    for maker in [OIDC_PROVIDER, AUTHLIB, FOSITE] {
         let provider = maker.start().await;
         for keys in [Keys::Discovery, Keys::Uri] {
             let world = provider.world(keys).await;
@@ -148,7 +154,7 @@ async fn tokens_of_each_server_and_algorithm_are_admitted_however_the_keys_are_f
 
 #[tokio::test]
 async fn tokens_that_do_not_suffice_are_refused_with_what_is_missing() {
-    for maker in [OIDC_PROVIDER, AUTHLIB] {
+    for maker in [OIDC_PROVIDER, AUTHLIB, FOSITE] {
         let provider = maker.start().await;
         let world = provider.world(Keys::Discovery).await;
         let token = provider.token("RS256", "openai.embeddings").await;

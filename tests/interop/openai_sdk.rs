@@ -225,7 +225,7 @@ async fn every_call_is_answered(world: &World) {
 }
 
 /// Lets callers of `/openai/v1/` chat with one model only.
-fn with_one_model(shipped: Blueprint) -> Blueprint {
+pub(crate) fn with_one_model(shipped: Blueprint) -> Blueprint {
     let read_models = |plugin: &mut Value| {
         let routes = plugin["routes"].as_array_mut().unwrap();
         let route = routes.iter_mut().find(|route| route["name"] == "chat-v1").unwrap();

@@ -17,9 +17,10 @@ use tokio::time::timeout;
 /// How long a program may run, and how long a server may take until it listens.
 const DONE_WITHIN: Duration = Duration::from_mins(1);
 
-/// Names a program in `python/` or `node/`.
+/// Names a program in `python/` or `node/`, or one built from `go/`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Program {
+    Go(&'static str),
     Node(&'static str),
     Python(&'static str),
 }
@@ -61,6 +62,7 @@ impl Program {
     fn command(self, order: &Value) -> Command {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = match self {
+            Self::Go(name) => Command::new(installed().join(name)),
             Self::Node(name) => {
                 let mut node = node();
                 node.arg(folder.join("node").join(name));

@@ -134,8 +134,8 @@ fn claude(heard: &Heard) -> Vec<Act> {
     stream(written.iter().map(String::as_bytes))
 }
 
-#[tokio::test]
-async fn anthropics_sdk_shows_what_the_answer_says_and_it_is_counted() {
+/// Starts a gateway in front of a stand-in for Claude.
+pub(crate) async fn claude_world() -> (World, Backend) {
     let backend = Backend::start(claude).await;
     let azure = LocalAzure::start(Options::default()).await.unwrap();
     let tiers = [
@@ -151,7 +151,12 @@ async fn anthropics_sdk_shows_what_the_answer_says_and_it_is_counted() {
     let blueprint = tiers
         .into_iter()
         .fold(blueprint, |blueprint, tier| blueprint.endpoint(tier, backend.address()));
-    let world = World::on(azure, blueprint).await;
+    (World::on(azure, blueprint).await, backend)
+}
+
+#[tokio::test]
+async fn anthropics_sdk_shows_what_the_answer_says_and_it_is_counted() {
+    let (world, _backend) = claude_world().await;
     for call in ["create", "stream"] {
         let order = json!({
             "call": call, "credential": { "token": world.token() }, "endpoint": world.gateway.url(),

@@ -28,6 +28,7 @@ mod modules;
 mod outside;
 mod recording;
 mod routing;
+mod service_accounts;
 mod shell;
 mod tiers;
 mod ways;
