@@ -230,10 +230,15 @@ def spent():
 
 def limits():
     checks = rate("keyless_limit_checks", GATEWAY)
-    over = rate("keyless_limit_checks", GATEWAY + ',result!="within"')
+    near = rate("keyless_limit_checks", GATEWAY + ',result="near"')
+    over = rate("keyless_limit_checks", GATEWAY + ',result=~"exhausted|would_exhaust"')
     yield lines(
         "Checks of limits", "`would_exhaust` is a limit with `report_only`.", "reqps",
-        (f"sum by (limit, result) ({checks})", "{{limit}} {{result}}"),
+        (f"sum by (limit, result) ({checks})", "{{limit}} {{result}}"), width=6,
+    )
+    yield lines(
+        "Share near the limit", "Of the requests that fall under it: those that found four fifths or more of it used.", "percentunit",
+        (f"sum by (limit) ({near}) / sum by (limit) ({checks})", "{{limit}}"), width=6,
     )
     yield lines(
         "Share over the limit", "Of the requests that fall under it.", "percentunit",

@@ -216,6 +216,12 @@ impl Amount {
         }
     }
 
+    /// Returns from how much on it is nearly used up: four fifths.
+    pub fn nearly_most(self) -> u64 {
+        let most = self.most();
+        most.saturating_sub(most.checked_div(5).unwrap_or_default())
+    }
+
     /// Returns what a fleet counts in: requests, tokens, or thousandths of a currency unit.
     pub fn grain(self) -> u64 {
         match self {

@@ -122,8 +122,8 @@ pub const LIMIT_CHECKS: Metric = Metric {
     name: "keyless_limit_checks",
     kind: Kind::Counter,
     labels: &["limit", "result"],
-    meaning: "checks of limits; `result` is `within`, `exhausted`, or `would_exhaust` under the \
-              limit's `report_only`",
+    meaning: "checks of limits; `result` is `within`, `near` if four fifths or more of it were used before, \
+              `exhausted`, or `would_exhaust` under the limit's `report_only`",
 };
 
 /// Counts counters that were given up.

@@ -69,7 +69,7 @@ async fn labels_are_those_of_the_page(prometheus: &Prometheus) {
         ("keyless_answers", "basis", &["absent", "estimated", "exact"]),
         ("keyless_tokens", "type", &["input", "output"]),
         ("keyless_token_parts", "part", &["cached", "reasoning"]),
-        ("keyless_limit_checks", "result", &["exhausted", "within", "would_exhaust"]),
+        ("keyless_limit_checks", "result", &["exhausted", "near", "within", "would_exhaust"]),
         ("keyless_fetches", "kind", &["identity", "jwks"]),
     ];
     for (metric, label, expected) in rows {

@@ -106,11 +106,15 @@ impl Fleet {
             _ = Reply::to(request.bearer_auth(&embeddings)).await.unwrap();
         }
         self.busy.azure.openai.fault(Fault::Status(401));
+        // Near the end of a limit, and then on for a while.
+        let research = self.busy.token_with(json!({ "department": "research" }));
+        self.answer((0..82).map(|_| self.busy.chat_as(&research))).await;
         // A counter begins with its first event; only what comes after a scrape is an increase.
         let gone = self.busy.token_with(json!({ "iss": "https://gone.example.com/" }));
         for _ in 0..2 {
             self.answer((0..30).map(|_| self.busy.chat_as(&gone))).await;
             self.answer((0..3).map(|_| self.busy.chat_as(&token))).await;
+            self.answer((0..6).map(|_| self.busy.chat_as(&research))).await;
             self.live(Duration::from_secs(2)).await;
         }
         self.busy.azure.openai.heal();
@@ -191,6 +195,7 @@ fn busy(shipped: Blueprint, partner: &Issuer, batch: &Imds) -> Blueprint {
         plugin["limits"] = json!([
             { "name": "partner", "requests": 5, "window": "365d", "when": { "issuer": "partner" } },
             { "name": "team", "per": ["issuer"], "tokens": 100, "window": "365d", "report_only": true },
+            { "name": "research", "requests": 100, "window": "365d", "when": { "claims": { "department": ["research"] } } },
             { "name": "each", "per": ["deployment"], "requests": 1_000_000, "window": "365d" },
         ]);
         plugin["ledger"] = json!({ "entries": 1024 });

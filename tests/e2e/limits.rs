@@ -52,7 +52,8 @@ async fn both_workers_count_together_and_exactly_under_races() {
     }
     assert_eq!(admitted, 150);
     assert_eq!(world.azure.openai.requests().len(), 150, "and the backend saw as many");
-    assert_eq!(checks(&world, "user", "within").await, 150);
+    assert_eq!(checks(&world, "user", "within").await, 120);
+    assert_eq!(checks(&world, "user", "near").await, 30, "the last fifth");
     assert_eq!(checks(&world, "user", "exhausted").await, 5 * 64 - 150);
     let other = world.token_with(json!({ "sub": "another" }));
     assert_eq!(Reply::to(world.chat_as(&other)).await.unwrap().status, 200);

@@ -46,6 +46,8 @@ pub struct Check {
 pub enum CheckResult {
     /// It is used up, and the request is refused.
     Exhausted,
+    /// There is enough left, but four fifths of it or more were used before the request.
+    Near,
     /// There is enough left.
     Within,
     /// It is used up, and only reported.
@@ -145,12 +147,7 @@ impl Limits {
         self.note(count, now);
         let added = if count.is_counted { amount } else { 0 };
         let met = Met { limit, counter, used: count.used, taken: added };
-        let result = match (met.is_exhausted(), limit.report_only) {
-            (false, _) => CheckResult::Within,
-            (true, false) => CheckResult::Exhausted,
-            (true, true) => CheckResult::WouldExhaust,
-        };
-        let (limit, is_evicting) = (limit.name.clone(), count.is_evicting);
+        let (result, limit, is_evicting) = (met.result(), limit.name.clone(), count.is_evicting);
         checks.push(Check { limit, result, is_evicting });
         met
     }
@@ -224,6 +221,16 @@ impl Met<'_> {
     fn is_exhausted(&self) -> bool {
         self.used >= self.limit.amount.most()
     }
+
+    fn result(&self) -> CheckResult {
+        let is_near = self.used >= self.limit.amount.nearly_most();
+        match (self.is_exhausted(), self.limit.report_only) {
+            (true, false) => CheckResult::Exhausted,
+            (true, true) => CheckResult::WouldExhaust,
+            (false, _) if is_near => CheckResult::Near,
+            (false, _) => CheckResult::Within,
+        }
+    }
 }
 
 impl Admitted {
@@ -257,6 +264,7 @@ impl CheckResult {
     pub fn name(self) -> &'static str {
         match self {
             Self::Exhausted => "exhausted",
+            Self::Near => "near",
             Self::Within => "within",
             Self::WouldExhaust => "would_exhaust",
         }

@@ -136,6 +136,29 @@ fn every_limit_is_checked_the_one_that_ends_last_speaks_and_a_refusal_counts_now
 }
 
 #[test]
+fn a_limit_of_which_four_fifths_are_used_is_near_its_end_also_while_it_only_reports() {
+    let mut script = warm(json!([
+        { "name": "user", "per": ["subject"], "requests": 10, "window": "1d" },
+        { "name": "trial", "requests": 16, "window": "1d", "report_only": true }
+    ]));
+    let mut said = Vec::new();
+    for _ in 0..11 {
+        let decided = script.ask(script.chat()).unwrap();
+        assert_eq!(is_admitted(&decided), said.len() < 10);
+        said.push(results(&decided).into_iter().map(|(_, result)| result.name()).collect::<Vec<_>>());
+    }
+    assert!(said[..8].iter().all(|both| both == &["within", "within"]), "{said:?}");
+    assert_eq!(said[8..], [["near", "within"], ["near", "within"], ["exhausted", "within"]]);
+    let bob = json!({ "sub": "bob" });
+    let mut trial = Vec::new();
+    for _ in 0..6 {
+        let decided = script.ask(script.chat_with(bob.clone())).unwrap();
+        trial.push(results(&decided)[1].1.name());
+    }
+    assert_eq!(trial, ["within", "within", "near", "near", "near", "would_exhaust"]);
+}
+
+#[test]
 fn a_limit_that_only_reports_refuses_nobody_and_goes_on_counting() {
     let mut script = warm(json!([
         { "name": "trial", "requests": 1, "per": ["subject"], "window": "1d", "report_only": true }
