@@ -119,3 +119,9 @@ CASES = [
     case("jwt-eddsa", "jwt", f"EdDSA, {NEW}", "`jwt_authn`", "EdDSA", 20_000),
     case("keyless-cold-eddsa", "keyless", f"EdDSA, {NEW}", "**keyless**", "EdDSA"),
 ]
+
+COUNTING = [
+    case("keyless-read", "keyless+read", f"RS256, {WARM}", '**keyless**, `"usage": "read"`', count=100),
+    case("keyless-ask", "keyless+ask", f"RS256, {WARM}", '**keyless**, `"usage": "ask"`', count=100),
+]
+"""Those of a route that counts what its answers used; they need a backend that says it."""

@@ -108,6 +108,12 @@ def keyless(files: Files, **changes: object) -> list[Json]:
     return [wasm(files.keyless, json.dumps(configuration(**changes))), guard()]
 
 
+def counting(files: Files, usage: str) -> list[Json]:
+    """Returns keyless with a route whose answers are read, or asked for what they used as well."""
+    [route] = configuration()["routes"]
+    return keyless(files, routes=[{**route, "usage": usage}])
+
+
 def jwt_authn(files: Files, cache: int = 0, **more: object) -> Json:
     """Returns Envoy's own filter with inline keys; it removes the caller's token."""
     provider: Json = {
@@ -173,6 +179,7 @@ SECRET: Json = {
 ALLOWED = r"http\.bench\.jwt_authn\.allowed"
 NATIVE = (ALLOWED, r"http\.bench\.rbac\.allowed", r"http\.bench\.credential_injector\.injected")
 ADMITTED = (r".*keyless_requests.*admitted.*", r"http\.bench\.rbac\.allowed")
+COUNTED = (*ADMITTED, r".*keyless_answers.*exact.*")
 
 
 def authz(protocol: str, remember: int = 0) -> Chain:
@@ -195,5 +202,7 @@ CHAINS: dict[str, Chain] = {
     "authz-http+cache": authz("http", 4096),
     "authz-grpc+cache": authz("grpc", 4096),
     "keyless": Chain(keyless, ADMITTED),
+    "keyless+read": Chain(lambda f: counting(f, "read"), COUNTED),
+    "keyless+ask": Chain(lambda f: counting(f, "ask"), COUNTED),
     "keyless-unguarded": Chain(lambda f: keyless(f)[:1], ADMITTED[:1]),
 }

@@ -58,8 +58,10 @@ def bootstrap(filters: list[Json], clusters: list[Json], secrets: list[Json], po
     answer: Json = {"direct_response": {"status": 200}}
     if body:
         answer["direct_response"] = {"status": 200, "body": {"inline_string": body}}
+        kind = {"header": {"key": "content-type", "value": "application/json"}}
+        answer["response_headers_to_add"] = [{**kind, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
     seen = {"header": {"key": SEEN, "value": "%REQ(authorization)%"}}
-    probe = {"match": {"prefix": "/"}, **answer, "response_headers_to_add": [seen]}
+    probe = {"match": {"prefix": "/"}, "direct_response": {"status": 200}, "response_headers_to_add": [seen]}
     if any(each["name"] == "backend" for each in clusters):
         answer = {"route": {"cluster": "backend", "timeout": "0s"}}
     hosts = [

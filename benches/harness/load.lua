@@ -1,9 +1,9 @@
 -- What wrk sends: GET or POST requests, each with the next token of a file.
--- Arguments: file, first token (from 0), tokens in rotation, method, ms before each, [file to change to, after how many].
+-- Arguments: file, first token (from 0), tokens in rotation, method, ms before each, stream or not, [file to change to, after how many].
 
 local requests, sent = {}, 0
 local others, change_after = {}, math.huge
-local body = '{"messages":[{"role":"user","content":"' .. string.rep("Why is the sky blue? ", 93) .. '"}],"stream":false}'
+local body = '{"messages":[{"role":"user","content":"' .. string.rep("Why is the sky blue? ", 93) .. '"}],"stream":%s}'
 
 local function prepare(path, method, most)
   local headers = {
@@ -22,14 +22,15 @@ local function prepare(path, method, most)
 end
 
 function init(args)
+  body = body:format(args[6])
   requests = prepare(args[1], args[4], tonumber(args[3]))
   sent = tonumber(args[2])
   local pause = tonumber(args[5])
   -- wrk is slower if there is a function of this name.
   if pause > 0 then delay = function() return pause end end
-  if args[6] then
-    others = prepare(args[6], args[4], math.huge)
-    change_after = sent + tonumber(args[7])
+  if args[7] then
+    others = prepare(args[7], args[4], math.huge)
+    change_after = sent + tonumber(args[8])
   end
 end
 

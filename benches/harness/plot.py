@@ -1,4 +1,4 @@
-"""The plots, as SVG that is readable on a light and on a dark page."""
+"""The plots, as SVG: readable on a light and on a dark page, or one for each."""
 
 from html import escape
 from pathlib import Path
@@ -7,14 +7,16 @@ from .chains import Json
 
 OURS, THEIRS = "#2563eb", "#94a3b8"
 WIDTH, LABELS, ROW = 960, 520, 22
-STYLE = "<style>text{font:12px sans-serif;fill:#64748b}.title{font-weight:bold;font-size:13px}</style>"
+STYLE = "<style>text{{font:12px sans-serif;fill:{}}}.title{{font-weight:bold;font-size:13px}}</style>"
+GREY = "#64748b"
+THEMES = {"light": "#24292f", "dark": "#d0d7de"}
 
 
-def svg(path: Path, height: int, parts: list[str]) -> None:
-    """Writes the file."""
+def svg(path: Path, height: int, parts: list[str], colour: str = GREY) -> None:
+    """Writes the file, with text of this colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}">'
-    path.write_text("\n".join([head, STYLE, *parts, "</svg>"]) + "\n")
+    path.write_text("\n".join([head, STYLE.format(colour), *parts, "</svg>"]) + "\n")
 
 
 def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> str:
@@ -22,7 +24,7 @@ def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") 
     return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" class="{kind}">{escape(words)}</text>'
 
 
-def bars(path: Path, title: str, rows: list[tuple[str, Json]]) -> None:
+def bars(path: Path, title: str, rows: list[tuple[str, Json]], ink: str = GREY) -> None:
     """Draws a bar for each case, with a whisker from the least to the most. Bars that leave the
     picture are cut, and say how long they are."""
     if not rows:
@@ -46,7 +48,7 @@ def bars(path: Path, title: str, rows: list[tuple[str, Json]]) -> None:
         parts.append(f'<line {ends} y1="{middle}" y2="{middle}" stroke="#f59e0b" stroke-width="2"/>')
         words = f"{case['added']:.1f}" + (" →" if case["added"] > limit else "")
         parts.append(text(LABELS + max(cost, most) * scale + 6, top + 14, words))
-    svg(path, 40 + len(rows) * ROW, parts)
+    svg(path, 40 + len(rows) * ROW, parts, ink)
 
 
 def lines(path: Path, title: str, curves: dict[str, list[tuple[str, float]]]) -> None:

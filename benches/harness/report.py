@@ -4,7 +4,7 @@ from pathlib import Path
 
 from . import judge, targets
 from .markdown import table
-from .sections import SECTIONS
+from .sections import SECTIONS, contenders
 
 
 def write(found: dict, folder: Path, notes: Path) -> Path:
@@ -15,6 +15,8 @@ def write(found: dict, folder: Path, notes: Path) -> Path:
     for name, result in found["sections"].items():
         text += [f"\n## {SECTIONS[name].TITLE}\n", SECTIONS[name].render(result, plots)]
     text += ["\n## Where the time goes\n", notes.read_text()]
+    if notes.is_relative_to(folder):
+        contenders.picture(found["sections"]["contenders"], folder / "docs" / "images")
     report = folder / "BENCHMARKS.md"
     relative = str(plots.relative_to(folder))
     report.write_text("\n".join(text).replace("](plots/", f"]({relative}/"))

@@ -23,6 +23,8 @@ SIZE = 1.03
 """The most that many routes, issuers or keys may cost, to one of each."""
 FRAME = 0.2
 """The most that a frame may cost more than with a filter that does nothing, in µs."""
+COUNTED_ANSWER, COUNTED_FRAME = 1.5, 1.0
+"""The most that counting may add to a request with a plain answer, and to a frame beside a filter that does nothing, in µs."""
 MODULE = 950_000
 VERDICTS = 32 * 2**20
 """`token_cache.max_bytes` as shipped."""
@@ -57,14 +59,21 @@ def ratios(sections: dict, machine: str) -> Iterator[Row]:
 
 
 def frames(sections: dict) -> Iterator[Row]:
-    """Yields what a frame of a streamed answer costs beside a filter that does nothing."""
-    title, wanted = "a frame of a stream", f"≤ a wasm filter that does nothing + {FRAME} µs"
-    found = upstream.frame(sections.get("upstream", {}))
-    if not found:
-        yield unknown(title, wanted)
-        return
-    ours, nothing = found
-    yield title, wanted, f"{ours:.2f} µs to {nothing:.2f} µs", reach(ours - nothing <= FRAME)
+    """Yields what frames and answers that are counted cost, and frames that are not."""
+    nothing, plain = "a wasm filter that does nothing", "a route that does not count"
+    rows = [
+        ("a frame of a stream", nothing, FRAME, ("frames", "keyless-warm", "noop")),
+        ("a frame that is counted", nothing, COUNTED_FRAME, ("frames", "keyless-ask", "noop")),
+        ("a plain answer that is counted", plain, COUNTED_ANSWER, ("cases", "keyless-read", "keyless-warm")),
+    ]
+    for title, beside, most, names in rows:
+        wanted = f"≤ {beside} + {most} µs"
+        found = upstream.both(sections.get("upstream", {}), *names)
+        if not found:
+            yield unknown(title, wanted)
+            continue
+        ours, other = found
+        yield title, wanted, f"{ours:.2f} µs to {other:.2f} µs", reach(ours - other <= most)
 
 
 def latency(sections: dict) -> Iterator[Row]:
@@ -121,13 +130,15 @@ def first_request(sections: dict) -> Iterator[Row]:
 
 def first_byte(sections: dict) -> Iterator[Row]:
     """Yields how much later a streamed answer begins."""
-    title, wanted = "first streamed byte", "no later, beyond noise"
-    if "stream" not in sections:
-        yield unknown(title, wanted)
-        return
-    later, noise = stream.added(sections["stream"]), stream.noise(sections["stream"])
-    parts = f"{later:+.0f} µs, where half of all differ by {noise:.0f} µs"
-    yield title, wanted, parts, reach(later <= noise)
+    wanted, found = "no later, beyond noise", sections.get("stream")
+    for title, chain in (("first streamed byte", "keyless"), ("first byte of a stream that is counted", "keyless+ask")):
+        later = stream.added(found, chain) if found else None
+        if later is None:
+            yield unknown(title, wanted)
+            continue
+        noise = stream.noise(found)
+        parts = f"{later:+.0f} µs, where half of all differ by {noise:.0f} µs"
+        yield title, wanted, parts, reach(later <= noise)
 
 
 def by_name(sections: dict) -> dict[str, dict]:

@@ -123,6 +123,7 @@ def wrk(port: int, load: Load) -> str:
     command += [f"-d{max(1, round(load.seconds))}s", "-s", SCRIPT]
     command += [f"http://127.0.0.1:{port}{PATH}", "--"]
     command += [load.tokens, load.first, load.count, load.method, int(EVICTED)]
+    command += ["true" if load.frame else "false"]
     if load.change_to:
         command += [load.change_to, load.change_after]
     done = subprocess.run(

@@ -45,6 +45,21 @@ def render(result: Json, plots: Path) -> str:
     return "\n".join(text)
 
 
+SHOWN = (
+    *("noop", "jwt", "native", "authz-http", "authz-grpc", "keyless-cold"),
+    *("jwt-cache", "native-cache", "authz-http-cache", "authz-grpc-cache", "keyless-warm"),
+)
+"""The cases of the picture in the documentation."""
+
+
+def picture(result: Json, images: Path) -> None:
+    """Draws the main cases for the documentation, for a light and for a dark page."""
+    cases = {case["name"]: case for case in result["cases"] if "added" in case}
+    rows = [(f"{cases[name]['title']} · {short(cases[name])}", cases[name]) for name in SHOWN if name in cases]
+    for theme, ink in plot.THEMES.items():
+        plot.bars(images / f"benchmarks-{theme}.svg", "CPU added to a request, µs", rows, ink)
+
+
 def row(case: Json, floor: list[Json]) -> list[str]:
     """Returns a case's row, or why there is none."""
     if "added" not in case:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..arena import Arena
-from ..cases import CASES
+from ..cases import CASES, COUNTING
 from ..chains import Json
 from ..context import Context
 from ..envoy import Envoy
@@ -15,7 +15,8 @@ TITLE = "With a backend"
 
 WANTED = ("none", "noop", "floor", "jwt-cache", "native-cache", "keyless-warm")
 
-ANSWER = '{"choices":[{"index":0,"message":{"role":"assistant","content":"' + "word " * 180 + '"}}]}'
+SAID = '"usage":{"prompt_tokens":400,"completion_tokens":180,"total_tokens":580}'
+ANSWER = '{"choices":[{"index":0,"message":{"role":"assistant","content":"' + "word " * 180 + '"}}],' + SAID + "}"
 
 FRAMES, PAUSE, FRAME = 300, 1, 215 + 6
 """The frames of a streamed answer, the ms between them, and the bytes of each with its chunk's head."""
@@ -37,10 +38,9 @@ def measure(context: Context) -> Json:
 
 def play(context: Context, arena: Arena, backend: int, label: str) -> list[Json]:
     """Measures all cases with one backend."""
-    for case in CASES:
-        if case.name in WANTED:
-            print(f"{label}: starting {case.name}", flush=True)
-            arena.add(case, backend=backend)
+    for case in [*(case for case in CASES if case.name in WANTED), *COUNTING]:
+        print(f"{label}: starting {case.name}", flush=True)
+        arena.add(case, backend=backend)
     arena.play(context.effort, label)
     return arena.results()
 
@@ -65,20 +65,22 @@ def rows(cases: list[Json], added: str) -> str:
     return table(["", added, "least to most", "to the calls alone", "whole"], lines)
 
 
-def frame(result: Json) -> tuple[float, float] | None:
-    """Returns what keyless and what the filter that does nothing add to a frame, in µs."""
-    added = {case["name"]: case.get("added") for case in result.get("frames", [])}
-    ours, nothing = added.get("keyless-warm"), added.get("noop")
-    return None if ours is None or nothing is None else (ours, nothing)
+def both(result: Json, table: str, case: str, other: str) -> tuple[float, float] | None:
+    """Returns what two cases add to a request (`cases`) or to a frame (`frames`), in µs."""
+    added = {each["name"]: each.get("added") for each in result.get(table, [])}
+    one, two = added.get(case), added.get(other)
+    return None if one is None or two is None else (one, two)
 
 
 INTRODUCTION = """\
 100 tokens, all remembered, as above, but a POST with a body of 2 kB that Envoy passes on to a backend on
 loopback, which answers in one piece of 1 kB: another Envoy, on the load generator's core. What a filter leaves
-in the request now has to be sent: the identity token, for those that set it.
+in the request now has to be sent: the identity token, for those that set it. Routes with `usage` read what
+the answer says of its tokens and count it; those that ask also read the request, and it goes on in chunks.
 """
 
 STREAMED = f"""\
 The same request, answered by a stream of {FRAMES} frames of {FRAME} bytes, a millisecond or two apart; 16 at a time. This is what
-a *frame* costs, the request's share included, on a route that does not count what was used.
+a *frame* costs, the request's share included. The backend always says at the end what was used; where it was asked by
+keyless and not by the caller, that frame is taken out.
 """

@@ -145,7 +145,9 @@ fn a_limit_of_which_four_fifths_are_used_is_near_its_end_also_while_it_only_repo
     for _ in 0..11 {
         let decided = script.ask(script.chat()).unwrap();
         assert_eq!(is_admitted(&decided), said.len() < 10);
-        said.push(results(&decided).into_iter().map(|(_, result)| result.name()).collect::<Vec<_>>());
+        said.push(
+            results(&decided).into_iter().map(|(_, result)| result.name()).collect::<Vec<_>>(),
+        );
     }
     assert!(said[..8].iter().all(|both| both == &["within", "within"]), "{said:?}");
     assert_eq!(said[8..], [["near", "within"], ["near", "within"], ["exhausted", "within"]]);

@@ -1,5 +1,6 @@
 //! Answers of every kind and in every shape.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use reqwest::Method;
@@ -107,6 +108,50 @@ async fn responses_messages_and_embeddings_are_read_without_being_asked() {
         [(format!("keyless_unpriced{labels}"), 1)]
     );
     assert!(counters(&world, "keyless_cost").await.is_empty());
+}
+
+/// Eight megabytes of numbers, none like the one before.
+fn embeddings() -> String {
+    let mut text =
+        String::from(r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0"#);
+    let mut random: u32 = 2_463_534_242;
+    while text.len() < 8 << 20 {
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        write!(text, ",{:.9}", f64::from(random) / f64::from(u32::MAX) - 0.5).unwrap();
+    }
+    text + r#"]}],"usage":{"prompt_tokens":5,"total_tokens":5}}"#
+}
+
+/// How much Envoy may grow while it passes on much more, in KiB: its own buffers, and a piece in each
+/// module.
+const GROWTH: u64 = 4 << 10;
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "the figure is worth a look")]
+async fn eight_megabytes_of_embeddings_pass_unchanged_and_none_of_it_is_kept() {
+    let text = embeddings();
+    let sent = text.clone();
+    let answer = move |heard: &Heard| {
+        if heard.head.contains("/embeddings") { plain(&sent) } else { plain(ANSWER) }
+    };
+    let (world, _backend) = scripted(answer).await;
+    for _ in 0..20 {
+        assert_eq!(Reply::to(chat(&world, false)).await.unwrap().status, 200);
+    }
+    let before = world.gateway.resident().unwrap();
+    let token = world.token_with(json!({ "scp": "openai.embeddings" }));
+    for count in 21..=28 {
+        let request = world.post(EMBEDDINGS, &json!({ "input": "a" })).bearer_auth(&token);
+        let reply = Reply::to(request).await.unwrap();
+        assert!(reply.body == text.as_bytes(), "{} bytes came", reply.body.len());
+        let logged = logged(&world, count).await;
+        assert_eq!((&logged["usage"], &logged["tokens_input"]), (&json!("exact"), &json!("5")));
+    }
+    let grown = world.gateway.resident().unwrap().saturating_sub(before);
+    println!("{before} KiB before, {grown} KiB more after eight times {} bytes", text.len());
+    assert!(grown < GROWTH, "grown by {grown} KiB");
 }
 
 #[tokio::test]

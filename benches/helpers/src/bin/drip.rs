@@ -1,6 +1,6 @@
 //! A backend that streams: `drip PORT EVENTS PAUSE`. Its answer to anything begins at once and has so
 //! many server-sent events, so many milliseconds apart, like that of a model that thinks between its
-//! words.
+//! words. It ends with what was used.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -21,6 +21,13 @@ const EVENT: &str = concat!(
     "\"id\":\"chatcmpl-0\",\"model\":\"gpt-4o\",\"object\":\"chat.completion.chunk\"}\n\n",
 );
 
+/// What a stream ends with.
+const END: &str = concat!(
+    "data: {\"choices\":[],\"created\":1764000000,\"id\":\"chatcmpl-0\",\"model\":\"gpt-4o\",",
+    "\"object\":\"chat.completion.chunk\",\"usage\":{\"completion_tokens\":300,\"prompt_tokens\":400,",
+    "\"total_tokens\":700}}\n\ndata: [DONE]\n\n",
+);
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<u64> =
@@ -39,5 +46,6 @@ fn stream(events: u64, pause: Duration) -> impl IntoResponse {
         }
         Ok::<_, Infallible>(EVENT)
     });
+    let events = events.chain(tokio_stream::iter([Ok(END)]));
     ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(events))
 }
