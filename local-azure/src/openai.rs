@@ -61,6 +61,7 @@ impl OpenAi {
             chunk_delay: Mutex::new(CHUNK_DELAY),
             imds,
             kept: batches::Kept::default(),
+            produced: AtomicUsize::default(),
             refusals: AtomicUsize::default(),
             resource: options.resource.clone(),
         });
@@ -71,6 +72,12 @@ impl OpenAi {
     /// Sets the pause between the frames of answers streamed from now on. Default: 50 ms.
     pub fn set_chunk_delay(&self, delay: Duration) {
         *self.backend.chunk_delay.lock() = delay;
+    }
+
+    /// Returns how many tokens its chat answers have had so far; of a stream that was cut off, those
+    /// that it had sent by then.
+    pub fn produced(&self) -> usize {
+        self.backend.produced.load(Ordering::Relaxed)
     }
 
     /// Returns how many requests it has refused because of their credential: no token, one of nobody
@@ -99,6 +106,7 @@ struct Backend {
     chunk_delay: Mutex<Duration>,
     imds: Imds,
     kept: batches::Kept,
+    produced: AtomicUsize,
     refusals: AtomicUsize,
     resource: String,
 }
@@ -202,12 +210,15 @@ async fn chat(
     let deployment = deployment(path, request.model.clone())?;
     let completion = Completion::new(deployment, &request.messages);
     if !request.stream {
+        backend.produced.fetch_add(Completion::tokens(), Ordering::Relaxed);
         return Ok(Json(completion.whole()).into_response());
     }
     let frames = completion.frames(request.includes_usage());
     let delay = *backend.chunk_delay.lock();
-    let events =
-        tokio_stream::iter(frames).map(|frame| Ok::<_, Infallible>(Event::default().data(frame)));
+    let events = tokio_stream::iter(frames).map(move |frame| {
+        backend.produced.fetch_add(frame.tokens, Ordering::Relaxed);
+        Ok::<_, Infallible>(Event::default().data(frame.data))
+    });
     Ok(Sse::new(events.throttle(delay)).into_response())
 }
 

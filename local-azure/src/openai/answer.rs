@@ -13,6 +13,13 @@ pub(super) struct Completion {
     prompt_tokens: usize,
 }
 
+/// Holds the data of one server-sent event of an answer.
+pub(super) struct Frame {
+    pub(super) data: String,
+    /// How many tokens of the answer are in it.
+    pub(super) tokens: usize,
+}
+
 impl Completion {
     pub(super) fn new(deployment: String, messages: &[Value]) -> Self {
         Self {
@@ -45,7 +52,7 @@ impl Completion {
     ///
     /// The first has no choices, only the filter's opinion of the prompt, and no id; it must not be
     /// taken for the usage frame, which comes last and only if asked for.
-    pub(super) fn frames(&self, include_usage: bool) -> Vec<String> {
+    pub(super) fn frames(&self, include_usage: bool) -> Vec<Frame> {
         let mut frames = vec![filter_frame(), self.chunk(&json!({ "role": "assistant" }), None)];
         let words = CONTENT.split_inclusive(' ');
         frames.extend(words.map(|word| self.chunk(&json!({ "content": word }), None)));
@@ -58,8 +65,12 @@ impl Completion {
             last["usage"] = self.usage();
             frames.push(last);
         }
-        let data = frames.iter().map(Value::to_string);
-        data.chain(["[DONE]".to_owned()]).collect()
+        let frame = |frame: &Value| Frame {
+            data: frame.to_string(),
+            tokens: frame["choices"][0]["delta"]["content"].is_string().into(),
+        };
+        let done = Frame { data: "[DONE]".to_owned(), tokens: 0 };
+        frames.iter().map(frame).chain([done]).collect()
     }
 
     fn chunk(&self, delta: &Value, finish_reason: Option<&str>) -> Value {
@@ -84,8 +95,13 @@ impl Completion {
         })
     }
 
+    /// Returns how many tokens the whole answer has.
+    pub(super) fn tokens() -> usize {
+        CONTENT.split(' ').count()
+    }
+
     fn usage(&self) -> Value {
-        let completion_tokens = CONTENT.split(' ').count();
+        let completion_tokens = Self::tokens();
         json!({
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": completion_tokens,

@@ -178,3 +178,47 @@ async fn a_thousand_streams_cut_at_random_are_charged_within_the_bound_and_never
     assert_eq!(answers, u64::try_from(CUT).unwrap());
     world.assert_unharmed().await;
 }
+
+/// How many streams of the stand-in are asked for.
+const ASKED: usize = 300;
+
+#[tokio::test]
+async fn what_the_stand_in_has_produced_is_charged_but_for_what_was_on_the_way() {
+    let world = World::with(with_prices).await;
+    world.azure.openai.set_chunk_delay(Duration::from_millis(20));
+    let token = world.token();
+    let mut callers = JoinSet::new();
+    let mut random: u32 = 2_463_534_242;
+    for _ in 0..ASKED {
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        // A whole answer has twelve events; whoever wants fewer leaves.
+        let wanted = usize::try_from(random).unwrap() % 15 + 1;
+        let request = world.post(CHAT, &chat_body(true)).bearer_auth(&token);
+        if callers.len() >= 8 {
+            callers.join_next().await.unwrap().unwrap();
+        }
+        callers.spawn(async move {
+            let mut response = request.send().await.unwrap();
+            let mut text = String::new();
+            while text.matches("\n\n").count() < wanted {
+                let Ok(Some(chunk)) = response.chunk().await else { break };
+                text += &String::from_utf8_lossy(&chunk);
+            }
+        });
+    }
+    callers.join_all().await;
+    let log = world.gateway.access_log_of(ASKED).await.unwrap();
+    let number =
+        |entry: &Value, name: &str| entry[name].as_str().unwrap().parse::<usize>().unwrap();
+    assert!(log.iter().all(|entry| number(entry, "tokens_total") > 0), "each is charged");
+    let cut = log.iter().filter(|entry| entry["usage"] == "estimated").count();
+    assert!((ASKED / 3..ASKED).contains(&cut), "{cut} were cut");
+    let charged: usize = log.iter().map(|entry| number(entry, "tokens_output")).sum();
+    let produced = world.azure.openai.produced();
+    assert!(charged <= produced, "{charged} of {produced}");
+    // Until the stand-in notices that its caller is gone, it has said a word or two.
+    assert!(produced <= charged + 2 * cut, "{charged} of {produced}, {cut} were cut");
+    world.assert_unharmed().await;
+}
