@@ -194,7 +194,7 @@ async fn what_the_stand_in_has_produced_is_charged_but_for_what_was_on_the_way()
         random ^= random >> 17;
         random ^= random << 5;
         // A whole answer has twelve events; whoever wants fewer leaves.
-        let wanted = usize::try_from(random).unwrap() % 15 + 1;
+        let most = usize::try_from(random).unwrap() % 15 + 1;
         let request = world.post(CHAT, &chat_body(true)).bearer_auth(&token);
         if callers.len() >= 8 {
             callers.join_next().await.unwrap().unwrap();
@@ -202,7 +202,7 @@ async fn what_the_stand_in_has_produced_is_charged_but_for_what_was_on_the_way()
         callers.spawn(async move {
             let mut response = request.send().await.unwrap();
             let mut text = String::new();
-            while text.matches("\n\n").count() < wanted {
+            while text.matches("\n\n").count() < most {
                 let Ok(Some(chunk)) = response.chunk().await else { break };
                 text += &String::from_utf8_lossy(&chunk);
             }
