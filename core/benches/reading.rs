@@ -12,6 +12,7 @@
     reason = "it measures time, and says what it found"
 )]
 
+use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -83,7 +84,7 @@ fn embeddings(size: usize) -> String {
         random ^= random << 13;
         random ^= random >> 17;
         random ^= random << 5;
-        text += &format!(",{:.9}", f64::from(random) / f64::from(u32::MAX) - 0.5);
+        _ = write!(text, ",{:.9}", f64::from(random) / f64::from(u32::MAX) - 0.5);
     }
     text + "]}]," + USAGE + "}"
 }
