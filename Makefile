@@ -8,6 +8,9 @@ ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 KEYCLOAK_VERSION := 26.4.7
 KEYCLOAK_SHA256 := aca60ab72ae4d67adc6b8fe7fca5e08d16a6bb5e4a4f2ebb54050e3f5503fd2b
 
+# For `make fleet`: envoyproxy/ratelimit of 2026-01-22, which has no tags of its own.
+RATELIMIT_VERSION := v1.4.1-0.20260122083618-3fb702589d36
+
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # The module's bytes do not depend on where it is built: for it, the crates lie where they lie in the image that builds it, too.
 # The linker would leave room in each number for a greater one, 60 kB in all.
@@ -23,9 +26,9 @@ QUICK := noop,floor,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint doc unit e2e matrix interop dashboards docker istio fuzz queue wasm wasm-chaos chaos reproducible size pictures book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: help demo test lint doc unit e2e matrix interop dashboards fleet docker istio fuzz queue wasm wasm-chaos chaos reproducible size pictures book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
 .PHONY: force # the folder of the Node.js packages was removed
-.PRECIOUS: .envoy/%/bin/envoy
+.PRECIOUS: .envoy/%/bin/envoy .fleet/%/bin/service_cmd
 
 help: ## lists these targets
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -74,6 +77,14 @@ queue: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .queue/installed ## examples/queue
 
 dashboards: wasm wasm-chaos .envoy/$(ENVOY_VERSION)/bin/envoy .dashboards/installed ## runs each query of the dashboard and each alert in a real Prometheus; UPDATE=1 writes them again
 	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy DASHBOARDS=$(CURDIR)/.dashboards UPDATE=$(UPDATE) cargo test --locked -p dashboards $(CASE)
+
+# One test at a time, so that none takes away what another one's figures are of.
+fleet: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .fleet/$(RATELIMIT_VERSION)/bin/service_cmd ## two, three and five Envoys that count together through envoyproxy/ratelimit and Redis, under load
+	@command -v redis-server >/dev/null && command -v redis-cli >/dev/null || { \
+	echo "installing Redis with apt-get (which needs root, and starts one, which the tests do not use)"; \
+	DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends redis-server; }
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy FLEET=$(CURDIR)/.fleet/$(RATELIMIT_VERSION) \
+	cargo test --locked -p fleet $(CASE) -- --test-threads 1 --nocapture
 
 docker: ## builds and runs the images as docs/install-docker.md says, in a real engine; ENGINE=podman for podman
 	@ENGINE=$(or $(ENGINE),docker) CASE=$(CASE) tests/docker/run
@@ -157,7 +168,7 @@ fmt: toolchain ## formats all crates
 
 clean: ## removes what was built, and what was installed into this folder
 	cargo clean
-	rm -rf .dashboards .docker dist .envoy .interop .keycloak .queue tests/interop/node/node_modules
+	rm -rf .dashboards .docker dist .envoy .fleet .interop .keycloak .queue tests/interop/node/node_modules
 
 toolchain:
 	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip1 || { \
@@ -190,6 +201,11 @@ toolchain:
 	&& dpkg --extract prometheus_*.deb prometheus && ln -s ../prometheus/usr/bin/$$program bin/ \
 	|| { echo "that failed: run apt-get update, or install prometheus and promtool yourself"; exit 1; }; done
 	@touch $@
+
+.fleet/%/bin/service_cmd:
+	@command -v go >/dev/null || { echo "the service of a fleet is built with Go: install it (https://go.dev/dl)"; exit 1; }
+	@echo "building envoyproxy/ratelimit $* into .fleet/ (from Go's module proxy)"
+	@GOBIN=$(CURDIR)/.fleet/$*/bin go install github.com/envoyproxy/ratelimit/src/service_cmd@$*
 
 .interop/installed: tests/interop/python/requirements.txt tests/interop/node/package-lock.json $(if $(wildcard tests/interop/node/node_modules),,force)
 	@python3 -c 'import ensurepip, sys, venv; assert sys.version_info >= (3, 10)' || { \

@@ -189,13 +189,16 @@ impl Ledger {
         self.count(counter, amount, most)
     }
 
-    /// Takes back what was counted a moment ago. What a settlement has told in between stays told.
+    /// Takes back what was counted a moment ago. If a settlement has told it in between, so much less
+    /// is told the next time.
     pub fn give_back(&self, counter: &Counter, amount: u64) {
         let Counter { key, period, .. } = counter;
         self.change(self.page(key), |page| {
             let Some(mut slot) = page.find(key, *period) else { return false };
             slot.used = slot.used.saturating_sub(amount);
-            slot.unsettled = slot.unsettled.saturating_sub(amount);
+            if self.interval.is_some() {
+                slot.unsettled = slot.unsettled.saturating_sub_unsigned(amount);
+            }
             page.put(slot, *period);
             true
         });
@@ -213,7 +216,7 @@ impl Ledger {
             if is_counted {
                 slot.used = slot.used.saturating_add(amount);
                 let more = if self.interval.is_some() { amount } else { 0 };
-                slot.unsettled = slot.unsettled.saturating_add(more);
+                slot.unsettled = slot.unsettled.saturating_add_unsigned(more);
             }
             let is_asked = self.is_outdated(slot.asked, period.seconds);
             if is_asked {

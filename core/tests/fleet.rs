@@ -386,6 +386,26 @@ fn an_outage_costs_what_one_call_told_however_long_it_is() {
 }
 
 #[test]
+fn what_was_told_before_it_was_given_back_is_told_less_the_next_time() {
+    let mut model = Model::new();
+    let counter = model.limits[0].counter(model.key(1), model.now);
+    model.count(0, 0, 1, 1);
+    model.happen(Event::Pass(8));
+    model.proxies[0].threads[0].ledger.give_back(&counter, 1);
+    assert_eq!(
+        (model.counted(), model.count(0, 1, 1, 0)),
+        (1, 0),
+        "the fleet knows of one too many"
+    );
+    model.happen(Event::Pass(8));
+    for _ in 0..3 {
+        model.count(0, 0, 1, 1);
+        model.happen(Event::Pass(8));
+    }
+    assert_eq!((model.counted(), model.count(0, 1, 1, 0)), (3, 3));
+}
+
+#[test]
 fn a_service_that_forgets_takes_nothing_from_what_a_proxy_has_used_itself() {
     let mut model = Model::new();
     for proxy in 0..PROXIES {

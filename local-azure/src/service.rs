@@ -47,6 +47,7 @@ struct Inner {
     in_progress: AtomicUsize,
     listening: tokio::sync::Mutex<Option<Listening>>,
     most_at_once: AtomicUsize,
+    received: AtomicUsize,
     requests: Mutex<VecDeque<Recorded>>,
     router: Router,
 }
@@ -73,6 +74,7 @@ impl Service {
             in_progress: AtomicUsize::default(),
             listening: tokio::sync::Mutex::default(),
             most_at_once: AtomicUsize::default(),
+            received: AtomicUsize::default(),
             requests: Mutex::default(),
             router,
         }));
@@ -86,6 +88,10 @@ impl Service {
 
     pub(crate) fn requests(&self) -> Vec<Recorded> {
         self.0.requests.lock().iter().cloned().collect()
+    }
+
+    pub(crate) fn received(&self) -> usize {
+        self.0.received.load(Ordering::Relaxed)
     }
 
     pub(crate) fn most_at_once(&self) -> usize {
@@ -192,6 +198,7 @@ impl Service {
     }
 
     fn record(&self, request: Recorded) {
+        self.0.received.fetch_add(1, Ordering::Relaxed);
         let mut requests = self.0.requests.lock();
         if requests.len() == REMEMBERED {
             requests.pop_front();
@@ -243,6 +250,11 @@ macro_rules! serve {
             /// Returns the requests that arrived, oldest first: the latest 10 000, faults or not.
             pub fn requests(&self) -> Vec<crate::Recorded> {
                 self.service.requests()
+            }
+
+            /// Returns how many requests have come, of which [`Self::requests`] has the last 10,000.
+            pub fn received(&self) -> usize {
+                self.service.received()
             }
 
             /// Returns the largest number of requests that were ever in progress at the same time.

@@ -3,6 +3,8 @@
 //!
 //! Its counters are apart from it, as Redis is: they outlive it, and forget when a test wants it.
 
+mod call;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
@@ -10,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http2;
@@ -20,6 +22,8 @@ use parking_lot::Mutex;
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+pub use call::{Counted, call};
 
 /// Serves on one port, by the limits of one file.
 pub struct RateLimitService {
@@ -129,6 +133,9 @@ struct Seconds {
     #[prost(int64, tag = "1")]
     seconds: i64,
 }
+
+/// The path of the only method.
+const METHOD: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
 const OK: i32 = 1;
 const OVER_LIMIT: i32 = 2;
@@ -246,10 +253,7 @@ impl std::error::Error for Broken {}
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Answer, Broken> {
-    assert_eq!(
-        request.uri().path(),
-        "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
-    );
+    assert_eq!(request.uri().path(), METHOD);
     let authority = request.uri().authority().map(ToString::to_string);
     let body = request.into_body().collect().await.map_err(|_| Broken)?.to_bytes();
     // One byte says whether it is compressed, four how long it is.
@@ -281,14 +285,17 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
 }
 
 fn grpc(message: Option<Vec<u8>>, status: u8) -> Answer {
-    let framed = message.map_or_else(Vec::new, |message| {
-        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-        [&[0][..], &length, &message].concat()
-    });
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from(u16::from(status)));
-    let body = Full::new(Bytes::from(framed)).with_trailers(async move { Some(Ok(trailers)) });
+    let status = HeaderValue::from(u16::from(status));
     let response = Response::builder().header("content-type", "application/grpc");
+    // Without a message the status stands in the only head.
+    let Some(message) = message else {
+        let response = response.header("grpc-status", status);
+        return response.body(BoxBody::new(Full::new(Bytes::new()))).unwrap();
+    };
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let framed = [&[0][..], &length, &message].concat();
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), status)]);
+    let body = Full::new(Bytes::from(framed)).with_trailers(async move { Some(Ok(trailers)) });
     response.body(BoxBody::new(body)).unwrap()
 }
 

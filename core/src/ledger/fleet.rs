@@ -122,7 +122,7 @@ impl Ledger {
         let (amount, page) = (item.hits.saturating_mul(item.grain), self.page(&item.key));
         self.change(page, |page| {
             page.change(&item.key, item.ends, |slot| {
-                slot.unsettled = slot.unsettled.saturating_add(amount);
+                slot.unsettled = slot.unsettled.saturating_add_unsigned(amount);
                 slot.fleet = slot.fleet.saturating_sub(amount);
                 slot.is_to_ask = true;
             })
@@ -160,12 +160,12 @@ fn taken(
             is_left = true;
             break;
         }
-        let hits = slot.unsettled.checked_div(grain).unwrap_or_default().min(MAX_HITS);
+        let hits = slot.untold().checked_div(grain).unwrap_or_default().min(MAX_HITS);
         let hits = if only_asks { 0 } else { hits };
         let amount = hits.saturating_mul(grain);
         page.change(&slot.key, slot.ends, |slot| {
             slot.is_to_ask = false;
-            slot.unsettled = slot.unsettled.saturating_sub(amount);
+            slot.unsettled = slot.unsettled.saturating_sub_unsigned(amount);
             slot.fleet = slot.fleet.saturating_add(amount);
             is_left |= slot.is_pending(grain);
         });

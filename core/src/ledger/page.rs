@@ -13,8 +13,8 @@ pub(super) struct Slot {
     pub(super) ends: u32,
     /// What was used at this proxy.
     pub(super) used: u64,
-    /// What of it the fleet was not told.
-    pub(super) unsettled: u64,
+    /// What of it the fleet was not told; negative if it was told of more, which was given back.
+    pub(super) unsettled: i64,
     /// What was used at all proxies, with what was told and without what was not.
     pub(super) fleet: u64,
     /// When the fleet was asked last, in seconds since the epoch.
@@ -135,7 +135,7 @@ impl Slot {
             key: Key(*key),
             ends: u32::from_le_bytes(*ends),
             used: u64::from_le_bytes(*used),
-            unsettled: u64::from_le_bytes(*unsettled),
+            unsettled: i64::from_le_bytes(*unsettled),
             fleet: u64::from_le_bytes(*fleet),
             asked: u32::from_le_bytes(*asked),
             is_to_ask: rest.first() != Some(&0),
@@ -144,7 +144,8 @@ impl Slot {
 
     fn bytes(self) -> [u8; SLOT] {
         let mut bytes = [0; SLOT];
-        let sums = [self.used, self.unsettled, self.fleet].map(u64::to_le_bytes);
+        let sums =
+            [self.used.to_le_bytes(), self.unsettled.to_le_bytes(), self.fleet.to_le_bytes()];
         let parts = self.key.0.into_iter().chain(self.ends.to_le_bytes());
         let parts = parts.chain(sums.into_iter().flatten()).chain(self.asked.to_le_bytes());
         for (place, byte) in bytes.iter_mut().zip(parts.chain([self.is_to_ask.into()])) {
@@ -156,12 +157,17 @@ impl Slot {
     /// What counts for a limit of the whole fleet: what it used as far as that is known, and never
     /// less than this proxy itself.
     pub(super) fn total(self) -> u64 {
-        self.used.max(self.fleet.saturating_add(self.unsettled))
+        self.used.max(self.fleet.saturating_add_signed(self.unsettled))
     }
 
     /// Returns true if there is something to tell the fleet, in whole grains, or to ask it.
     pub(super) fn is_pending(self, grain: u64) -> bool {
-        self.is_to_ask || self.unsettled >= grain
+        self.is_to_ask || self.untold() >= grain
+    }
+
+    /// What the fleet is to be told.
+    pub(super) fn untold(self) -> u64 {
+        self.unsettled.try_into().unwrap_or_default()
     }
 
     /// A window that ends later than any can was written by a clock that was far ahead.

@@ -1,3 +1,5 @@
+use sha2::Digest as _;
+
 use super::*;
 use crate::fetch::InMemorySharedData;
 
@@ -155,6 +157,21 @@ fn counters_need_no_more_memory_than_configured() {
         assert!(ledger.add(&of(&Key(key), day), 1).is_counted);
     }
     assert!(shared.bytes().len() <= 1024 * 49 + 16 * 8, "{}", shared.bytes().len());
+}
+
+#[test]
+fn a_hundred_thousand_counters_are_kept_in_eight_mebibytes() {
+    let shared = InMemorySharedData::default();
+    let ledger = ledger(&shared, 131_072);
+    let day = Window::Day.period(at(0));
+    let key = |number: u32| {
+        let hash = sha2::Sha256::digest(number.to_le_bytes());
+        Key(*hash.first_chunk().unwrap())
+    };
+    let evicted = (0..100_000).filter(|number| ledger.add(&of(&key(*number), day), 1).is_evicting);
+    assert!(evicted.count() < 1_000, "pages fill unevenly");
+    let bytes = shared.bytes().len();
+    assert!((4 << 20..8 << 20).contains(&bytes), "{bytes}");
 }
 
 #[test]
