@@ -15,7 +15,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::Signer as _;
 use keyless_core::body::{self, Format};
 use keyless_core::config::Config;
 use keyless_core::credentials::Stripped;

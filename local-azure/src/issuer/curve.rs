@@ -2,7 +2,6 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use ed25519_dalek::Signer as _;
 use p256::elliptic_curve::Generate as _;
 use rsa::signature::Signer;
 use serde_json::{Value, json};
