@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::Value;
 
-use super::node::{Mistake, Node, Step};
+use super::node::{Details, Node, Step};
 use super::{Error, Errors};
 
 /// An entry that was not read yet.
@@ -84,7 +84,7 @@ impl<T: DeserializeOwned> Entry<T> {
                 Ok(Object(entry)) => return (Some(entry), removed),
                 Err(mistake) => mistake,
             };
-            let Mistake { place, expected, found, missing } = mistake;
+            let Details { place, expected, found, missing } = mistake.details();
             let keys = keys(&place);
             // What is missing since its value was wrong has been reported.
             let member = missing.map(|key| [keys.as_slice(), &[key.to_owned()]].concat());
@@ -120,7 +120,7 @@ fn joined(parent: &str, place: &[Step<String>]) -> String {
     let mut path = parent.to_owned();
     for step in place {
         match step {
-            Step::Item(index) => path.push_str(&format!("[{index}]")),
+            Step::Item(index) => path.extend(["[", &index.to_string(), "]"]),
             Step::Key(key) if path.is_empty() => path.push_str(key),
             Step::Key(key) => path.extend([".", key]),
         }

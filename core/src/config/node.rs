@@ -14,7 +14,7 @@ use serde_json::{Map, Value, map};
 pub(super) struct Node<'de, 'parent> {
     value: &'de Value,
     /// What it is in, and where in that; `None` for the entry itself.
-    parent: Option<(&'parent Node<'de, 'parent>, Step<&'de str>)>,
+    parent: Option<(&'parent Self, Step<&'de str>)>,
 }
 
 /// Leads from a value into one that it holds.
@@ -24,9 +24,12 @@ pub(super) enum Step<Text> {
     Key(Text),
 }
 
-/// Says what is wrong with a value.
+/// Says what is wrong with a value. In a box, since each key of the document passes it on.
 #[derive(Debug)]
-pub(super) struct Mistake {
+pub(super) struct Mistake(Box<Details>);
+
+#[derive(Debug)]
+pub(super) struct Details {
     /// The steps that lead there from the entry.
     pub(super) place: Vec<Step<String>>,
     pub(super) expected: String,
@@ -38,16 +41,20 @@ pub(super) struct Mistake {
 impl Mistake {
     fn new(expected: impl fmt::Display, found: impl fmt::Display) -> Self {
         let (expected, found) = (expected.to_string(), found.to_string());
-        Self { place: Vec::new(), expected, found, missing: None }
+        Self(Box::new(Details { place: Vec::new(), expected, found, missing: None }))
+    }
+
+    pub(super) fn details(self) -> Details {
+        *self.0
     }
 
     /// Puts the mistake at this value, unless it is in one that this one holds.
     #[cold]
     fn at(mut self, node: Node<'_, '_>) -> Self {
-        if self.place.is_empty() {
+        if self.0.place.is_empty() {
             let up = iter::successors(node.parent, |(parent, _)| parent.parent);
-            self.place = up.map(|(_, step)| step.into_owned()).collect();
-            self.place.reverse();
+            self.0.place = up.map(|(_, step)| step.into_owned()).collect();
+            self.0.place.reverse();
         }
         self
     }
@@ -55,7 +62,7 @@ impl Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "expected {}, found {}", self.expected, self.found)
+        write!(formatter, "expected {}, found {}", self.0.expected, self.0.found)
     }
 }
 
@@ -88,7 +95,9 @@ impl de::Error for Mistake {
     }
 
     fn missing_field(key: &'static str) -> Self {
-        Self { missing: Some(key), ..Self::new(format_args!("the key `{key}`"), "none") }
+        let mut mistake = Self::new(format_args!("the key `{key}`"), "none");
+        mistake.0.missing = Some(key);
+        mistake
     }
 }
 
@@ -138,8 +147,6 @@ impl<'de, 'parent> Node<'de, 'parent> {
         Members { object: self, rest: members.iter(), value: None }
     }
 
-    /// Reads the value. Not inlined, since each key of the document would have its own copy.
-    #[inline(never)]
     fn read<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Mistake> {
         seed.deserialize(self).map_err(|mistake| mistake.at(self))
     }
@@ -197,6 +204,8 @@ impl<'de> MapAccess<'de> for Members<'de, '_> {
 impl<'de> Deserializer<'de> for Node<'de, '_> {
     type Error = Mistake;
 
+    // Not inlined: there would be a copy for each key of the document, 100 kB in all.
+    #[inline(never)]
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
         match self.value {
             Value::Array(items) => visitor.visit_seq(self.items(items)),

@@ -1,6 +1,5 @@
 //! The entry that describes the gateway to clients (RFC 9728).
 
-
 use super::document::ProtectedResourceEntry;
 use super::entry::NonEmpty;
 use super::scalars::Identifier;

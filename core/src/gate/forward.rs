@@ -1,6 +1,5 @@
 //! How an admitted request differs from what the caller sent.
 
-
 use super::{Account, Charge};
 use crate::credentials::{Pass, Stripped};
 use crate::http::HeaderName;

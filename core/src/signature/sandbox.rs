@@ -1,4 +1,4 @@
-//! Verification inside the VM, by the crates of RustCrypto and of dalek.
+//! Verification inside the VM, by the crate of each algorithm.
 
 use p256::ecdsa::signature::Verifier as _;
 use rsa::{Pkcs1v15Sign, Pss};
