@@ -209,8 +209,8 @@ fn token_cache(entry: Option<Entry<TokenCacheEntry>>, errors: &mut Errors) -> Li
 fn stripped(entry: Option<Entry<StripEntry>>, routes: &[Route], errors: &mut Errors) -> Stripped {
     let entry = entry.and_then(|entry| entry.read("strip", errors));
     let (headers, query) = entry.map_or((None, None), |entry| (entry.headers, entry.query));
-    let mut names: BTreeSet<_> =
-        headers.map_or_else(Vec::new, NonEmpty::into_values).into_iter().collect();
+    let mut names = BTreeSet::new();
+    names.extend(headers.map_or_else(Vec::new, NonEmpty::into_values));
     for route in routes {
         if let Access::Granted { forward_claims, .. } = &route.access {
             names.extend(forward_claims.iter().map(|(header, _)| header.clone()));

@@ -73,7 +73,9 @@ impl HeaderName {
 
     /// Parses a field name (RFC 9110 §5.1), in any case.
     pub fn parse(text: &str) -> Option<Self> {
-        ::http::HeaderName::try_from(text).ok().map(|name| Self(name.as_str().into()))
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_token = !text.is_empty() && text.bytes().all(allowed);
+        is_token.then(|| Self(text.to_ascii_lowercase().into()))
     }
 
     /// Names a header that is known when the program is built; the text must be in lower case.

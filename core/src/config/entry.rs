@@ -7,9 +7,8 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserial
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::Value;
-use serde_path_to_error::{Path, Segment};
 
-use super::node::{Mistake, Node};
+use super::node::{Details, Node, Step};
 use super::{Error, Errors};
 
 /// An entry that was not read yet.
@@ -81,18 +80,16 @@ impl<T: DeserializeOwned> Entry<T> {
     ) -> (Option<T>, Vec<Vec<String>>) {
         let mut removed: Vec<Vec<String>> = Vec::new();
         while removed.len() < MAX_MISTAKES {
-            let read: Result<Object<T>, _> = serde_path_to_error::deserialize(Node(&self.value));
-            let error = match read {
+            let mistake = match Object::deserialize(Node::entry(&self.value)) {
                 Ok(Object(entry)) => return (Some(entry), removed),
-                Err(error) => error,
+                Err(mistake) => mistake,
             };
-            let place = joined(path, error.path());
-            let keys = keys(error.path());
-            let Mistake { expected, found, missing } = error.into_inner();
+            let Details { place, expected, found, missing } = mistake.details();
+            let keys = keys(&place);
             // What is missing since its value was wrong has been reported.
             let member = missing.map(|key| [keys.as_slice(), &[key.to_owned()]].concat());
             if member.is_none_or(|member| !removed.contains(&member)) {
-                errors.add(Error::new(place, expected, found));
+                errors.add(Error::new(joined(path, &place), expected, found));
             }
             if remove(&mut self.value, &keys).is_none() {
                 break;
@@ -104,12 +101,12 @@ impl<T: DeserializeOwned> Entry<T> {
 }
 
 /// The members that lead to a mistake, without the items of a list at their end.
-fn keys(path: &Path) -> Vec<String> {
-    let key = |segment: &Segment| match segment {
-        Segment::Map { key } => Some(key.clone()),
-        Segment::Enum { .. } | Segment::Seq { .. } | Segment::Unknown => None,
+fn keys(place: &[Step<String>]) -> Vec<String> {
+    let key = |step: &Step<String>| match step {
+        Step::Item(_) => None,
+        Step::Key(key) => Some(key.clone()),
     };
-    path.iter().map_while(key).collect()
+    place.iter().map_while(key).collect()
 }
 
 fn remove(value: &mut Value, keys: &[String]) -> Option<Value> {
@@ -119,15 +116,16 @@ fn remove(value: &mut Value, keys: &[String]) -> Option<Value> {
 }
 
 /// The path of a mistake, from the root of the document; `$` for the document itself.
-fn joined(parent: &str, path: &Path) -> String {
-    let path = path.to_string();
-    match (parent, path.as_str()) {
-        ("", ".") => "$".to_owned(),
-        (_, ".") => parent.to_owned(),
-        ("", path) => path.to_owned(),
-        (_, path) if path.starts_with('[') => format!("{parent}{path}"),
-        (_, path) => format!("{parent}.{path}"),
+fn joined(parent: &str, place: &[Step<String>]) -> String {
+    let mut path = parent.to_owned();
+    for step in place {
+        match step {
+            Step::Item(index) => path.extend(["[", &index.to_string(), "]"]),
+            Step::Key(key) if path.is_empty() => path.push_str(key),
+            Step::Key(key) => path.extend([".", key]),
+        }
     }
+    if path.is_empty() { "$".to_owned() } else { path }
 }
 
 /// One value, or a JSON list with at least one.

@@ -1,7 +1,5 @@
 //! The entry that describes the gateway to clients (RFC 9728).
 
-use std::collections::BTreeSet;
-
 use super::document::ProtectedResourceEntry;
 use super::entry::NonEmpty;
 use super::scalars::Identifier;
@@ -38,6 +36,9 @@ fn scopes(routes: &[Route]) -> Vec<String> {
         Access::Granted { grants, .. } => grants.as_slice(),
         Access::Health | Access::Public => &[],
     });
-    let scopes: BTreeSet<_> = grants.flat_map(|grant| &grant.scopes).cloned().collect();
-    scopes.into_iter().collect()
+    let mut scopes: Vec<&str> =
+        grants.flat_map(|grant| &grant.scopes).map(String::as_str).collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    scopes.into_iter().map(str::to_owned).collect()
 }

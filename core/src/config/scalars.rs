@@ -43,13 +43,16 @@ pub(super) struct Text<S: Scalar>(pub(super) S::Value);
 impl<'de, S: Scalar> Deserialize<'de> for Text<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        // User information may be a password, and this is going to be logged.
-        let has_user = text.contains("://") && text.contains('@');
-        let found =
-            if has_user { Unexpected::Other("user information") } else { Unexpected::Str(&text) };
-        let wrong = || D::Error::invalid_value(found, &S::EXPECTED);
+        let wrong = || D::Error::invalid_value(shown(&text), &S::EXPECTED);
         S::parse(&text).map(Self).ok_or_else(wrong)
     }
+}
+
+/// A text in a message. User information may be a password, and messages are logged.
+#[inline(never)]
+fn shown(text: &str) -> Unexpected<'_> {
+    let has_user = text.contains("://") && text.contains('@');
+    if has_user { Unexpected::Other("user information") } else { Unexpected::Str(text) }
 }
 
 impl<S: Scalar> NonEmpty<Text<S>> {

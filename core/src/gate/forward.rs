@@ -1,7 +1,5 @@
 //! How an admitted request differs from what the caller sent.
 
-use std::collections::BTreeSet;
-
 use super::{Account, Charge};
 use crate::credentials::{Pass, Stripped};
 use crate::http::HeaderName;
@@ -54,7 +52,10 @@ impl Forward {
         set.extend(cookies.map(|kept| (HeaderName::known("cookie"), Secret::new(kept))));
         let is_set = |name: &&str| set.iter().any(|(other, _)| other.as_str() == *name);
         let remove = head.stripped(stripped, pass).filter(|name| !is_set(name)).chain(without);
-        let remove = remove.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect();
+        let mut remove: Vec<_> = remove.collect();
+        remove.sort_unstable();
+        remove.dedup();
+        let remove = remove.into_iter().map(str::to_owned).collect();
         let identity = token.map(|(index, _)| index);
         Self {
             target: head.cleaned_target(stripped),

@@ -19,12 +19,13 @@ pub(super) fn reply(
     now: SystemTime,
 ) -> Reply {
     let issuers = by_name(issuers.readiness(now));
-    let all_failing = identities.failing().map(|(name, failing)| (name, told(failing)));
+    let all_failing = identities.failing().map(|(name, failing)| (name.to_owned(), told(failing)));
     let identities = by_name(identities.readiness(now));
     let is_ready = issuers.values().chain(identities.values()).all(|is_ready| *is_ready);
     record.reason = if is_ready { "ready" } else { "not_ready" };
     let mut body = json!({"ready": is_ready, "issuers": issuers, "identities": identities});
-    let failing: BTreeMap<&str, Value> = all_failing.collect();
+    let mut failing = Map::new();
+    failing.extend(all_failing);
     if let (false, Some(members)) = (failing.is_empty(), body.as_object_mut()) {
         members.insert("failing".to_owned(), json!({ "identities": failing }));
     }
@@ -37,7 +38,9 @@ pub(super) fn reply(
 fn told(failing: Failing) -> Value {
     let step = failing.step.map(|step| ("step", step.as_str()));
     let known = step.into_iter().chain(failing.result.map(|result| ("result", result)));
-    Value::Object(known.map(|(name, word)| (name.to_owned(), word.into())).collect::<Map<_, _>>())
+    let mut members = Map::new();
+    members.extend(known.map(|(name, word)| (name.to_owned(), word.into())));
+    Value::Object(members)
 }
 
 /// The tenants of an entry share its name; it is ready if all of them are.
