@@ -17,6 +17,9 @@ from .wrk import Load, Sample, Void, run
 FLOOR_EVERY = 8
 """After so many cases the floor is measured again, so that each has it near."""
 
+STREAMED = 4
+"""The least that a turn with streams takes, in s: on a crowded machine some streams take more than one."""
+
 REMEMBERED = 4096
 """How many tokens keyless remembers as shipped."""
 
@@ -97,6 +100,7 @@ class Arena:
     def measure(self, seat: Seat, seconds: float, keep: int | None) -> None:
         """Runs the load on one case; `keep` is the number of the round."""
         tokens = seat.case.tokens
+        seconds = max(seconds, STREAMED) if self.frame else seconds
         load = Load(
             tokens=self.mint.file(tokens.alg),
             count=tokens.count,

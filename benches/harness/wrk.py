@@ -112,8 +112,10 @@ def eviction(envoy: Envoy) -> Iterator[None]:
         return
     idle = ["taskset", "-c", str(CORES.envoy), "chrt", "--idle", "0"]
     with subprocess.Popen([*idle, envoy.bench.files.evict]) as walker:
-        yield
-        walker.kill()
+        try:
+            yield
+        finally:
+            walker.kill()
 
 
 def wrk(port: int, load: Load) -> str:

@@ -58,9 +58,11 @@ def dripping(bench: Bench, events: int, pause: int) -> Iterator[int]:
     port = free_port()
     command = ["taskset", "-c", str(CORES.service), bench.files.drip, port, events, pause]
     with subprocess.Popen([str(part) for part in command]) as drip:
-        wait_for_port(port, drip)
-        yield port
-        drip.kill()
+        try:
+            wait_for_port(port, drip)
+            yield port
+        finally:
+            drip.kill()
 
 
 def message(token: str) -> bytes:
