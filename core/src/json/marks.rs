@@ -95,7 +95,7 @@ impl Marks {
                 Place::Text => self.in_text(rest)?.0,
                 Place::Between | Place::Scalar => {
                     self.place = Place::Between;
-                    let found = rest.iter().position(|byte| is_bracket_or_quote(*byte))?;
+                    let found = bracket_or_quote(rest)?;
                     if self.pass(*rest.get(found)?) == Mark::End && self.depth <= depth {
                         return Some(at.saturating_add(found).saturating_add(1));
                     }
@@ -168,6 +168,23 @@ fn is_blank(byte: u8) -> bool {
 
 fn is_bracket_or_quote(byte: u8) -> bool {
     matches!(byte, b'"' | b'{' | b'}' | b'[' | b']')
+}
+
+/// Finds the first one. Most are near; beyond, blocks are looked at as a whole, which costs a fraction
+/// of looking at each byte, since a list of numbers has none for thousands of bytes.
+fn bracket_or_quote(bytes: &[u8]) -> Option<usize> {
+    let is_found = |byte: &u8| is_bracket_or_quote(*byte);
+    if let Some(found) = bytes.iter().take(SHORT).position(is_found) {
+        return Some(found);
+    }
+    let (blocks, _) = bytes.get(SHORT..)?.as_chunks::<SHORT>();
+    let is_without = |block: &&[u8; SHORT]| {
+        !block.iter().fold(false, |is_in, byte| is_in | is_bracket_or_quote(*byte))
+    };
+    let blocks = blocks.iter().take_while(is_without).count();
+    let passed = blocks.saturating_add(1).saturating_mul(SHORT);
+    let found = bytes.get(passed..)?.iter().position(is_found)?;
+    Some(passed.saturating_add(found))
 }
 
 fn is_of_scalar(byte: u8) -> bool {
