@@ -32,6 +32,8 @@ pub struct Limit {
     pub amount: Amount,
     /// In which time.
     pub window: Window,
+    /// What counts for each request under way, until it is known what it has used.
+    pub reserve: u64,
     /// It is counted and reported, but nobody is refused.
     pub report_only: bool,
 }
@@ -111,6 +113,9 @@ const PICO_UNITS_IN_COUNT: u128 = 1_000;
 /// A fleet counts money in thousandths of a currency unit: its numbers are smaller.
 const COUNTS_IN_GRAIN: u64 = 1_000_000;
 
+/// How long it may take until a request under way has ended.
+const RETRY_WHEN_TAKEN: Duration = Duration::from_secs(1);
+
 impl Limit {
     /// Returns the counter of a request, if the limit is for it.
     pub fn key(&self, caller: &Caller<'_>) -> Option<Key> {
@@ -181,11 +186,21 @@ impl Limit {
 
     /// Returns the denial once the limit is used up.
     pub fn exhausted(&self, period: Period) -> Denial {
+        self.denial(period.remaining, false)
+    }
+
+    /// Returns the denial while all that is left is set aside for requests under way.
+    pub fn taken(&self) -> Denial {
+        self.denial(RETRY_WHEN_TAKEN, true)
+    }
+
+    fn denial(&self, resets_in: Duration, is_taken: bool) -> Denial {
         let exhausted = Exhausted {
             limit: self.name.clone(),
             amount: format!("{} in {}", self.amount.text(), self.window.name()),
             most: self.amount.most(),
-            resets_in: period.remaining,
+            resets_in,
+            is_taken,
         };
         match self.amount {
             Amount::Cost(_) => Denial::BudgetExhausted { exhausted },

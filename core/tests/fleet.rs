@@ -143,6 +143,7 @@ fn limit() -> Limit {
         routes: Vec::new(),
         amount: Amount::Requests(MOST.into()),
         window: Window::Days365,
+        reserve: 0,
         report_only: false,
     }
 }

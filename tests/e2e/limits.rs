@@ -2,13 +2,14 @@
 //! trap nor a new configuration forgets anything.
 
 use std::env;
+use std::time::Duration;
 
 use gateway::{Blueprint, StartOptions};
 use local_azure::{LocalAzure, Options};
 use serde_json::{Value, json};
 
 use testkit::reply::Reply;
-use testkit::world::{CHAT, World, shipped};
+use testkit::world::{CHAT, World, chat_body, eventually, shipped};
 
 fn limited(limits: Value) -> impl FnOnce(Blueprint) -> Blueprint {
     |shipped| shipped.plugin(|plugin| plugin["limits"] = limits)
@@ -118,8 +119,7 @@ async fn a_new_configuration_forgets_nothing() {
     };
     assert_eq!(ask(10).await, 3);
     world.gateway.push(&five).await.unwrap();
-    testkit::world::eventually("the new limit counts", async || (ask(1).await == 1).then_some(()))
-        .await;
+    eventually("the new limit counts", async || (ask(1).await == 1).then_some(())).await;
     assert_eq!(ask(10).await, 1, "two more than before, and one of them is used");
     world.assert_unharmed().await;
 }
@@ -153,5 +153,49 @@ async fn tokens_are_counted_by_what_answers_say_and_both_limits_are_shown() {
     }
     assert_eq!(checks(&world, "tokens", "within").await, 4);
     assert_eq!(checks(&world, "trial", "would_exhaust").await, 3);
+    world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn with_64_callers_at_once_a_limit_on_tokens_is_exceeded_by_what_is_under_way() {
+    let limits = json!([
+        { "name": "tokens", "per": ["issuer", "subject"], "tokens": 4_000, "window": "365d" }
+    ]);
+    let world = run(limited(limits), StartOptions::default()).await;
+    let token = world.token();
+    let (first, _) = world.admits(&token, world.chat()).await;
+    let most = 4_000_u64.div_ceil(first.json()["usage"]["total_tokens"].as_u64().unwrap());
+    loop {
+        let requests = (0..64).map(|_| world.chat_as(&token));
+        if statuses(&Reply::to_each(requests).await.unwrap()).0 == 0 {
+            break;
+        }
+    }
+    let answers = world.azure.openai.received() as u64;
+    assert!((most..most + 64).contains(&answers), "{answers} of {most}");
+    world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn what_is_under_way_counts_by_its_reserve_until_its_caller_has_left() {
+    let limits = json!([{ "name": "tokens", "tokens": 1_000, "reserve": 500, "window": "365d" }]);
+    let options = StartOptions { workers: 1, ..StartOptions::default() };
+    let world = run(limited(limits), options).await;
+    world.azure.openai.set_chunk_delay(Duration::from_secs(5));
+    let token = world.token();
+    let stream = async || {
+        let request = world.post(CHAT, &chat_body(true)).bearer_auth(&token);
+        request.send().await.unwrap()
+    };
+    let streams = [stream().await, stream().await];
+    assert!(streams.iter().all(|stream| stream.status() == 200));
+    let reply = Reply::to(world.chat_as(&token)).await.unwrap();
+    assert_eq!((reply.status, reply.header("retry-after")), (429, Some("1")));
+    assert!(reply.json()["error"]["message"].as_str().unwrap().contains("reserved"));
+    drop(streams);
+    eventually("there is room again", async || {
+        (Reply::to(world.chat_as(&token)).await.unwrap().status == 200).then_some(())
+    })
+    .await;
     world.assert_unharmed().await;
 }

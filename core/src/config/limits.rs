@@ -30,6 +30,7 @@ pub(super) fn limit(
     let entry = entry.read(path, errors)?;
     let amount = amount(path, &entry);
     let amount = errors.check(amount);
+    let reserve = errors.check(reserve(path, &entry));
     let when = entry.when.map(|Object(when)| when);
     let (when, routes) = when.map_or_else(Default::default, |entry| {
         when_holds(&format!("{path}.when"), entry, names, route_names, errors)
@@ -42,8 +43,19 @@ pub(super) fn limit(
         routes,
         amount: amount?,
         window: entry.window.0,
+        reserve: reserve?,
         report_only: entry.report_only,
     })
+}
+
+fn reserve(path: &str, entry: &LimitEntry) -> Result<u64, Error> {
+    let Some(super::Count(reserve)) = entry.reserve else { return Ok(0) };
+    let path = format!("{path}.reserve");
+    match &entry.tokens {
+        Some(tokens) if reserve <= tokens.0 => Ok(u64::try_from(reserve).unwrap_or(u64::MAX)),
+        Some(_) => Err(Error::new(path, "not more than `tokens`", reserve)),
+        None => Err(Error::new(path, "no such key on a limit that is not of `tokens`", "one")),
+    }
 }
 
 fn amount(path: &str, entry: &LimitEntry) -> Result<Amount, Error> {

@@ -14,6 +14,8 @@ pub struct Exhausted {
     pub most: u64,
     /// How long it takes until there is more.
     pub resets_in: Duration,
+    /// What is left is set aside for requests under way.
+    pub is_taken: bool,
 }
 
 /// The headers in which OpenAI's clients look for a limit, what is left of it, and when it begins
@@ -33,6 +35,11 @@ impl Exhausted {
     pub(super) fn message(&self) -> String {
         let Self { limit, amount, resets_in, .. } = self;
         let seconds = whole_seconds(*resets_in);
+        if self.is_taken {
+            return format!(
+                "What is left of the limit {limit}, {amount}, is reserved for requests under way. Try again in {seconds} s."
+            );
+        }
         format!("The limit {limit}, {amount}, is used up. It begins again in {seconds} s.")
     }
 

@@ -4,7 +4,7 @@ const WAIT: Duration = Duration::from_millis(1200);
 
 fn exhausted() -> Exhausted {
     let amount = "60 requests in 1m".to_owned();
-    Exhausted { limit: "minute".into(), amount, most: 60, resets_in: WAIT }
+    Exhausted { limit: "minute".into(), amount, most: 60, resets_in: WAIT, is_taken: false }
 }
 
 /// One row for each reason: status, code, and the `error` of the challenge where there is one.

@@ -1,8 +1,10 @@
 //! The limits of callers, and the ledger that they are counted in.
 
+mod reserved;
+
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::Forward;
 use crate::denial::Denial;
@@ -12,11 +14,14 @@ use crate::limit::{Allowance, Caller, Limit};
 use crate::price::Cost;
 use crate::settle::{Fleet, Settled, Settlement, SettlementReport, Settler};
 use crate::usage::Usage;
+use reserved::{Reservation, Reserved};
 
 /// Checks requests against the limits, and counts them.
 pub(super) struct Limits {
     list: Vec<Limit>,
     ledger: Ledger,
+    /// What is set aside for requests under way in this thread.
+    reserved: Reserved,
     settler: Option<Settler>,
     /// There is something to settle since the host was told last.
     is_news: Cell<bool>,
@@ -28,6 +33,8 @@ pub struct Charge {
     /// The place of the limit in the configuration.
     limit: usize,
     key: Key,
+    /// Kept until it is known what the answer counts.
+    reservation: Option<Rc<Reservation>>,
 }
 
 /// Tells what a check of one limit came to.
@@ -67,6 +74,8 @@ struct Met<'a> {
     counter: Counter,
     used: u64,
     taken: u64,
+    /// What is set aside for others.
+    reserved: u64,
 }
 
 impl Limits {
@@ -79,7 +88,7 @@ impl Limits {
         let interval = fleet.as_ref().map(|fleet| fleet.interval);
         let ledger = Ledger::new(Rc::clone(shared), entries, interval);
         let settler = fleet.map(|fleet| Settler::new(fleet, shared));
-        Self { list, ledger, settler, is_news: Cell::default() }
+        Self { list, ledger, reserved: Reserved::default(), settler, is_news: Cell::default() }
     }
 
     /// Checks every limit that a request falls under. If it is going on, those on requests are
@@ -99,8 +108,7 @@ impl Limits {
             let takes = is_going_on && denials.is_empty();
             let one = self.check(limit, key, takes, checks, now);
             if one.is_exhausted() && !limit.report_only {
-                let period = one.counter.period;
-                denials.push((period.remaining, limit.exhausted(period)));
+                denials.push(one.denial());
             }
             admitted.add(at, &one);
             met.push(one);
@@ -108,10 +116,21 @@ impl Limits {
         let Some((_, denial)) = denials.into_iter().max_by_key(|(resets_in, _)| *resets_in) else {
             return match self.unavailable().filter(|_| met.iter().any(Met::is_enforced)) {
                 Some(denial) => self.give_back(&met, denial),
-                None => Ok(admitted),
+                None => Ok(if is_going_on { self.set_aside(admitted) } else { admitted }),
             };
         };
         self.give_back(&met, denial)
+    }
+
+    /// Sets aside what its answer may use, for each limit that wants it.
+    fn set_aside(&self, mut admitted: Admitted) -> Admitted {
+        for Charge { limit, key, reservation } in &mut admitted.charges {
+            let reserve = self.list.get(*limit).map_or(0, |limit| limit.reserve);
+            if reserve > 0 {
+                *reservation = Some(Rc::new(self.reserved.set_aside(*key, reserve)));
+            }
+        }
+        admitted
     }
 
     fn give_back(&self, met: &[Met<'_>], denial: Denial) -> Result<Admitted, Denial> {
@@ -146,7 +165,8 @@ impl Limits {
         };
         self.note(count, now);
         let added = if count.is_counted { amount } else { 0 };
-        let met = Met { limit, counter, used: count.used, taken: added };
+        let reserved = if limit.reserve > 0 { self.reserved.sum(&key) } else { 0 };
+        let met = Met { limit, counter, used: count.used, taken: added, reserved };
         let (result, limit, is_evicting) = (met.result(), limit.name.clone(), count.is_evicting);
         checks.push(Check { limit, result, is_evicting });
         met
@@ -169,7 +189,7 @@ impl Limits {
         now: SystemTime,
     ) -> u64 {
         let mut evicted = 0_u64;
-        for Charge { limit, key } in charges {
+        for Charge { limit, key, .. } in charges {
             let Some(limit) = self.list.get(*limit) else { continue };
             let amount = limit.amount.at_end(usage, cost);
             if amount > 0 {
@@ -219,7 +239,17 @@ impl Met<'_> {
     }
 
     fn is_exhausted(&self) -> bool {
-        self.used >= self.limit.amount.most()
+        self.used.saturating_add(self.reserved) >= self.limit.amount.most()
+    }
+
+    /// The denial, after the time until it may be otherwise.
+    fn denial(&self) -> (Duration, Denial) {
+        let Self { limit, counter, used, .. } = self;
+        if *used >= limit.amount.most() {
+            (counter.period.remaining, limit.exhausted(counter.period))
+        } else {
+            (Duration::ZERO, limit.taken())
+        }
     }
 
     fn result(&self) -> CheckResult {
@@ -236,12 +266,13 @@ impl Met<'_> {
 impl Admitted {
     fn add(&mut self, at: usize, met: &Met<'_>) {
         if met.limit.amount.at_admission() == 0 {
-            self.charges.push(Charge { limit: at, key: met.counter.key });
+            self.charges.push(Charge { limit: at, key: met.counter.key, reservation: None });
         }
         if met.limit.report_only {
             return;
         }
-        let used = met.used.saturating_add(met.taken);
+        let used = met.used.saturating_add(met.taken).saturating_add(met.reserved);
+        let used = used.saturating_add(met.limit.reserve);
         let Some(allowance) = met.limit.allowance(used, met.counter.period) else { return };
         for known in &mut self.allowances {
             if let Some(tighter) = known.tighter(allowance) {

@@ -12,6 +12,7 @@ fn limit(per: &[Per], per_claims: &[&str]) -> Limit {
         routes: Vec::new(),
         amount: Amount::Requests(60),
         window: Window::Minute,
+        reserve: 0,
         report_only: false,
     }
 }

@@ -75,6 +75,10 @@ fn a_limit_is_of_exactly_one_thing() {
     wrong(json!({ "tokens": 1 }), &format!(": {expected}, found several"));
     let problem = ".count: expected no such key on a limit that is not of `tokens`, found one";
     wrong(json!({ "count": "input" }), problem);
+    let problem = ".reserve: expected no such key on a limit that is not of `tokens`, found one";
+    wrong(json!({ "reserve": 1 }), problem);
+    let problem = ".reserve: expected not more than `tokens`, found 9";
+    wrong(json!({ "requests": null, "tokens": 8, "reserve": 9 }), problem);
     let problem = ".requests: expected a whole number from 1 to 4294967295, found 0";
     wrong(json!({ "requests": 0 }), problem);
 }

@@ -26,7 +26,7 @@ const PRICE_KEYS: &str = "expected one of `input`, `cached_input`, `cache_write`
 const RESOURCE_KEYS: &str = "expected one of `resource`, `path`, `scope_prefix`, \
                              `scopes_supported`";
 const LIMIT_KEYS: &str = "expected one of `name`, `per`, `per_claims`, `when`, `requests`, `tokens`, \
-                          `count`, `cost`, `window`, `report_only`";
+                          `count`, `cost`, `window`, `reserve`, `report_only`";
 const WHEN_KEYS: &str = "expected one of `routes`, `issuer`, `clients`, `scopes`, `roles`, `claims`, \
                          `deployments`";
 const TOKEN_CACHE_KEYS: &str = "expected one of `max_entries`, `max_bytes`";

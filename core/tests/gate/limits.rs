@@ -254,6 +254,41 @@ fn tokens_count_when_an_answer_is_over_and_what_goes_over_the_limit_is_not_forgi
 }
 
 #[test]
+fn what_is_under_way_counts_by_its_reserve_until_its_answer_is_over_or_its_caller_has_left() {
+    let mut script = counting(json!([
+        { "name": "hour", "per": ["subject"], "tokens": 100, "reserve": 40, "window": "1h" }
+    ]));
+    let first = script.ask(script.chat()).unwrap();
+    assert_eq!(told(&first)[1], ("x-ratelimit-remaining-tokens", "60".to_owned()));
+    let second = script.ask(script.chat()).unwrap();
+    let third = script.ask(script.chat()).unwrap();
+    assert!(is_admitted(&second) && is_admitted(&third), "80 are less than 100");
+    let refused = script.ask(script.chat()).unwrap();
+    assert_eq!(reason(&refused), "tokens_exhausted");
+    let message =
+        "What is left of the limit hour, 100 tokens in 1h, is reserved for requests under way.";
+    assert!(reply(&refused).body.contains(message), "{}", reply(&refused).body);
+    assert_eq!(header(reply(&refused), "retry-after"), Some("1"));
+    assert!(is_admitted(&script.ask(script.chat_with(json!({"sub": "bob"}))).unwrap()));
+    end(&script, &first, &Usage { input: 5, output: 5, ..Usage::default() }, None);
+    drop(first);
+    let fourth = script.ask(script.chat()).unwrap();
+    assert!(is_admitted(&fourth), "10 and twice 40 are less than 100");
+    drop((second, third, fourth));
+    let last = script.ask(script.chat()).unwrap();
+    assert_eq!(told(&last)[1], ("x-ratelimit-remaining-tokens", "50".to_owned()));
+}
+
+#[test]
+fn of_a_hundred_requests_at_once_a_reserve_lets_in_as_many_as_there_is_room_for() {
+    let mut script = counting(json!([
+        { "name": "hour", "per": ["subject"], "tokens": 60_000, "reserve": 1_000, "window": "1h" }
+    ]));
+    let decided: Vec<_> = (0..100).map(|_| script.ask(script.chat()).unwrap()).collect();
+    assert_eq!(decided.iter().filter(|decided| is_admitted(decided)).count(), 60);
+}
+
+#[test]
 fn exactly_used_up_is_used_up() {
     let mut script = counting(json!([
         { "name": "out", "per": ["subject"], "tokens": 7, "count": "output", "window": "1h" }

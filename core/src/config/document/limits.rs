@@ -48,6 +48,10 @@ pub(in crate::config) struct LimitEntry {
     /// `1m`, `1h`, `1d`, `7d`, `30d` or `365d`; windows follow each other from 1970 on, in UTC
     /// Required
     pub(in crate::config) window: Text<WindowLength>,
+    /// how many tokens count for each request under way in a worker, until its answer is over
+    /// Default: none
+    /// Limits: with `tokens` only, and not more than those
+    pub(in crate::config) reserve: Option<Count>,
     /// counted and reported, but nobody is refused
     /// Default: `false`
     #[serde(default)]
