@@ -12,6 +12,7 @@ use std::{
 use serde_yaml_ng::{Mapping, Value};
 
 mod containers;
+mod dynamic;
 #[cfg(test)]
 mod tests;
 
@@ -259,10 +260,18 @@ impl Blueprint {
                 None => take_off_tls(cluster),
             }
         }
-        match endpoints.into_keys().next() {
-            Some(cluster) => Err(BlueprintError::UnknownCluster(cluster)),
-            None => Ok(bootstrap),
+        if let Some(cluster) = endpoints.into_keys().next() {
+            return Err(BlueprintError::UnknownCluster(cluster));
         }
+        if crate::dynamic_module().is_some() {
+            bootstrap["layered_runtime"] = dynamic::runtime();
+            let called = dynamic::take_the_place(connection_manager(&mut bootstrap));
+            let called = |cluster: &&mut Value| {
+                called.iter().any(|name| cluster["name"].as_str() == Some(name))
+            };
+            clusters(&mut bootstrap).iter_mut().filter(called).for_each(dynamic::hide_forwarding);
+        }
+        Ok(bootstrap)
     }
 }
 
