@@ -13,6 +13,7 @@ mod health;
 mod identities;
 mod issuers;
 mod limits;
+mod report;
 mod trace;
 mod waiting;
 
@@ -315,9 +316,22 @@ impl Gate {
     }
 
     /// Returns true once for each time that the host has to ask [`Gate::wake_at`] again because of
-    /// what a request used.
+    /// what a request used. A gate that leaves its calls to another one of the proxy
+    /// ([`SharedData::fetches`]) says so for each request; that one is to hear of it by
+    /// [`Gate::settle_for_another`], unless it has yet to begin with what it heard of before.
     pub fn is_to_settle(&self) -> bool {
         self.admission.limits.is_news()
+    }
+
+    /// Begins to settle for a gate of the same configuration that leaves its calls to this one.
+    pub fn settle_for_another(&self, now: SystemTime) {
+        self.admission.limits.settle_for_another(now);
+    }
+
+    /// Returns when [`Gate::settlement`] or [`Gate::is_settlement_lost`] is worth asking; `None` while
+    /// there is nothing to settle.
+    pub fn settlement_at(&self) -> Option<SystemTime> {
+        self.admission.limits.wake_at()
     }
 
     /// Returns the call that settles with the other proxies of a fleet, if it is due; it is to be

@@ -15,6 +15,8 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use keyless_core::http::{Answer, Call, MAX_BODY, Reply, retry_after};
+use keyless_core::log;
+use keyless_core::settle::Settlement;
 
 use crate::now;
 
@@ -148,6 +150,16 @@ unsafe extern "C" {
         body: Buffer,
         milliseconds: u64,
     ) -> u32;
+    fn envoy_dynamic_module_callback_http_filter_config_start_http_stream(
+        proxy: *mut c_void,
+        id: *mut u64,
+        cluster: Buffer,
+        headers: *mut Header,
+        count: usize,
+        body: Buffer,
+        is_last: bool,
+        milliseconds: u64,
+    ) -> u32;
 }
 
 /// Levels of Envoy's log, under the name `dynamic_modules`.
@@ -221,6 +233,20 @@ pub(crate) struct OfThread<T> {
     thread: ThreadId,
 }
 
+/// What comes of a call whose answer is taken part by part.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// The headers `:status` and `grpc-status`.
+    Headers(Option<Vec<u8>>, Option<Vec<u8>>),
+    Data(Vec<u8>),
+    /// The trailer `grpc-status`.
+    Trailers(Option<Vec<u8>>),
+    /// That was all.
+    End,
+    /// It broke off.
+    Reset,
+}
+
 /// Envoy did not do what it was asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Refused;
@@ -245,6 +271,23 @@ impl Buffer {
         // SAFETY: Envoy gives bytes that live until its hook ends or the map is changed, and all
         // callers copy them at once.
         unsafe { std::slice::from_raw_parts(self.start, self.length) }.to_vec()
+    }
+}
+
+impl Header {
+    fn of((name, value): (&str, &str)) -> Self {
+        Self { name: Buffer::of(name.as_bytes()), value: Buffer::of(value.as_bytes()) }
+    }
+}
+
+/// Writes lines to Envoy's log.
+pub(crate) fn write(lines: impl IntoIterator<Item = log::Line>) {
+    for log::Line { level, text } in lines {
+        let level = match level {
+            log::Level::Info => Level::Info,
+            log::Level::Warn => Level::Warn,
+        };
+        log(level, &text);
     }
 }
 
@@ -321,10 +364,7 @@ impl Stream<'_> {
 
     /// Sends a local reply. Envoy may call other hooks of the stream before this returns.
     pub(crate) fn reply(&self, reply: &Reply) {
-        let header = |(name, value): &(&str, String)| Header {
-            name: Buffer::of(name.as_bytes()),
-            value: Buffer::of(value.as_bytes()),
-        };
+        let header = |(name, value): &(&str, String)| Header::of((name, value.as_str()));
         let mut headers: Vec<_> = reply.headers.iter().map(header).collect();
         // SAFETY: the stream lives while its hook is called, and Envoy copies what it is given.
         unsafe {
@@ -508,11 +548,7 @@ impl Proxy<'_> {
             (":path", call.path.as_str()),
         ];
         let more = call.headers.iter().map(|(name, value)| (*name, value.expose()));
-        let header = |(name, value): (&str, &str)| Header {
-            name: Buffer::of(name.as_bytes()),
-            value: Buffer::of(value.as_bytes()),
-        };
-        let mut headers: Vec<_> = own.into_iter().chain(more).map(header).collect();
+        let mut headers: Vec<_> = own.into_iter().chain(more).map(Header::of).collect();
         let body = call.body.as_ref().map_or(b"" as &[u8], |body| body.expose().as_bytes());
         let mut id = 0;
         // SAFETY: the configuration lives while its hook is called, and Envoy copies what it is given.
@@ -525,6 +561,29 @@ impl Proxy<'_> {
                 headers.len(),
                 Buffer::of(body),
                 milliseconds(call.timeout),
+            )
+        };
+        if result == SUCCESS { Ok(id) } else { Err(Refused) }
+    }
+}
+
+impl Proxy<'_> {
+    /// Sends a settlement over HTTP/2, and returns its number; the answer comes part by part. Envoy
+    /// refuses it as it does other calls, and no part of a refused one comes.
+    pub(crate) fn settle(&self, settlement: &Settlement) -> Result<u64, Refused> {
+        let (mut headers, body) = (settlement.headers().map(Header::of), settlement.body());
+        let mut id = 0;
+        // SAFETY: the configuration lives while its hook is called, and Envoy copies what it is given.
+        let result = unsafe {
+            envoy_dynamic_module_callback_http_filter_config_start_http_stream(
+                self.envoy,
+                &raw mut id,
+                Buffer::of(settlement.cluster.as_bytes()),
+                headers.as_mut_ptr(),
+                headers.len(),
+                Buffer::of(&body),
+                true,
+                milliseconds(settlement.timeout),
             )
         };
         if result == SUCCESS { Ok(id) } else { Err(Refused) }
@@ -587,14 +646,17 @@ impl<T> OfThread<T> {
 
 /// Reads what came back for a call; there are no headers if the stream was reset.
 fn answer(headers: &[Header], chunks: &[Buffer]) -> Answer {
-    let value = |name: &[u8]| {
-        let header = headers.iter().find(|header| header.name.copy() == name);
-        header.map(|header| header.value.copy())
-    };
-    let status = value(b":status").and_then(|text| str::from_utf8(&text).ok()?.parse().ok());
+    let status =
+        value(headers, b":status").and_then(|text| str::from_utf8(&text).ok()?.parse().ok());
     let Some(status) = status else { return Answer::Broken };
-    let retry_after = value(b"retry-after").and_then(|value| retry_after(&value, now()));
+    let retry_after = value(headers, b"retry-after").and_then(|value| retry_after(&value, now()));
     Answer::Arrived { status, retry_after, body: joined(chunks, MAX_BODY.saturating_add(1)) }
+}
+
+/// The first value of a header.
+fn value(headers: &[Header], name: &[u8]) -> Option<Vec<u8>> {
+    let header = headers.iter().find(|header| header.name.copy() == name);
+    header.map(|header| header.value.copy())
 }
 
 fn joined(chunks: &[Buffer], most: usize) -> Vec<u8> {

@@ -255,6 +255,7 @@ impl Filter {
     fn carry_out(&self, worker: &Worker, stream: &Stream<'_>, applied: Applied) -> HeadStatus {
         let Applied { end, identity, accounting, allowances, record, verdict } = applied;
         worker.plugin.metrics.count_request(stream, verdict, &record);
+        worker.settle();
         self.identity.set(identity);
         *self.accounting.borrow_mut() = accounting;
         *self.allowances.borrow_mut() = allowances;

@@ -9,10 +9,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use keyless_core::gate::{Check, Labels, Record, Report};
 use keyless_core::http::FetchError;
 use keyless_core::metrics::{
-    ANSWERS, ASKED_AT, COST, FETCHES, GOOD_UNTIL, HOST_CRYPTO, LEDGER_EVICTED, LIMIT_CHECKS,
-    Metric, REJECTIONS, REQUESTS, TOKEN_PARTS, TOKENS, UNPRICED, UNUSABLE_KEYS,
+    ANSWERS, ASKED_AT, COST, FETCHES, GOOD_UNTIL, HOST_CRYPTO, LEDGER_EVICTED, LEDGER_SETTLED_AT,
+    LEDGER_SETTLEMENTS, LIMIT_CHECKS, LIMITS_DISAGREE, Metric, REJECTIONS, REQUESTS, TOKEN_PARTS,
+    TOKENS, UNPRICED, UNUSABLE_KEYS,
 };
 use keyless_core::price::Cost;
+use keyless_core::settle::{Agreement, SettlementError, SettlementReport};
 use keyless_core::usage::{Basis, Counted};
 
 use crate::abi::{Counter, Gauge, Proxy, Refused, Stream};
@@ -33,6 +35,9 @@ pub(crate) struct Metrics {
     unpriced: Counter,
     limit_checks: Counter,
     ledger_evicted: Counter,
+    settlements: Counter,
+    settled_at: Gauge,
+    limits_disagree: Gauge,
     host_crypto: Gauge,
 }
 
@@ -61,6 +66,9 @@ impl Metrics {
             unpriced: counter(UNPRICED)?,
             limit_checks: counter(LIMIT_CHECKS)?,
             ledger_evicted: counter(LEDGER_EVICTED)?,
+            settlements: counter(LEDGER_SETTLEMENTS)?,
+            settled_at: gauge(LEDGER_SETTLED_AT)?,
+            limits_disagree: gauge(LIMITS_DISAGREE)?,
             host_crypto: gauge(HOST_CRYPTO)?,
         })
     }
@@ -102,6 +110,24 @@ impl Metrics {
     pub(crate) fn count_evicted(&self, stream: &Stream<'_>, count: u64) {
         if count > 0 {
             stream.count(self.ledger_evicted, &[], count);
+        }
+    }
+
+    /// Counts a settlement that ended at this time.
+    pub(crate) fn count_settlement(
+        &self,
+        stream: &Stream<'_>,
+        report: &SettlementReport,
+        at: SystemTime,
+    ) {
+        let result = report.result.map_or_else(SettlementError::code, |()| "ok");
+        stream.count(self.settlements, &[result], 1);
+        if report.result.is_ok() {
+            stream.gauge(self.settled_at, &[], seconds(at));
+        }
+        for (limit, agreement) in &report.limits {
+            let disagrees = u64::from(*agreement != Agreement::Same);
+            stream.gauge(self.limits_disagree, &[limit], disagrees);
         }
     }
 

@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 use keyless_core::config::Config;
-use keyless_core::gate::{FailedStep, KeysReport, Report, RequestedFetch};
+use keyless_core::gate::{Report, RequestedFetch};
 use keyless_core::http::Answer;
+use keyless_core::settle::SettlementReport;
 
-use crate::abi::{Level, OfThread, Proxy, Stream, log};
+use crate::abi::{Level, OfThread, Part, Proxy, Stream, log, write};
 use crate::bells::Bells;
 use crate::fetcher::Fetcher;
 use crate::lock;
@@ -33,11 +35,21 @@ pub(crate) struct Plugin {
     pub(crate) metrics: Metrics,
     /// What workers want fetched, until the main thread takes it.
     requested: Mutex<Vec<RequestedFetch>>,
-    /// What came of fetches, until a stream comes by that can count it.
-    reports: Mutex<Vec<Report>>,
+    /// Workers have left something to settle since the main thread last looked for it.
+    is_to_settle: AtomicBool,
+    /// What came of calls, until a stream comes by that can count it.
+    reports: Mutex<Vec<CallReport>>,
     has_reports: AtomicBool,
     /// Envoy has let go of the configuration.
     is_over: AtomicBool,
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub(crate) enum CallReport {
+    Fetch(Report),
+    /// A settlement, and when it ended.
+    Settlement(SettlementReport, SystemTime),
 }
 
 /// More reports than this are not kept for a proxy that serves nobody.
@@ -51,12 +63,13 @@ impl Handle {
             log(Level::Error, "Envoy does not define metrics");
             return None;
         };
-        introduce(&config);
+        write(config.introduction(env!("CARGO_PKG_VERSION"), "native"));
         let plugin = Arc::new(Plugin {
             configuration,
             bells: Bells::new(proxy.bell()),
             metrics,
             requested: Mutex::default(),
+            is_to_settle: AtomicBool::new(false),
             reports: Mutex::default(),
             has_reports: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
@@ -82,6 +95,13 @@ impl Handle {
     pub(crate) fn called(&self, proxy: &Proxy<'_>) {
         if let Some(fetcher) = self.fetcher.of_this_thread() {
             fetcher.borrow_mut().drive(proxy);
+        }
+    }
+
+    /// Takes a part of the answer to a settlement.
+    pub(crate) fn settlement_part(&self, proxy: &Proxy<'_>, call: u64, part: Part) {
+        if let Some(fetcher) = self.fetcher.of_this_thread() {
+            fetcher.borrow_mut().settlement_part(proxy, call, part);
         }
     }
 
@@ -131,9 +151,26 @@ impl Plugin {
         std::mem::take(&mut *lock(&self.requested))
     }
 
-    /// Takes what came of a fetch; the log tells changes, the counters everything.
-    pub(crate) fn report(&self, report: Report) {
-        tell(&report);
+    /// Has the main thread settle. It is called once until it looks, however many requests come.
+    pub(crate) fn settle(&self) {
+        if !self.is_to_settle.load(Ordering::Acquire)
+            && !self.is_to_settle.swap(true, Ordering::AcqRel)
+        {
+            self.bells.ring_main();
+        }
+    }
+
+    /// Returns true once if workers have left something to settle.
+    pub(crate) fn takes_settlement(&self) -> bool {
+        self.is_to_settle.swap(false, Ordering::AcqRel)
+    }
+
+    /// Takes what came of a call; the log tells changes, the counters everything.
+    pub(crate) fn report(&self, report: CallReport) {
+        write(match &report {
+            CallReport::Fetch(report) => report.lines(),
+            CallReport::Settlement(report, _) => report.lines(),
+        });
         let mut reports = lock(&self.reports);
         if reports.len() < MAX_REPORTS {
             reports.push(report);
@@ -141,14 +178,19 @@ impl Plugin {
         self.has_reports.store(true, Ordering::Release);
     }
 
-    /// Counts what came of fetches: Envoy 1.38 counts only where there is a stream.
+    /// Counts what came of calls: Envoy 1.38 counts only where there is a stream.
     pub(crate) fn count_reports(&self, stream: &Stream<'_>) {
         if self.has_reports.load(Ordering::Relaxed)
             && self.has_reports.swap(false, Ordering::AcqRel)
         {
             let reports = std::mem::take(&mut *lock(&self.reports));
             for report in &reports {
-                self.metrics.count_fetch(stream, report);
+                match report {
+                    CallReport::Fetch(report) => self.metrics.count_fetch(stream, report),
+                    CallReport::Settlement(report, at) => {
+                        self.metrics.count_settlement(stream, report, *at);
+                    }
+                }
             }
         }
     }
@@ -164,46 +206,4 @@ fn parse(configuration: &[u8]) -> Option<Config> {
         log(Level::Error, &format!("invalid configuration: {error}"));
     }
     None
-}
-
-fn introduce(config: &Config) {
-    let version = env!("CARGO_PKG_VERSION");
-    let (issuers, routes) = (config.issuers.len(), config.routes.len());
-    let report_only = config.report_only;
-    let line = format!(
-        "keyless version={version} issuers={issuers} routes={routes} crypto=native \
-         report_only={report_only}"
-    );
-    log(Level::Info, &line);
-    if report_only {
-        let line = "report_only=true: denials are logged and counted, but not enforced";
-        log(Level::Warn, line);
-    }
-}
-
-fn tell(report: &Report) {
-    let (kind, name) = (report.kind, &report.name);
-    match &report.result {
-        Ok(()) if report.is_news => {
-            log(Level::Info, &format!("fetch kind={kind} name={name} result=ok"));
-        }
-        Err(error) if report.is_news => {
-            let code = error.code();
-            let step = |step: FailedStep| format!(" step={}", step.as_str());
-            let step = report.step.map_or_else(String::new, step);
-            let message = error.to_string();
-            let line =
-                format!("fetch kind={kind} name={name}{step} result={code} message={message:?}");
-            log(Level::Warn, &line);
-        }
-        Ok(()) | Err(_) => {}
-    }
-    if let Some(keys) = report.keys.as_ref().filter(|keys| keys.is_news) {
-        let KeysReport { count, unusable, .. } = keys;
-        for key in &unusable.first {
-            let unusable = unusable.count;
-            let line = format!("unusable key name={name} keys={count} unusable={unusable} {key}");
-            log(Level::Warn, &line);
-        }
-    }
 }

@@ -8,18 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use keyless_core::fetch::SharedData;
-use keyless_core::gate::{Decided, Gate, StreamId, UpstreamRejection, Wake};
+use keyless_core::gate::{Decided, Gate, StreamId, Wake};
 use keyless_core::http::Answer;
 use keyless_core::identity::IdentityIndex;
 
-use crate::abi::{Level, Stream, log};
+use crate::abi::{Stream, write};
 use crate::accounting::Accounting;
 use crate::bells::WorkerId;
 use crate::crypto::NativeCrypto;
 use crate::fetcher::{instant, variable};
 use crate::metrics::Rests;
 use crate::now;
-use crate::plugin::Plugin;
+use crate::plugin::{CallReport, Plugin};
 use crate::shared_data::ProcessData;
 
 /// One configuration on one worker.
@@ -115,7 +115,7 @@ impl Worker {
         let ended: Vec<_> = lost.chain(unsent).collect();
         for (fetch, answer) in ended {
             if let Some(report) = gate.answered(fetch, &answer, now) {
-                self.plugin.report(report);
+                self.plugin.report(CallReport::Fetch(report));
             }
         }
         self.plugin.want(gate.requested());
@@ -161,24 +161,25 @@ impl Worker {
         let Some(spent) = accounting.close(stream, metrics, &mut self.rests.borrow_mut()) else {
             return;
         };
-        let gate = self.gate.borrow();
-        let evicted = gate.charge(&spent.charges, &spent.usage, spent.cost, now());
+        let evicted = self.gate.borrow().charge(&spent.charges, &spent.usage, spent.cost, now());
         metrics.count_evicted(stream, evicted);
+        self.settle();
+    }
+
+    /// Has the main thread settle what a request has left to settle, if it has.
+    pub(crate) fn settle(&self) {
+        if self.gate.borrow().is_to_settle() {
+            self.plugin.settle();
+        }
     }
 
     /// Tells the gate and the operator that a backend rejected an identity token.
     pub(crate) fn report_rejection(&self, stream: &Stream<'_>, id: IdentityIndex, said: &[u8]) {
         let now = now();
         let rejection = self.gate.borrow_mut().rejected_upstream(id, said, now);
-        let Some(UpstreamRejection { identity, explanation, is_news }) = rejection else { return };
-        self.plugin.metrics.count_rejection(stream, &identity);
-        if is_news {
-            let reason = explanation.unwrap_or_else(|| "no reason given".to_owned());
-            let line = format!(
-                "upstream rejected the identity token identity={identity} reason={reason:?}"
-            );
-            log(Level::Warn, &line);
-        }
+        let Some(rejection) = rejection else { return };
+        self.plugin.metrics.count_rejection(stream, &rejection.identity);
+        write(rejection.line());
         self.drive(now);
     }
 

@@ -19,8 +19,8 @@ pub trait SharedData {
     /// Returns the number of this thread: random, not zero, and of no other thread.
     fn holder(&self) -> u64;
 
-    /// Returns false for a thread that leaves every fetch to another one, which publishes the answers
-    /// here: where calls can be made on one thread only.
+    /// Returns false for a thread that leaves every fetch and settlement to another one, which publishes
+    /// the answers here: where calls can be made on one thread only.
     fn fetches(&self) -> bool {
         true
     }

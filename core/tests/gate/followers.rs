@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use keyless_core::fetch::InMemorySharedData;
 use keyless_core::gate::{Decided, Decision, Fetch};
-use serde_json::json;
+use keyless_core::settle::Settled;
+use serde_json::{Value, json};
 
 use crate::scripted::{IDENTITY, KEYS, Script, arrived, jwks};
 
@@ -16,9 +17,14 @@ struct Proxy {
 
 impl Proxy {
     fn new() -> Self {
+        Self::of(&json!({}))
+    }
+
+    /// Gates whose configuration has some of its top-level members replaced.
+    fn of(changes: &Value) -> Self {
         let notes = InMemorySharedData::new(true);
-        let fetcher = Script::on(&notes.of_holder(1), json!({}));
-        let follower = Script::on(&notes.of_follower(2), json!({}));
+        let fetcher = Script::on(&notes.of_holder(1), changes.clone());
+        let follower = Script::on(&notes.of_follower(2), changes.clone());
         Self { fetcher, follower }
     }
 
@@ -55,7 +61,11 @@ impl Proxy {
 
     /// Both gates with keys and a token.
     fn warm() -> Self {
-        let mut proxy = Self::new();
+        Self::new().warmed()
+    }
+
+    fn warmed(self) -> Self {
+        let mut proxy = self;
         assert!(proxy.follower.ask(proxy.follower.chat()).is_none(), "it waits");
         for fetch in proxy.look() {
             proxy.succeed(fetch);
@@ -136,4 +146,34 @@ fn a_fetch_that_fails_is_told_by_the_follower_as_by_the_fetcher() {
     proxy.fail(KEYS);
     let reasons: Vec<_> = proxy.released().iter().map(|decided| decided.record.reason).collect();
     assert_eq!(reasons, ["keys_unavailable"]);
+}
+
+#[test]
+fn what_a_follower_has_counted_another_gate_settles() {
+    let mut proxy = Proxy::of(&json!({
+        "limits": [{ "name": "user", "per": ["subject"], "requests": 10, "window": "1h" }],
+        "ledger": { "cluster": "fleet" }
+    }))
+    .warmed();
+    let (follower, fetcher) = (&mut proxy.follower.gate, &mut proxy.fetcher.gate);
+    let now = proxy.follower.now;
+    assert!(follower.is_to_settle() && !follower.is_to_settle(), "it says so once");
+    assert!(follower.settlement(now).is_none(), "a follower makes no calls");
+    assert!(follower.settlement_at().is_none(), "and is not to be asked again and again");
+    assert!(fetcher.settlement(now).is_none(), "nobody has told it");
+    fetcher.settle_for_another(now);
+    assert_eq!(fetcher.settlement_at(), Some(now));
+    let settlement = fetcher.settlement(now).unwrap();
+    assert_eq!(settlement.cluster, "fleet");
+    let report = fetcher.settled(Settled::Unsent, now).unwrap();
+    assert_eq!(report.lines().len(), 1, "it is news");
+
+    let again = fetcher.settlement_at().unwrap();
+    assert!(again > now, "it is told later");
+    assert!(fetcher.settlement(again).is_some());
+    fetcher.settled(Settled::Failed(14), again).unwrap();
+    assert!(fetcher.settlement(again).is_none(), "once in an interval");
+    let request = proxy.follower.chat();
+    assert!(proxy.follower.ask(request).is_some());
+    assert!(proxy.follower.gate.is_to_settle(), "it says so for each request");
 }

@@ -6,7 +6,9 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use super::{Buffer, Header, Level, Proxy, Stream, answer, log};
+use keyless_core::http::MAX_BODY;
+
+use super::{Buffer, Header, Level, Part, Proxy, Stream, answer, joined, log, value};
 use crate::filter::{BodyStatus, Filter, HeadStatus};
 use crate::plugin::Handle;
 
@@ -131,6 +133,84 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_http_callout_done(
         let answered = || handle.answered(&proxy, id, &answer(headers, chunks));
         guarded_alone("config_http_callout_done", (), answered);
     }
+}
+
+/// Passes on a part of the answer to a call, which is read in what catches panics.
+fn part(
+    hook: &str,
+    proxy: *mut c_void,
+    handle: *const c_void,
+    id: u64,
+    read: impl FnOnce() -> Part,
+) {
+    let proxy = Proxy { envoy: proxy, hook: PhantomData };
+    // SAFETY: Envoy passes what `config_new` gave it, until it calls `config_destroy`.
+    if let Some(handle) = unsafe { handle.cast::<Handle>().as_ref() } {
+        guarded_alone(hook, (), || handle.settlement_part(&proxy, id, read()));
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_config_http_stream_headers(
+    proxy: *mut c_void,
+    handle: *const c_void,
+    id: u64,
+    headers: *const Header,
+    count: usize,
+    _is_last: bool,
+) {
+    // SAFETY: Envoy gives as many headers as it says, or none.
+    let headers = unsafe { slice(headers, count) };
+    let read = || Part::Headers(value(headers, b":status"), value(headers, b"grpc-status"));
+    part("config_http_stream_headers", proxy, handle, id, read);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_config_http_stream_data(
+    proxy: *mut c_void,
+    handle: *const c_void,
+    id: u64,
+    chunks: *const Buffer,
+    count: usize,
+    _is_last: bool,
+) {
+    // SAFETY: Envoy gives as many chunks as it says, or none.
+    let chunks = unsafe { slice(chunks, count) };
+    let read = || Part::Data(joined(chunks, MAX_BODY.saturating_add(1)));
+    part("config_http_stream_data", proxy, handle, id, read);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_config_http_stream_trailers(
+    proxy: *mut c_void,
+    handle: *const c_void,
+    id: u64,
+    trailers: *const Header,
+    count: usize,
+) {
+    // SAFETY: Envoy gives as many trailers as it says, or none.
+    let trailers = unsafe { slice(trailers, count) };
+    let read = || Part::Trailers(value(trailers, b"grpc-status"));
+    part("config_http_stream_trailers", proxy, handle, id, read);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_config_http_stream_complete(
+    proxy: *mut c_void,
+    handle: *const c_void,
+    id: u64,
+) {
+    part("config_http_stream_complete", proxy, handle, id, || Part::End);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_config_http_stream_reset(
+    proxy: *mut c_void,
+    handle: *const c_void,
+    id: u64,
+    _reason: u32,
+) {
+    part("config_http_stream_reset", proxy, handle, id, || Part::Reset);
 }
 
 /// # Safety
@@ -302,11 +382,6 @@ macro_rules! unused {
 }
 
 unused! {
-    envoy_dynamic_module_on_http_filter_config_http_stream_complete
-    envoy_dynamic_module_on_http_filter_config_http_stream_data
-    envoy_dynamic_module_on_http_filter_config_http_stream_headers
-    envoy_dynamic_module_on_http_filter_config_http_stream_reset
-    envoy_dynamic_module_on_http_filter_config_http_stream_trailers
     envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark
     envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark
     envoy_dynamic_module_on_http_filter_http_callout_done
