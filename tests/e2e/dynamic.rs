@@ -10,7 +10,7 @@ use local_azure::{Fault, LocalAzure, Options};
 use reqwest::RequestBuilder;
 use serde_json::json;
 use testkit::reply::{Refusal, Reply};
-use testkit::world::{CHAT, World, chat_body, eventually, shipped};
+use testkit::world::{CHAT, World, chat_body, eventually, shipped, values};
 use tokio::time::sleep;
 
 use crate::trailers::with_trailers;
@@ -150,4 +150,20 @@ async fn configurations_come_and_go_under_load_and_leave_nothing_behind() {
     assert!(memory < warm + GROWTH, "from {warm} KiB to {memory} KiB");
     assert_eq!((world.key_fetches(), world.identity_fetches()), (1, 1), "all use what one fetched");
     world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn the_example_admits_and_refuses() {
+    let azure = LocalAzure::start(Options::default()).await.unwrap();
+    let text = include_str!("../../examples/dynamic-module/envoy.yaml");
+    let bootstrap = serde_yaml_ng::from_str(text).unwrap();
+    let blueprint = Blueprint::shipped()
+        .edit(|shipped| *shipped = bootstrap)
+        .endpoint("entra", azure.issuer.address())
+        .endpoint("imds", azure.imds.address())
+        .endpoint("openai", azure.openai.address());
+    let world = World::on(azure, blueprint).await;
+    world.refuses(world.chat(), Refusal::token_missing()).await;
+    let (_, seen) = world.admits(&world.token(), world.chat()).await;
+    assert_eq!(values(&seen, "host"), ["my-openai.openai.azure.com"]);
 }

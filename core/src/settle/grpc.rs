@@ -121,7 +121,9 @@ mod tests {
     fn answered(status: &[u8], body: &[&[u8]], grpc_status: Option<&[u8]>) -> Settled {
         let mut answer = GrpcAnswer::default();
         answer.headers(Some(status), None);
-        body.iter().for_each(|piece| answer.data(piece));
+        for piece in body {
+            answer.data(piece);
+        }
         answer.trailers(grpc_status);
         answer.end()
     }
