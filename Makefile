@@ -133,7 +133,7 @@ bench-lint: toolchain ## formatting and clippy of what the benchmarks need
 	cargo clippy --locked --manifest-path benches/Cargo.toml -p helpers --all-targets -- -D warnings
 	cargo clippy --locked --manifest-path benches/Cargo.toml --target wasm32-wasip1 -p floor -p noop -p toll -- -D warnings
 
-bench-programs: wasm .envoy/$(ENVOY_VERSION)/bin/envoy
+bench-programs: wasm dynamic .envoy/$(ENVOY_VERSION)/bin/envoy
 	@command -v wrk >/dev/null || { echo "installing wrk, the load generator, with apt-get (which needs root)"; apt-get install --yes -qq wrk; }
 	cargo build --locked --release --manifest-path benches/Cargo.toml -p helpers
 	cargo build --locked --release --manifest-path benches/Cargo.toml --target wasm32-wasip1 -p floor -p noop -p toll
