@@ -80,6 +80,11 @@ async fn told(service: &RateLimitService, sum: u64) {
     eventually(&what, async || (service.sum("user") == sum).then_some(())).await;
 }
 
+/// Waits until a gateway has an answer of the service.
+async fn heard(world: &World) {
+    eventually("it is answered", async || (settlements(world, "ok").await > 0).then_some(())).await;
+}
+
 #[tokio::test]
 async fn what_one_gateway_admits_another_does_not_admit_again() {
     let limits = per_subject(10);
@@ -91,8 +96,7 @@ async fn what_one_gateway_admits_another_does_not_admit_again() {
     told(&service, 8).await;
     assert_eq!(admitted(&other, &token(&other), 1).await, 1, "it has asked nobody yet");
     told(&service, 9).await;
-    eventually("it has the answer", async || (settlements(&other, "ok").await > 0).then_some(()))
-        .await;
+    heard(&other).await;
     assert_eq!(admitted(&other, &token(&other), 5).await, 1, "now it has");
     told(&service, 10).await;
     // The first has not asked since it told; that takes it one more request.
