@@ -1,8 +1,8 @@
 # `make` alone lists the targets. Missing tools are installed automatically; one line says which.
 
 ENVOY_VERSION ?= 1.40.0
-# The latest wheel of each supported minor version; that of 1.38.3 was built without V8.
-ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
+# The latest wheel of each supported minor version; that of 1.38.3 was built without V8. Dynamic modules begin with 1.38.
+ENVOY_VERSIONS = $(if $(filter dynamic,$(HOST)),,1.36.4 1.37.0) 1.38.2 1.39.3 1.40.0
 
 # For `make interop`; the hash is that of its archive.
 KEYCLOAK_VERSION := 26.4.7
@@ -19,6 +19,14 @@ export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS := -Clink-arg=--compress-relocations
 export KEYLESS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/release/keyless.wasm
 export KEYLESS_CHAOS_WASM := $(CARGO_TARGET_DIR)/wasm32-wasip1/chaos/keyless.wasm
 
+# The end-to-end tests run against the Wasm filter, or with HOST=dynamic against the dynamic module; what cannot apply to that
+# is listed in tests/e2e/not-dynamic.txt.
+HOST ?= wasm
+HOSTS_MODULES = $(if $(filter dynamic,$(HOST)),dynamic dynamic-chaos,wasm wasm-chaos)
+SKIPPED = $(if $(filter dynamic,$(HOST)),$(shell sed -nE 's/^([a-z_:0-9]+) .*/--skip \1/p' tests/e2e/not-dynamic.txt),--skip dynamic::)
+export KEYLESS_DYNAMIC_MODULE := $(if $(filter dynamic,$(HOST)),$(CARGO_TARGET_DIR)/release/libkeyless_dynamic_module.so)
+export KEYLESS_DYNAMIC_CHAOS := $(CARGO_TARGET_DIR)/chaos/libkeyless_dynamic_module.so
+
 HARNESS = ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy PYTHONPATH=benches PYTHONDONTWRITEBYTECODE=1 python3 -m harness
 QUIETLY = cargo build --locked --quiet --message-format json-render-diagnostics
 QUICK := noop,floor,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
@@ -26,7 +34,7 @@ QUICK := noop,floor,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint doc unit e2e matrix interop dashboards fleet docker istio fuzz queue wasm wasm-chaos chaos reproducible size pictures book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: help demo test lint doc unit e2e matrix interop dashboards fleet docker istio fuzz queue wasm wasm-chaos dynamic dynamic-chaos dynamic-lint chaos reproducible size pictures book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
 .PHONY: force # the folder of the Node.js packages was removed
 .PRECIOUS: .envoy/%/bin/envoy .fleet/%/bin/service_cmd
 
@@ -53,13 +61,14 @@ doc: toolchain ## the documentation of the crates, with warnings as errors
 unit: toolchain ## the tests that need no Envoy
 	cargo test --locked
 
-e2e: e2e-$(ENVOY_VERSION) ## the tests in a real Envoy, of ENVOY_VERSION; CASE=name runs those of that name
+e2e: e2e-$(ENVOY_VERSION) ## the tests in a real Envoy, of ENVOY_VERSION; CASE=name runs those of that name, HOST=dynamic those of the dynamic module
 
-matrix: $(ENVOY_VERSIONS:%=e2e-%) ## the tests in each supported Envoy
+matrix: $(ENVOY_VERSIONS:%=e2e-%) ## the tests in each supported Envoy; HOST=dynamic those of the dynamic module
 
+.SECONDEXPANSION:
 # The tests mostly wait, so more of them run in parallel than there are cores.
-e2e-%: wasm wasm-chaos .envoy/%/bin/envoy
-	@ENVOY=$(CURDIR)/.envoy/$*/bin/envoy cargo test --locked -p e2e -- $(CASE) --test-threads 4 \
+e2e-%: $$(HOSTS_MODULES) .envoy/%/bin/envoy
+	@ENVOY=$(CURDIR)/.envoy/$*/bin/envoy cargo test --locked -p e2e -- $(CASE) $(SKIPPED) --test-threads 4 \
 	&& echo "Envoy $*: passed" || { echo "Envoy $*: FAILED"; exit 1; }
 
 chaos: wasm wasm-chaos .envoy/$(ENVOY_VERSION)/bin/envoy ## plays the table of faults for its real time (20 min, 200 requests/s a row) and writes it into docs/reliability.md
@@ -124,13 +133,26 @@ bench-lint: toolchain ## formatting and clippy of what the benchmarks need
 	cargo clippy --locked --manifest-path benches/Cargo.toml -p helpers --all-targets -- -D warnings
 	cargo clippy --locked --manifest-path benches/Cargo.toml --target wasm32-wasip1 -p floor -p noop -p toll -- -D warnings
 
-bench-programs: wasm .envoy/$(ENVOY_VERSION)/bin/envoy
+bench-programs: wasm dynamic .envoy/$(ENVOY_VERSION)/bin/envoy
 	@command -v wrk >/dev/null || { echo "installing wrk, the load generator, with apt-get (which needs root)"; apt-get install --yes -qq wrk; }
 	cargo build --locked --release --manifest-path benches/Cargo.toml -p helpers
 	cargo build --locked --release --manifest-path benches/Cargo.toml --target wasm32-wasip1 -p floor -p noop -p toll
 
 wasm: toolchain ## builds the module, target/wasm32-wasip1/release/keyless.wasm
 	cargo build --locked --release --target wasm32-wasip1 -p keyless --lib
+
+dynamic: toolchain ## builds the dynamic module for Envoy 1.38 to 1.40, target/release/libkeyless_dynamic_module.so
+	@command -v cc >/dev/null || { echo "the dynamic module contains AWS-LC: install a C compiler, such as gcc"; exit 1; }
+	cargo build --locked --release --manifest-path dynamic-module/Cargo.toml --target-dir $(CARGO_TARGET_DIR)
+
+# An object that panics on demand, for tests; never serve with it.
+dynamic-chaos: toolchain
+	cargo build --locked --profile chaos --features chaos --manifest-path dynamic-module/Cargo.toml --target-dir $(CARGO_TARGET_DIR)
+
+dynamic-lint: toolchain ## formatting and clippy of the dynamic module, which needs a C compiler
+	cargo fmt --all --check --manifest-path dynamic-module/Cargo.toml
+	cargo clippy --locked --manifest-path dynamic-module/Cargo.toml --target-dir $(CARGO_TARGET_DIR) -- -D warnings
+	cargo clippy --locked --manifest-path dynamic-module/Cargo.toml --target-dir $(CARGO_TARGET_DIR) --features chaos -- -D warnings
 
 # A module that fails on demand, for tests; never serve with it.
 wasm-chaos: toolchain

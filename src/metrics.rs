@@ -25,8 +25,6 @@ pub(crate) struct Metrics {
     requests: HashMap<RequestLabels, u32>,
     accounts: HashMap<(Labels, Basis), AccountIds>,
     checks: HashMap<(Rc<str>, CheckResult), Option<u32>>,
-    /// Whether the service of a fleet has each limit as it is configured here.
-    agreements: HashMap<Rc<str>, Agreement>,
     others: HashMap<String, u32>,
 }
 
@@ -100,26 +98,16 @@ impl Metrics {
         }
     }
 
-    /// Counts a settlement; returns the limits that the service has otherwise since this one.
-    pub(crate) fn count_settlement(
-        &mut self,
-        report: &SettlementReport,
-        now: SystemTime,
-    ) -> Vec<(Rc<str>, Agreement)> {
+    pub(crate) fn count_settlement(&mut self, report: &SettlementReport, now: SystemTime) {
         let result = report.result.map_or_else(SettlementError::code, |()| "ok");
         count(self.id(MetricType::Counter, LEDGER_SETTLEMENTS.with(&[result])));
         if report.result.is_ok() {
             self.gauge(&LEDGER_SETTLED_AT.with(&[]), seconds(now));
         }
-        let mut changed = Vec::new();
         for (limit, agreement) in &report.limits {
-            if self.agreements.insert(limit.clone(), *agreement) != Some(*agreement) {
-                let disagrees = u64::from(*agreement != Agreement::Same);
-                self.gauge(&LIMITS_DISAGREE.with(&[limit]), disagrees);
-                changed.push((limit.clone(), *agreement));
-            }
+            let disagrees = u64::from(*agreement != Agreement::Same);
+            self.gauge(&LIMITS_DISAGREE.with(&[limit]), disagrees);
         }
-        changed
     }
 
     /// Counts what a request used. A sum of costs is exact but for less than a millionth of a unit for

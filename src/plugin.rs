@@ -6,13 +6,12 @@ use std::rc::Rc;
 
 use keyless_core::config::Config;
 use keyless_core::fetch::SharedData;
-use keyless_core::gate::{
-    Decided, FailedStep, Fetch, Gate, KeysReport, Record, StreamId, UpstreamRejection,
-};
+use keyless_core::gate::{Decided, Fetch, Gate, Record, StreamId};
 use keyless_core::http::Answer;
 use keyless_core::identity::IdentityIndex;
 use keyless_core::limit::Allowance;
-use keyless_core::settle::{Agreement, Settled};
+use keyless_core::log::{Level, Line};
+use keyless_core::settle::Settled;
 use keyless_core::signature::{Crypto, Sandbox};
 use log::{info, warn};
 use proxy_wasm::hostcalls;
@@ -45,17 +44,8 @@ impl Plugin {
     pub(crate) fn new(config: Config) -> Self {
         let mut metrics = Metrics::default();
         let host = HostCrypto::offered();
-        let version = env!("CARGO_PKG_VERSION");
         let verifier = if host.is_some() { "host" } else { "sandbox" };
-        let (issuers, routes) = (config.issuers.len(), config.routes.len());
-        let report_only = config.report_only;
-        info!(
-            "keyless version={version} issuers={issuers} routes={routes} crypto={verifier} \
-             report_only={report_only}"
-        );
-        if report_only {
-            warn!("report_only=true: denials are logged and counted, but not enforced");
-        }
+        write(config.introduction(env!("CARGO_PKG_VERSION"), verifier));
         metrics.gauge("keyless_host_crypto", u64::from(host.is_some()));
         let crypto: Box<dyn Crypto> = match host {
             Some(host) => Box::new(host),
@@ -75,51 +65,15 @@ impl Plugin {
         let Some(now) = now() else { return };
         let Some(report) = self.gate.borrow_mut().answered(fetch, answer, now) else { return };
         self.metrics.borrow_mut().count_fetch(&report);
-        let (kind, name) = (report.kind, &report.name);
-        match &report.result {
-            Ok(()) if report.is_news => info!("fetch kind={kind} name={name} result=ok"),
-            Err(error) if report.is_news => {
-                let code = error.code();
-                let step = |step: FailedStep| format!(" step={}", step.as_str());
-                let step = report.step.map_or_else(String::new, step);
-                warn!(
-                    "fetch kind={kind} name={name}{step} result={code} message={:?}",
-                    error.to_string()
-                );
-            }
-            Ok(()) | Err(_) => {}
-        }
-        if let Some(keys) = report.keys.as_ref().filter(|keys| keys.is_news) {
-            let KeysReport { count, unusable, .. } = keys;
-            for key in &unusable.first {
-                warn!("unusable key name={name} keys={count} unusable={} {key}", unusable.count);
-            }
-        }
+        write(report.lines());
     }
 
     /// Hands the answer to a settlement to the gate; the log tells changes, the counters everything.
     pub(crate) fn settled(&self, settled: Settled) {
         let Some(now) = now() else { return };
         let Some(report) = self.gate.borrow_mut().settled(settled, now) else { return };
-        let strays = self.metrics.borrow_mut().count_settlement(&report, now);
-        for (limit, agreement) in strays {
-            let found = match agreement {
-                Agreement::Same => continue,
-                Agreement::Different => "another number or window",
-                Agreement::Missing => "none of this name",
-            };
-            warn!(
-                "settlement limit={limit}: the service has {found}; `keyless limits` writes its file"
-            );
-        }
-        match report.result {
-            Ok(()) if report.is_news => info!("settlement result=ok"),
-            Err(error) if report.is_news => {
-                let code = error.code();
-                warn!("settlement result={code} message={:?}", error.to_string());
-            }
-            Ok(()) | Err(_) => {}
-        }
+        self.metrics.borrow_mut().count_settlement(&report, now);
+        write(report.lines());
     }
 
     /// Has the root called if a request has left something to settle.
@@ -187,13 +141,20 @@ impl Plugin {
     pub(crate) fn report_rejection(&self, identity: IdentityIndex, said: &[u8]) {
         let Some(now) = now() else { return };
         let rejection = self.gate.borrow_mut().rejected_upstream(identity, said, now);
-        let Some(UpstreamRejection { identity, explanation, is_news }) = rejection else { return };
-        self.metrics.borrow_mut().count_rejection(&identity);
-        if is_news {
-            let reason = explanation.unwrap_or_else(|| "no reason given".to_owned());
-            warn!("upstream rejected the identity token identity={identity} reason={reason:?}");
-        }
+        let Some(rejection) = rejection else { return };
+        self.metrics.borrow_mut().count_rejection(&rejection.identity);
+        write(rejection.line());
         wake_root();
+    }
+}
+
+/// Writes lines to Envoy's log.
+fn write(lines: impl IntoIterator<Item = Line>) {
+    for Line { level, text } in lines {
+        match level {
+            Level::Info => info!("{text}"),
+            Level::Warn => warn!("{text}"),
+        }
     }
 }
 

@@ -157,7 +157,7 @@ impl Root {
 
 /// Sends a settlement; the host refuses it if there is no such cluster.
 fn dispatch_settlement(settlement: &Settlement) -> Option<u32> {
-    let Settlement { target, message, timeout } = settlement;
+    let Settlement { target, message, timeout, .. } = settlement;
     let (service, method) = ("envoy.service.ratelimit.v3.RateLimitService", "ShouldRateLimit");
     hostcalls::dispatch_grpc_call(target, service, method, Vec::new(), Some(message), *timeout).ok()
 }

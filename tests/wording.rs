@@ -14,7 +14,7 @@ use std::path::Path;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Where to look, from the root of the tree.
-const PLACES: [&str; 21] = [
+const PLACES: [&str; 22] = [
     "ARCHITECTURE.md",
     "BENCHMARKS.md",
     "CHANGELOG.md",
@@ -27,6 +27,7 @@ const PLACES: [&str; 21] = [
     "compose.yaml",
     "core",
     "docs",
+    "dynamic-module",
     "envoy.yaml",
     "examples",
     "fuzz",

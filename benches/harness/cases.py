@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from .tokens import COUNTS, Tokens
 
 NEW, WARM = "every token is new", "100 tokens, all remembered"
+NATIVE = "**keyless as a dynamic module**"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ CASES = [
     case("authz-http", "authz-http", f"RS256, {NEW}", "`ext_authz`, HTTP service"),
     case("authz-grpc", "authz-grpc", f"RS256, {NEW}", "`ext_authz`, gRPC service"),
     case("keyless-cold", "keyless", f"RS256, {NEW}", "**keyless**"),
+    case("keyless-native-cold", "keyless-native", f"RS256, {NEW}", NATIVE),
     case("jwt-cache", "jwt+cache", f"RS256, {WARM}", "`jwt_authn` with its cache", count=100),
     case(
         "native-cache",
@@ -58,6 +60,7 @@ CASES = [
         count=100,
     ),
     case("keyless-warm", "keyless", f"RS256, {WARM}", "**keyless**", count=100),
+    case("keyless-native-warm", "keyless-native", f"RS256, {WARM}", NATIVE, count=100),
     case(
         "keyless-unguarded",
         "keyless-unguarded",
@@ -80,6 +83,7 @@ CASES = [
         count=2000,
     ),
     case("keyless-2000", "keyless", "RS256, 2,000 tokens in rotation", "**keyless**", count=2000),
+    case("keyless-native-2000", "keyless-native", "RS256, 2,000 tokens in rotation", NATIVE, count=2000),
     case(
         "jwt-cache-100k",
         "jwt+cache",
@@ -101,9 +105,17 @@ CASES = [
         "**keyless**",
         count=100_000,
     ),
+    case(
+        "keyless-native-100k",
+        "keyless-native",
+        "RS256, 100,000 tokens in rotation",
+        NATIVE,
+        count=100_000,
+    ),
     case("jwt-es256", "jwt", f"ES256, {NEW}", "`jwt_authn`", "ES256"),
     case("authz-grpc-es256", "authz-grpc", f"ES256, {NEW}", "`ext_authz`, gRPC service", "ES256"),
     case("keyless-cold-es256", "keyless", f"ES256, {NEW}", "**keyless**", "ES256"),
+    case("keyless-native-cold-es256", "keyless-native", f"ES256, {NEW}", NATIVE, "ES256"),
     case(
         "jwt-cache-es256",
         "jwt+cache",
@@ -113,11 +125,14 @@ CASES = [
         100,
     ),
     case("keyless-warm-es256", "keyless", f"ES256, {WARM}", "**keyless**", "ES256", 100),
+    case("keyless-native-warm-es256", "keyless-native", f"ES256, {WARM}", NATIVE, "ES256", 100),
     # Without a cache jwt_authn does not care whether a token is new, and so may see them twice.
     case("jwt-ps256", "jwt", f"PS256, {NEW}", "`jwt_authn`", "PS256", 20_000),
     case("keyless-cold-ps256", "keyless", f"PS256, {NEW}", "**keyless**", "PS256"),
+    case("keyless-native-cold-ps256", "keyless-native", f"PS256, {NEW}", NATIVE, "PS256"),
     case("jwt-eddsa", "jwt", f"EdDSA, {NEW}", "`jwt_authn`", "EdDSA", 20_000),
     case("keyless-cold-eddsa", "keyless", f"EdDSA, {NEW}", "**keyless**", "EdDSA"),
+    case("keyless-native-cold-eddsa", "keyless-native", f"EdDSA, {NEW}", NATIVE, "EdDSA"),
 ]
 
 COUNTING = [

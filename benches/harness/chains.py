@@ -24,6 +24,7 @@ class Files:
     """What was built and minted."""
 
     floor: Path
+    dynamic: Path
     keyless: Path
     noop: Path
     toll: Path
@@ -112,6 +113,14 @@ def counting(files: Files, usage: str) -> list[Json]:
     """Returns keyless with a route whose answers are read, or asked for what they used as well."""
     [route] = configuration()["routes"]
     return keyless(files, routes=[{**route, "usage": usage}])
+
+
+def keyless_native(files: Files) -> list[Json]:
+    """Returns keyless as docs/dynamic-module.md says to attach it, the guard included."""
+    value = {"@type": TYPE + "google.protobuf.StringValue", "value": json.dumps(configuration())}
+    module = {"name": files.dynamic.stem.removeprefix("lib"), "do_not_close": True}
+    settings: Json = {"dynamic_module_config": module, "filter_name": "keyless", "filter_config": value}
+    return [named("dynamic_modules.v3.DynamicModuleFilter", settings), guard()]
 
 
 def jwt_authn(files: Files, cache: int = 0, **more: object) -> Json:
@@ -204,5 +213,6 @@ CHAINS: dict[str, Chain] = {
     "keyless": Chain(keyless, ADMITTED),
     "keyless+read": Chain(lambda f: counting(f, "read"), COUNTED),
     "keyless+ask": Chain(lambda f: counting(f, "ask"), COUNTED),
+    "keyless-native": Chain(keyless_native, ADMITTED),
     "keyless-unguarded": Chain(lambda f: keyless(f)[:1], ADMITTED[:1]),
 }

@@ -1,6 +1,7 @@
 """Envoy processes: one for each contender, alike in everything but the filters."""
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from .world import IDENTITY, World
 
 PROBE = "probe"
 """The virtual host that tells, in a response header, which `Authorization` the router sees."""
+SEARCH_PATH = "ENVOY_DYNAMIC_MODULES_SEARCH_PATH"
+"""Where Envoy looks for dynamic modules."""
 SEEN = "x-seen"
 
 
@@ -135,7 +138,10 @@ class Envoy(AbstractContextManager["Envoy"]):
         command += ["--concurrency", str(workers), "--use-dynamic-base-id", "-l", "warning"]
         command += ["--admin-address-path", self._admin, "--log-path", self.log, *options]
         self.process = subprocess.Popen(
-            [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [str(part) for part in command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, SEARCH_PATH: str(bench.files.dynamic.parent)},
         )
         if wait:
             self.wait()

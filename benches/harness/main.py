@@ -82,6 +82,7 @@ def prepare(target: Path, work: Path) -> Context:
     (work / "identity").write_text(IDENTITY)
     files = Files(
         floor=target / "wasm32-wasip1" / "release" / "floor.wasm",
+        dynamic=release / "libkeyless_dynamic_module.so",
         keyless=Path(os.environ["KEYLESS_WASM"]),
         noop=target / "wasm32-wasip1" / "release" / "noop.wasm",
         toll=target / "wasm32-wasip1" / "release" / "toll.wasm",

@@ -33,15 +33,26 @@ pub(crate) enum Surroundings {
     None,
 }
 
-/// Holds a Wasm filter of Envoy, and the chain that it is in.
+/// Holds a filter of Envoy, and the chain that it is in.
 #[derive(Debug)]
 pub(crate) struct Filter {
-    /// The filter's `PluginConfig`.
+    /// What loads keyless.
+    pub(crate) host: Host,
+    /// What Envoy is told of the filter: a `PluginConfig` or a `DynamicModuleFilter`.
     pub(crate) config: Value,
     /// All HTTP filters of the chain, if the file shows it.
     pub(crate) chain: Vec<Value>,
     /// The place of the filter in the chain.
     pub(crate) at: Option<usize>,
+}
+
+/// Says what loads keyless.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Host {
+    /// A Wasm VM.
+    Wasm,
+    /// Envoy itself, as a dynamic module.
+    Dynamic,
 }
 
 /// Says what a file tells about the clusters of its Envoy.
@@ -129,25 +140,26 @@ type Chain<'a> = Option<(&'a [Value], usize)>;
 impl Search<'_> {
     /// Looks at a value and, if it holds no configuration itself, at all that is in it.
     fn visit(&self, value: &Value, path: &str, chain: Chain<'_>, found: &mut Vec<Found>) {
-        if let Some(config) = filter(value) {
+        if let Some((host, config)) = filter(value) {
             if is_keyless(config) {
                 let (filters, at) = chain.unzip();
                 let chain = filters.unwrap_or_default().to_vec();
-                let filter = Filter { config: config.clone(), chain, at };
+                let filter = Filter { host, config: config.clone(), chain, at };
                 let surroundings = Surroundings::Envoy(Box::new(filter));
-                found.push(self.found(
-                    path,
-                    config,
-                    payload(config.get("configuration")),
-                    surroundings,
-                ));
+                let (member, hides_bodies) = match host {
+                    Host::Wasm => ("configuration", hides_bodies(config)),
+                    Host::Dynamic => ("filter_config", false),
+                };
+                let bytes = payload(config.get(member));
+                found.push(self.found(path, bytes, hides_bodies, surroundings));
             }
         } else if let Some((name, spec)) = extension(value) {
             if is_keyless(spec) {
                 let configuration =
                     spec.get("pluginConfig").map_or_else(String::new, Value::to_string);
                 let surroundings = Surroundings::Istio(value.clone());
-                found.push(self.found(&name, spec, Ok(configuration.into_bytes()), surroundings));
+                let bytes = Ok(configuration.into_bytes());
+                found.push(self.found(&name, bytes, hides_bodies(spec), surroundings));
             }
         } else if let Value::Object(members) = value {
             for (name, member) in members {
@@ -174,28 +186,37 @@ impl Search<'_> {
     fn found(
         &self,
         path: &str,
-        config: &Value,
         bytes: Result<Vec<u8>, SourceError>,
+        hides_bodies: bool,
         surroundings: Surroundings,
     ) -> Found {
         let place = [self.place, path].into_iter().filter(|part| !part.is_empty());
         let place = place.collect::<Vec<_>>().join(", ");
-        let hides_bodies = hides_bodies(config);
         Found { place, bytes, clusters: self.clusters.clone(), hides_bodies, surroundings }
     }
 }
 
-/// The `PluginConfig` of a Wasm filter, whose type may stand in a `TypedStruct`, too.
-fn filter(value: &Value) -> Option<&Value> {
-    let is_wasm = |kind: &str| kind.ends_with("/envoy.extensions.filters.http.wasm.v3.Wasm");
-    let kind = |name| value.get(name).and_then(Value::as_str).unwrap_or_default();
-    if is_wasm(kind("@type")) {
-        value.get("config")
-    } else if is_wasm(kind("type_url")) {
-        value.get("value")?.get("config")
-    } else {
-        None
-    }
+/// The `PluginConfig` of a Wasm filter, or a filter of a dynamic module; its type may stand in a
+/// `TypedStruct`, too.
+fn filter(value: &Value) -> Option<(Host, &Value)> {
+    let of = |kind: &str| match kind.rsplit_once("/envoy.extensions.filters.http.")?.1 {
+        "wasm.v3.Wasm" => Some(Host::Wasm),
+        "dynamic_modules.v3.DynamicModuleFilter" => Some(Host::Dynamic),
+        _ => None,
+    };
+    let kind = |name| value.get(name).and_then(Value::as_str).and_then(of);
+    let (host, filter) = match (kind("@type"), kind("type_url")) {
+        (Some(host), _) => (host, value),
+        (None, Some(host)) => (host, value.get("value")?),
+        (None, None) => return None,
+    };
+    Some((
+        host,
+        match host {
+            Host::Wasm => filter.get("config")?,
+            Host::Dynamic => filter,
+        },
+    ))
 }
 
 /// The name of a resource of Istio that loads a module, and the part that says which and how.
@@ -293,6 +314,28 @@ mod tests {
             assert_eq!(found.place, "filters[0].typed_config");
         }
         assert_eq!(only(&envoy("{name: keyless}")).bytes.unwrap(), b"", "none at all");
+    }
+
+    #[test]
+    fn a_dynamic_module_is_found_by_its_name_and_shows_bodies() {
+        let kind = "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
+        let filter = |module: &str, configuration: &str| {
+            let any = any("StringValue", configuration);
+            format!(
+                "http_filters:\n- typed_config:\n    '@type': {kind}\n    \
+                 dynamic_module_config: {{name: {module}}}\n    filter_config: {any}\n"
+            )
+        };
+        let text = serde_json::to_string(CONFIGURATION).unwrap();
+        let found = only(&filter("keyless_dynamic_module", &text));
+        assert_eq!(found.bytes.unwrap(), CONFIGURATION.as_bytes());
+        assert_eq!(found.place, "http_filters[0].typed_config");
+        assert!(!found.hides_bodies);
+        let Surroundings::Envoy(filter_of_envoy) = found.surroundings else {
+            panic!("it is in one")
+        };
+        assert_eq!((filter_of_envoy.host, filter_of_envoy.at), (Host::Dynamic, Some(0)));
+        assert!(find(filter("other", "x").as_bytes()).is_err(), "that of somebody else");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::credentials::Stripped;
 use crate::identity::Identity;
 use crate::jwt::{ClaimName, Issuer, KeptClaims};
 use crate::limit::Limit;
+use crate::log::Line;
 use crate::metadata::ProtectedResource;
 use crate::policy::{Access, Route};
 use crate::price::Prices;
@@ -73,6 +74,20 @@ pub struct Config {
 const TOKEN_CACHE: Limits = Limits { max_entries: 4096, max_bytes: 32 << 20 };
 
 impl Config {
+    /// Returns what the log says of it when this version of keyless begins with it, and what verifies
+    /// signatures.
+    pub fn introduction(&self, version: &str, crypto: &str) -> Vec<Line> {
+        let (issuers, routes) = (self.issuers.len(), self.routes.len());
+        let report_only = self.report_only;
+        let own = Line::info(format!(
+            "keyless version={version} issuers={issuers} routes={routes} crypto={crypto} \
+             report_only={report_only}"
+        ));
+        let warning = "report_only=true: denials are logged and counted, but not enforced";
+        let warning = report_only.then(|| Line::warn(warning.to_owned()));
+        [own].into_iter().chain(warning).collect()
+    }
+
     /// Parses the JSON document of the plugin's configuration.
     ///
     /// ```

@@ -65,6 +65,17 @@ pub struct Cached<T> {
     lease: Option<Lease>,
     /// When to look whether another thread has published a newer value than the held one.
     look: Option<Timer>,
+    /// What the thread that fetches for this one has yet to be told.
+    want: Option<Want>,
+}
+
+/// Says that a thread which leaves its fetches to another one has found one due.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Want {
+    /// Somebody asked for it before its time.
+    is_early: bool,
+    /// When the value was requested that it is to replace.
+    held_since: Option<SystemTime>,
 }
 
 /// Holds what was read from an answer, and the times that it is good for.
@@ -127,7 +138,7 @@ impl<T> Cached<T> {
     }
 
     fn of(schedule: Schedule, jitter: Jitter, lease: Option<Lease>) -> Self {
-        Self { held: None, schedule, jitter, lease, look: None }
+        Self { held: None, schedule, jitter, lease, look: None, want: None }
     }
 
     /// Returns the value, unless there is none or it has expired.
@@ -159,8 +170,27 @@ impl<T> Cached<T> {
             Claim::Granted => self.schedule.begin(deadline, now),
             Claim::Taken(look_again) => self.schedule.wait_for_other_thread(look_again, now),
             Claim::Failing(next_try, code) => self.schedule.fail_elsewhere(code, next_try, now),
+            Claim::Left(look_again) => {
+                self.want = Some(Want { is_early: self.schedule.is_early(), held_since });
+                self.schedule.wait_for_other_thread(look_again, now);
+            }
         }
         self.schedule.is_in_flight()
+    }
+
+    /// Returns, once, that a fetch is due which this thread leaves to another one.
+    pub fn want(&mut self) -> Option<Want> {
+        self.want.take()
+    }
+
+    /// Makes the next fetch due early if another thread wants that, and has not seen the value that
+    /// is held since; `max_wait` is as in [`Cached::refresh_early`]. After a failure the back-off
+    /// alone says when to try again.
+    pub fn fetch_for_another(&mut self, want: Want, max_wait: Duration, now: SystemTime) {
+        let is_newer = |held: &Held<T>| want.held_since.is_none_or(|since| since < held.requested);
+        if want.is_early && !self.is_failing() && !self.held.as_ref().is_some_and(is_newer) {
+            self.refresh_early(max_wait, now);
+        }
     }
 
     /// Extends the deadline of the fetch in flight, and its lease, because it takes another call.

@@ -13,6 +13,7 @@ mod health;
 mod identities;
 mod issuers;
 mod limits;
+mod report;
 mod trace;
 mod waiting;
 
@@ -22,12 +23,12 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::Config;
 use crate::denial::Denial;
-use crate::fetch::{Cached, FetchOutcome, NextFetch, SharedData, after};
+use crate::fetch::{Cached, FetchOutcome, NextFetch, SharedData, Want, after};
 use crate::http::{Answer, Call, FetchError};
 use crate::identity::{self, IdentityIndex};
 use crate::jwks::Unusable;
 use crate::jwt::IssuerIndex;
-use crate::policy::Routes;
+use crate::policy::{DeploymentPlace, Route, Routes};
 use crate::price::Cost;
 use crate::request::Head;
 use crate::settle::{Settled, Settlement, SettlementReport};
@@ -76,6 +77,7 @@ use waiting::{Body, Request, WaitingList};
 /// ```
 pub struct Gate {
     admission: Admission,
+    reads_bodies: bool,
     waiting: WaitingList,
 }
 
@@ -89,6 +91,13 @@ pub enum Fetch {
     Identity(IdentityIndex),
     /// The key set of this issuer.
     Keys(IssuerIndex),
+}
+
+/// Says that a gate which leaves its fetches to another one has found one due.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RequestedFetch {
+    fetch: Fetch,
+    want: Want,
 }
 
 /// Says when the host has to call again.
@@ -186,6 +195,8 @@ impl Gate {
         let Config { issuers, identities, claims, token_cache, .. } = config;
         let issuers = Issuers::new(issuers, claims, token_cache, crypto, shared);
         let identities = Identities::new(identities, &environment, shared);
+        let reads_body = |route: &Route| route.deployment == DeploymentPlace::Body;
+        let reads_bodies = config.routes.iter().any(reads_body);
         let rules = Rules {
             accounts: Accounts::new(&config.routes, &config.prices),
             report_only: config.report_only,
@@ -195,7 +206,13 @@ impl Gate {
         };
         let limits = Limits::new(config.limits, config.ledger_entries, config.fleet, shared);
         let admission = Admission { identities, issuers, limits, rules, is_awake: false };
-        Self { admission, waiting: WaitingList::default() }
+        Self { admission, reads_bodies, waiting: WaitingList::default() }
+    }
+
+    /// Returns true if there are routes that look for the model in the body: a host must show the
+    /// gate the body of a request that waits.
+    pub fn reads_bodies(&self) -> bool {
+        self.reads_bodies
     }
 
     /// Decides a new request. One that has to wait is kept as it came, and [`Gate::released`] or
@@ -255,6 +272,24 @@ impl Gate {
         issuers.calls(now).chain(identities.calls(now)).collect()
     }
 
+    /// Returns the fetches that [`Gate::calls`] found due and that this gate leaves to another one of
+    /// the proxy ([`SharedData::fetches`]), which is to hear of them by [`Gate::fetch_for_another`].
+    pub fn requested(&mut self) -> Vec<RequestedFetch> {
+        let Admission { identities, issuers, .. } = &mut self.admission;
+        let requested = issuers.requested().chain(identities.requested());
+        requested.map(|(fetch, want)| RequestedFetch { fetch, want }).collect()
+    }
+
+    /// Begins to fetch for a gate of the same configuration that leaves its fetches to this one.
+    pub fn fetch_for_another(&mut self, requested: RequestedFetch, now: SystemTime) {
+        let Admission { identities, issuers, is_awake, .. } = &mut self.admission;
+        *is_awake = true;
+        match requested.fetch {
+            Fetch::Keys(index) => issuers.fetch_for_another(index, requested.want, now),
+            Fetch::Identity(index) => identities.fetch_for_another(index, requested.want, now),
+        }
+    }
+
     /// Returns the calls that were never answered; each is now to be answered with [`Answer::Lost`].
     pub fn lost(&self, now: SystemTime) -> Vec<Fetch> {
         self.admission.issuers.lost(now).chain(self.admission.identities.lost(now)).collect()
@@ -281,9 +316,22 @@ impl Gate {
     }
 
     /// Returns true once for each time that the host has to ask [`Gate::wake_at`] again because of
-    /// what a request used.
+    /// what a request used. A gate that leaves its calls to another one of the proxy
+    /// ([`SharedData::fetches`]) says so for each request; that one is to hear of it by
+    /// [`Gate::settle_for_another`], unless it has yet to begin with what it heard of before.
     pub fn is_to_settle(&self) -> bool {
         self.admission.limits.is_news()
+    }
+
+    /// Begins to settle for a gate of the same configuration that leaves its calls to this one.
+    pub fn settle_for_another(&self, now: SystemTime) {
+        self.admission.limits.settle_for_another(now);
+    }
+
+    /// Returns when [`Gate::settlement`] or [`Gate::is_settlement_lost`] is worth asking; `None` while
+    /// there is nothing to settle.
+    pub fn settlement_at(&self) -> Option<SystemTime> {
+        self.admission.limits.wake_at()
     }
 
     /// Returns the call that settles with the other proxies of a fleet, if it is due; it is to be

@@ -46,6 +46,7 @@ pub mod jwks;
 pub mod jwt;
 pub mod ledger;
 pub mod limit;
+pub mod log;
 pub mod metadata;
 pub mod metrics;
 pub mod policy;

@@ -10,18 +10,21 @@
 //! sum does not. So that an outage costs one call's worth and not all of its length, the next calls
 //! only ask, until one is answered.
 
+mod grpc;
 mod protocol;
 mod service;
 mod turn;
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use crate::fetch::{SharedData, after};
 use crate::ledger::{Due, Item, Key, Ledger};
 use crate::limit::Limit;
+use crate::log::Line;
+pub use grpc::GrpcAnswer;
 use protocol::Status;
 pub use service::service_file;
 use turn::{Claim, Turn};
@@ -53,7 +56,10 @@ pub enum Unavailable {
 /// Describes a gRPC call that the host is to send.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settlement {
-    /// Where to: an `envoy.config.core.v3.GrpcService`, which Envoy understands whatever the cluster's name is.
+    /// Envoy's name of the service's cluster.
+    pub cluster: String,
+    /// The same as an `envoy.config.core.v3.GrpcService`, which Envoy's gRPC client understands whatever the
+    /// cluster's name is.
     pub target: String,
     /// The request.
     pub message: Vec<u8>,
@@ -81,8 +87,8 @@ pub struct SettlementReport {
     pub result: Result<(), SettlementError>,
     /// True if the one before it ended differently, or if there was none.
     pub is_news: bool,
-    /// The limits that it told something of, and whether the service has the same.
-    pub limits: Vec<(Rc<str>, Agreement)>,
+    /// The limits of which it is news whether the service has the same.
+    pub limits: Vec<(String, Agreement)>,
 }
 
 /// Says why a settlement failed.
@@ -121,7 +127,11 @@ pub struct Settler {
     only_asks: bool,
     /// A thread that ended may have left pages that it did not mark.
     has_seen_all: bool,
+    /// Another thread of the proxy settles, and this one only says when there is something to settle.
+    is_left_to_another: bool,
     last: Option<Result<(), SettlementError>>,
+    /// Whether the service has each limit as it is configured here.
+    agreements: HashMap<Rc<str>, Agreement>,
 }
 
 /// A call that is under way.
@@ -151,12 +161,18 @@ impl Settler {
             flight: None,
             only_asks: false,
             has_seen_all: false,
+            is_left_to_another: !shared.fetches(),
             last: None,
+            agreements: HashMap::new(),
         }
     }
 
-    /// Takes note that there is something to settle. Returns true if there was nothing before.
+    /// Takes note that there is something to settle. Returns true if there was nothing before, or if
+    /// the thread is to be told that settles for this one.
     pub fn note(&self, now: SystemTime) -> bool {
+        if self.is_left_to_another {
+            return true;
+        }
         let is_news = self.due.get().is_none();
         if is_news {
             self.due.set(Some(now));
@@ -208,7 +224,8 @@ impl Settler {
         let message = protocol::request(&self.fleet.domain, entries);
         self.flight = Some(Flight { items, pages, lost_at });
         let timeout = self.fleet.timeout;
-        Some(Settlement { target: target(&self.fleet.cluster), message, timeout })
+        let cluster = self.fleet.cluster.clone();
+        Some(Settlement { target: target(&cluster), cluster, message, timeout })
     }
 
     /// Returns true if the call under way was never answered; it is then [`Settled::Lost`].
@@ -236,11 +253,11 @@ impl Settler {
             Settled::Unsent => Err(SettlementError::Unsent),
         };
         let result = statuses.as_ref().map(|_| ()).map_err(|error| *error);
-        let mut agreements = Vec::new();
+        let mut limits_in_answer = Vec::new();
         match statuses {
             Ok(statuses) => {
                 for (item, status) in items.iter().zip(statuses) {
-                    agreements.extend(apply(item, &status, limits, ledger, now));
+                    limits_in_answer.extend(apply(item, &status, limits, ledger, now));
                 }
                 self.go_on(pages, ledger, now);
             }
@@ -253,9 +270,13 @@ impl Settler {
                 self.give_up(pages, ledger, now);
             }
         }
-        agreements.dedup_by(|one, other| one.0 == other.0);
+        limits_in_answer.retain(|(limit, agreement)| {
+            self.agreements.insert(limit.clone(), *agreement) != Some(*agreement)
+        });
         let is_news = self.last.replace(result) != Some(result);
-        Some(SettlementReport { result, is_news, limits: agreements })
+        let limits =
+            limits_in_answer.into_iter().map(|(name, agreement)| (name.to_string(), agreement));
+        Some(SettlementReport { result, is_news, limits: limits.collect() })
     }
 
     /// Lets another thread settle, because this one is going away.
@@ -358,6 +379,30 @@ impl std::fmt::Debug for Settler {
     }
 }
 
+impl SettlementReport {
+    /// Returns what the log says of it: changes, and nothing where all is as before.
+    pub fn lines(&self) -> Vec<Line> {
+        let stray = |(limit, agreement): &(String, Agreement)| {
+            let found = match agreement {
+                Agreement::Same => return None,
+                Agreement::Different => "another number or window",
+                Agreement::Missing => "none of this name",
+            };
+            Some(Line::warn(format!(
+                "settlement limit={limit}: the service has {found}; `keyless limits` writes its file"
+            )))
+        };
+        let result = self.is_news.then(|| match self.result {
+            Ok(()) => Line::info("settlement result=ok".to_owned()),
+            Err(error) => {
+                let (code, message) = (error.code(), error.to_string());
+                Line::warn(format!("settlement result={code} message={message:?}"))
+            }
+        });
+        self.limits.iter().filter_map(stray).chain(result).collect()
+    }
+}
+
 impl SettlementError {
     /// Returns the word for it in metrics. What was not sent is told later, all else is not.
     pub fn code(self) -> &'static str {
@@ -413,12 +458,15 @@ fn name<'a>(limits: &'a [Limit], key: &Key) -> &'a str {
     of_key(limits, key).map_or("", |limit| &limit.name)
 }
 
-/// Names a cluster as Envoy's `GrpcService`: it would take some names for the bytes of one. The
-/// authority is the host in Istio's names, `outbound|8081||HOST`.
+/// Names a cluster as Envoy's `GrpcService`: it would take some names for the bytes of one.
 fn target(cluster: &str) -> String {
-    let authority = cluster.rsplit('|').next().unwrap_or(cluster);
-    let bytes = [protocol::target(cluster, authority), protocol::target(cluster, "")];
+    let bytes = [protocol::target(cluster, authority(cluster)), protocol::target(cluster, "")];
     // Only lengths of 128 and more are no text, as the host's interface wants it.
     let text = bytes.into_iter().find_map(|bytes| String::from_utf8(bytes).ok());
     text.unwrap_or_else(|| cluster.to_owned())
+}
+
+/// The host in Istio's names of clusters, `outbound|8081||HOST`.
+fn authority(cluster: &str) -> &str {
+    cluster.rsplit('|').next().unwrap_or(cluster)
 }

@@ -12,9 +12,10 @@ use std::fs;
 use std::path::Path;
 
 /// Every room, from the bottom to the top: each imports only from those above its own line.
-const ROOMS: [&str; 25] = [
+const ROOMS: [&str; 26] = [
     "secret",      // tokens that are never shown
     "metrics",     // names, labels and meanings
+    "log",         // lines for operators
     "json",        // JSON without repeated members
     "usage",       // what a request used, as its answer says
     "price",       // what that costs

@@ -12,6 +12,7 @@ use std::{
 use serde_yaml_ng::{Mapping, Value};
 
 mod containers;
+mod dynamic;
 #[cfg(test)]
 mod tests;
 
@@ -240,7 +241,9 @@ impl Blueprint {
 
     fn local(&self) -> Result<Value, BlueprintError> {
         let mut bootstrap = self.bootstrap.clone();
-        *module(&mut bootstrap) = self.module.to_string_lossy().into();
+        if wasm_plugin(&mut bootstrap).is_some() {
+            *module(&mut bootstrap) = self.module.to_string_lossy().into();
+        }
         bind_to_loopback(&mut bootstrap["admin"]);
         list(&mut bootstrap["static_resources"]["listeners"]).iter_mut().for_each(bind_to_loopback);
 
@@ -259,10 +262,18 @@ impl Blueprint {
                 None => take_off_tls(cluster),
             }
         }
-        match endpoints.into_keys().next() {
-            Some(cluster) => Err(BlueprintError::UnknownCluster(cluster)),
-            None => Ok(bootstrap),
+        if let Some(cluster) = endpoints.into_keys().next() {
+            return Err(BlueprintError::UnknownCluster(cluster));
         }
+        if crate::dynamic_module().is_some() {
+            bootstrap["layered_runtime"] = dynamic::runtime();
+            let called = dynamic::take_the_place(connection_manager(&mut bootstrap));
+            let called = |cluster: &&mut Value| {
+                called.iter().any(|name| cluster["name"].as_str() == Some(name))
+            };
+            clusters(&mut bootstrap).iter_mut().filter(called).for_each(dynamic::hide_forwarding);
+        }
+        Ok(bootstrap)
     }
 }
 
@@ -357,11 +368,15 @@ fn module(bootstrap: &mut Value) -> &mut Value {
 
 /// Finds the `PluginConfig` of keyless.
 fn plugin(bootstrap: &mut Value) -> &mut Value {
+    wasm_plugin(bootstrap).expect("envoy.yaml has the Wasm filter")
+}
+
+/// Finds the `PluginConfig` of keyless, if it is a Wasm filter.
+fn wasm_plugin(bootstrap: &mut Value) -> Option<&mut Value> {
     list(&mut connection_manager(bootstrap)["http_filters"])
         .iter_mut()
         .find(|filter| filter["typed_config"]["@type"] == WASM)
         .map(|filter| &mut filter["typed_config"]["config"])
-        .expect("envoy.yaml has the Wasm filter")
 }
 
 fn connection_manager(bootstrap: &mut Value) -> &mut Value {

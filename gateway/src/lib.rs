@@ -10,4 +10,4 @@ mod process;
 mod run;
 
 pub use blueprint::{Blueprint, BlueprintError};
-pub use run::{Gateway, GatewayError, StartOptions};
+pub use run::{Gateway, GatewayError, StartOptions, dynamic_module};

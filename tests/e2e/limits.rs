@@ -28,8 +28,7 @@ async fn run(blueprint: impl FnOnce(Blueprint) -> Blueprint, options: StartOptio
 
 /// The value of a counter with these labels.
 async fn counter(world: &World, name: &str) -> u64 {
-    let stats = world.gateway.stats().await.unwrap();
-    stats.get(&format!("wasmcustom.{name}")).copied().unwrap_or_default()
+    world.gateway.metric(name).await.unwrap()
 }
 
 async fn checks(world: &World, limit: &str, result: &str) -> u64 {

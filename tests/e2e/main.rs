@@ -25,6 +25,7 @@ mod chaos;
 mod compose;
 mod configuration;
 mod demo;
+mod dynamic;
 mod examples;
 mod fleet;
 mod flood;

@@ -106,6 +106,18 @@ fn exact() -> Value {
 }
 
 /// Returns every series whose name begins so, with its labels, and its value.
+/// Writes the labels of a series in the order of `stats_tags` in `envoy.yaml`, which is not that in which
+/// the dynamic module names them.
+fn canonical(series: &str) -> String {
+    let Some((name, labels)) = series.trim_end_matches('}').split_once('{') else {
+        return series.to_owned();
+    };
+    let mut labels: Vec<_> = labels.split(',').collect();
+    let order = ["issuer", "route", "deployment", "basis", "part", "type"];
+    labels.sort_by_key(|label| order.iter().position(|known| label.starts_with(known)));
+    format!("{name}{{{}}}", labels.join(","))
+}
+
 async fn counters(world: &World, name: &str) -> Vec<(String, u64)> {
     let url = format!("{}/stats/prometheus", world.gateway.admin_url());
     let text = reqwest::get(url).await.unwrap().text().await.unwrap();
@@ -113,7 +125,7 @@ async fn counters(world: &World, name: &str) -> Vec<(String, u64)> {
     let mut series: Vec<_> = lines
         .filter_map(|line| {
             let (labels, value) = line.rsplit_once(' ')?;
-            Some((labels.to_owned(), value.parse().ok()?))
+            Some((canonical(labels), value.parse().ok()?))
         })
         .collect();
     series.sort();

@@ -91,6 +91,9 @@ def curves(cases: list[Json]) -> dict[str, list[tuple[str, float]]]:
     sizes = {"100": "", "2,000": "-2000", "100,000": "-100k"}
     wanted = {
         "keyless": {step: f"keyless{end or '-warm'}" for step, end in sizes.items()},
+        "keyless as a dynamic module": {
+            step: f"keyless-native{end or '-warm'}" for step, end in sizes.items()
+        },
         "jwt_authn, its cache as shipped": {step: f"jwt-cache{end}" for step, end in sizes.items()},
         "jwt_authn, a cache of 4,096": {
             step: f"jwt-cache4096{end}" for step, end in sizes.items() if end

@@ -18,6 +18,7 @@ WANTED = {
     "none": "no filter",
     "noop": "a wasm filter that does nothing",
     "jwt+cache4096": "`jwt_authn` with a cache of 4,096",
+    "keyless-native": "**keyless as a dynamic module**, which remembers 4,096 tokens a worker",
     "keyless": "**keyless**, which remembers 4,096 tokens",
 }
 FILL = 3

@@ -13,7 +13,7 @@ from .stream import dripping
 
 TITLE = "With a backend"
 
-WANTED = ("none", "noop", "floor", "jwt-cache", "native-cache", "keyless-warm")
+WANTED = ("none", "noop", "floor", "jwt-cache", "native-cache", "keyless-native-warm", "keyless-warm")
 
 SAID = '"usage":{"prompt_tokens":400,"completion_tokens":180,"total_tokens":580}'
 ANSWER = '{"choices":[{"index":0,"message":{"role":"assistant","content":"' + "word " * 180 + '"}}],' + SAID + "}"

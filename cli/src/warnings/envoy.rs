@@ -1,12 +1,14 @@
 //! What is probably a mistake in an Envoy around the filter: the guard, the clusters, the environment.
 
 use keyless_core::config::Config;
-use keyless_core::identity::{ClientSecret, Source};
+use keyless_core::identity::{ClientSecret, Identity, Source};
 use keyless_core::jwks::JwksSource;
 use serde_json::Value;
 
 use super::{Kind, Warning};
-use crate::source::Filter;
+use crate::source::{Filter, Host};
+
+const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// How the hosts of Azure end, in every cloud.
 const AZURE: [&str; 3] = [".azure.com", ".azure.us", ".azure.cn"];
@@ -14,9 +16,14 @@ const AZURE: [&str; 3] = [".azure.com", ".azure.us", ".azure.cn"];
 /// Returns what is probably a mistake around a filter; `documents` are those of its file.
 pub(super) fn warnings(config: &Config, filter: &Filter, documents: &[Value]) -> Vec<Warning> {
     let mut warnings: Vec<_> = guard(filter).into_iter().collect();
-    warnings.extend(failure_policy(&filter.config));
     warnings.extend(clusters(config, documents));
-    warnings.extend(environment(config, &filter.config));
+    match filter.host {
+        Host::Wasm => {
+            warnings.extend(failure_policy(&filter.config));
+            warnings.extend(environment(config, &filter.config));
+        }
+        Host::Dynamic => warnings.extend(forwarded(config, documents)),
+    }
     for (kind, member) in [
         (Kind::RequestMirror, "request_mirror_policies"),
         (Kind::InternalRedirect, "internal_redirect_policy"),
@@ -109,24 +116,19 @@ fn failure_policy(plugin: &Value) -> Option<Warning> {
 /// The clusters that lead to issuers, to Entra or to Azure OpenAI, and do not verify whom they reach.
 fn clusters(config: &Config, documents: &[Value]) -> Vec<Warning> {
     let called = called(config);
-    let listed = |document: &'_ Value| document.pointer("/static_resources/clusters").cloned();
-    let clusters = documents.iter().filter_map(listed).filter_map(|list| match list {
-        Value::Array(clusters) => Some(clusters),
-        _ => None,
-    });
     let mut warnings = Vec::new();
-    for cluster in clusters.flatten() {
+    for cluster in listed(documents) {
         let name = cluster["name"].as_str().unwrap_or_default();
-        let hosts = hosts(&cluster);
+        let hosts = hosts(cluster);
         let is_azure = hosts.iter().any(|host| AZURE.iter().any(|end| host.ends_with(end)));
         let is_local = !hosts.is_empty() && hosts.iter().all(|host| is_local(host));
         if (called.contains(&name) || is_azure) && !is_local {
             let place = format!("static_resources.clusters {name}");
             let warning = |(kind, found)| Warning::new(kind, place, found);
-            warnings.extend(unverified(&cluster).map(warning));
+            warnings.extend(unverified(cluster).map(warning));
         }
         let is_of_fleet = config.fleet.as_ref().is_some_and(|fleet| fleet.cluster == name);
-        if is_of_fleet && !speaks_http2(&cluster) {
+        if is_of_fleet && !speaks_http2(cluster) {
             let place = format!("static_resources.clusters {name}");
             let found = "found no `http2_protocol_options`";
             warnings.push(Warning::new(Kind::ClusterNotForGrpc, place, found));
@@ -135,12 +137,42 @@ fn clusters(config: &Config, documents: &[Value]) -> Vec<Warning> {
     warnings
 }
 
+/// The clusters of a file.
+fn listed(documents: &[Value]) -> impl Iterator<Item = &Value> {
+    let lists =
+        documents.iter().filter_map(|document| document.pointer("/static_resources/clusters"));
+    lists.filter_map(Value::as_array).flatten()
+}
+
+/// The clusters of Azure's own endpoints, where calls of a dynamic module look forwarded.
+fn forwarded(config: &Config, documents: &[Value]) -> Vec<Warning> {
+    let is_particular = |identity: &Identity| match identity.source {
+        Source::AppService(_) | Source::Imds(_) => true,
+        Source::ClientCredentials(_) | Source::WorkloadIdentity(_) => false,
+    };
+    let names: Vec<_> = config.identities.iter().filter(|one| is_particular(one)).collect();
+    let is_called = |cluster: &&Value| names.iter().any(|one| cluster["name"] == *one.cluster);
+    let is_forwarded = |cluster: &&Value| {
+        let options =
+            format!("/typed_extension_protocol_options/{HTTP_PROTOCOL_OPTIONS}/http_filters");
+        let filters = cluster.pointer(&options).map(Value::to_string).unwrap_or_default();
+        !filters.contains(r#""remove":"x-forwarded-for""#)
+    };
+    let warning = |cluster: &Value| {
+        let place =
+            format!("static_resources.clusters {}", cluster["name"].as_str().unwrap_or_default());
+        Warning::new(Kind::ClusterLooksForwarded, place, "nothing removes `x-forwarded-for`")
+    };
+    listed(documents).filter(is_called).filter(is_forwarded).map(warning).collect()
+}
+
 /// Does Envoy speak HTTP/2 to it, whatever the other side offers?
 fn speaks_http2(cluster: &Value) -> bool {
-    let options = "/typed_extension_protocol_options/\
-                   envoy.extensions.upstreams.http.v3.HttpProtocolOptions\
-                   /explicit_http_config/http2_protocol_options";
-    cluster.pointer(options).is_some() || cluster.get("http2_protocol_options").is_some()
+    let options = format!(
+        "/typed_extension_protocol_options/{HTTP_PROTOCOL_OPTIONS}\
+         /explicit_http_config/http2_protocol_options"
+    );
+    cluster.pointer(&options).is_some() || cluster.get("http2_protocol_options").is_some()
 }
 
 /// The clusters whose answers decide whom keyless trusts, or that get a secret of the gateway.

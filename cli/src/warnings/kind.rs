@@ -43,6 +43,9 @@ kinds! {
     CloudMismatch = "cloud_mismatch",
         "each Azure cloud has its own Entra and its own resources; the token endpoint of one refuses those of another",
         "the resource of the same cloud, such as `https://cognitiveservices.azure.us` or `https://cognitiveservices.azure.cn`";
+    ClusterLooksForwarded = "cluster_looks_forwarded",
+        "Envoy adds `x-forwarded-for` to calls of dynamic modules, and Azure's metadata service and App Service answer no request that has it",
+        "`http_filters` in the cluster's HttpProtocolOptions: a header_mutation that removes `x-forwarded-for`, and upstream_codec";
     ClusterNameForeign = "cluster_name_foreign",
         "Istio names clusters `outbound|PORT|SUBSET|HOST`; a fetch through another name fails",
         "`outbound|443||HOST`, with a ServiceEntry or Service for that host";

@@ -258,6 +258,24 @@ fn each_fault_of_an_envoy_is_told_and_nothing_else() {
 }
 
 #[test]
+fn each_fault_around_a_dynamic_module_is_told_and_nothing_else() {
+    let cluster = "static_resources.clusters imds";
+    assert_each(
+        "examples/dynamic-module/envoy.yaml",
+        &[
+            ("remove: x-forwarded-for", "remove: x-other", "cluster_looks_forwarded", cluster),
+            (
+                "http_filters:\n            -",
+                "others:\n            -",
+                "cluster_looks_forwarded",
+                cluster,
+            ),
+            ("key: wasm.keyless.verdict", "key: other", "guard_missing", "http_filters"),
+        ],
+    );
+}
+
+#[test]
 fn each_fault_of_a_wasm_plugin_is_told_and_nothing_else() {
     assert_each("istio/wasmplugin.yaml", &ISTIO);
 }

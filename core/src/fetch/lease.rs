@@ -44,6 +44,8 @@ pub(super) enum Claim {
     Taken(SystemTime),
     /// Another thread's fetch failed with this code; it retries at this time.
     Failing(SystemTime, Option<&'static str>),
+    /// Nobody is fetching, and this thread leaves it to another one; look again at this time.
+    Left(SystemTime),
 }
 
 /// The record in shared data. Anybody may have written it, so it is checked like any input. Times are
@@ -146,6 +148,9 @@ impl Lease {
             } else {
                 Claim::Taken(poll(now))
             };
+        }
+        if !self.data.fetches() {
+            return Claim::Left(poll(now));
         }
         let (holder, lease_ends, leased_at) = (self.holder, nanos(deadline), nanos(now));
         let lease = LeaseRecord { holder, lease_ends, leased_at, next_try: 0, ..record };

@@ -281,7 +281,8 @@ impl Schedule {
         }
     }
 
-    fn is_early(&self) -> bool {
+    /// Returns true if somebody asked for the next fetch before its time.
+    pub(super) fn is_early(&self) -> bool {
         match self.state {
             State::Idle { early, .. } | State::Elsewhere { early, .. } => early,
             State::InFlight { .. } | State::Never => false,

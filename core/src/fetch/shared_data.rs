@@ -18,6 +18,12 @@ pub trait SharedData {
 
     /// Returns the number of this thread: random, not zero, and of no other thread.
     fn holder(&self) -> u64;
+
+    /// Returns false for a thread that leaves every fetch and settlement to another one, which publishes
+    /// the answers here: where calls can be made on one thread only.
+    fn fetches(&self) -> bool {
+        true
+    }
 }
 
 /// Stores shared data in the memory of one thread: for native hosts, `keyless explain` and tests.
@@ -39,6 +45,7 @@ pub trait SharedData {
 #[derive(Clone, Debug)]
 pub struct InMemorySharedData {
     holder: u64,
+    fetches: bool,
     is_private: bool,
     records: Rc<RefCell<Records>>,
 }
@@ -49,13 +56,19 @@ type Records = HashMap<String, (Vec<u8>, u32)>;
 impl InMemorySharedData {
     /// Makes data that no other module can read if `is_private`; the first holder is 1.
     pub fn new(is_private: bool) -> Self {
-        Self { holder: 1, is_private, records: Rc::default() }
+        Self { holder: 1, fetches: true, is_private, records: Rc::default() }
     }
 
     /// Returns the same data as another holder sees it.
     #[must_use]
     pub fn of_holder(&self, holder: u64) -> Self {
         Self { holder, ..self.clone() }
+    }
+
+    /// Returns the same data as another holder sees it that leaves its fetches to others.
+    #[must_use]
+    pub fn of_follower(&self, holder: u64) -> Self {
+        Self { holder, fetches: false, ..self.clone() }
     }
 
     /// Returns all bytes that are stored.
@@ -92,5 +105,9 @@ impl SharedData for InMemorySharedData {
 
     fn holder(&self) -> u64 {
         self.holder
+    }
+
+    fn fetches(&self) -> bool {
+        self.fetches
     }
 }

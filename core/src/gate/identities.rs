@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::decision::Stop;
 use super::{ALREADY_TRYING, FailedStep, Fetch, Report, lost_at, stop_for};
 use crate::denial::Denial;
-use crate::fetch::{Cached, FetchedValue, SharedData, after};
+use crate::fetch::{Cached, FetchedValue, SharedData, Want, after};
 use crate::http::{Answer, Call};
 use crate::identity::{AccessToken, Endpoint, Environment, Identity, IdentityIndex};
 
@@ -91,6 +91,21 @@ impl Identities {
         entries.filter_map(move |(at, entry)| {
             Some((Fetch::Identity(IdentityIndex(at)), entry.call(now)?))
         })
+    }
+
+    /// Returns what another gate is to fetch for this one.
+    pub(super) fn requested(&mut self) -> impl Iterator<Item = (Fetch, Want)> {
+        let entries = self.0.iter_mut().enumerate();
+        entries.filter_map(|(at, entry)| {
+            Some((Fetch::Identity(IdentityIndex(at)), entry.token.want()?))
+        })
+    }
+
+    /// Fetches the token of an identity for another gate.
+    pub(super) fn fetch_for_another(&mut self, index: IdentityIndex, want: Want, now: SystemTime) {
+        if let Some(entry) = self.0.get_mut(index.0) {
+            entry.token.fetch_for_another(want, Duration::ZERO, now);
+        }
     }
 
     pub(super) fn lost(&self, now: SystemTime) -> impl Iterator<Item = Fetch> {

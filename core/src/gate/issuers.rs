@@ -11,7 +11,7 @@ use super::{
 };
 use crate::bearer;
 use crate::denial::Denial;
-use crate::fetch::{Cached, FetchedValue, SharedData, after};
+use crate::fetch::{Cached, FetchedValue, SharedData, Want, after};
 use crate::http::{Answer, Call, FetchError, Uri};
 use crate::jwks::{self, JwksLocation, JwksSource, KeySet, RemoteJwks, Unusable};
 use crate::jwt::EntryIndex;
@@ -124,6 +124,19 @@ impl Issuers {
         let entries = self.entries.iter_mut().enumerate();
         entries
             .filter_map(move |(at, entry)| Some((Fetch::Keys(IssuerIndex(at)), entry.call(now)?)))
+    }
+
+    /// Returns what another gate is to fetch for this one.
+    pub(super) fn requested(&mut self) -> impl Iterator<Item = (Fetch, Want)> {
+        let entries = self.entries.iter_mut().enumerate();
+        entries.filter_map(|(at, entry)| Some((Fetch::Keys(IssuerIndex(at)), entry.keys.want()?)))
+    }
+
+    /// Fetches an issuer's keys for another gate.
+    pub(super) fn fetch_for_another(&mut self, index: IssuerIndex, want: Want, now: SystemTime) {
+        if let Some(entry) = self.entries.get_mut(index.0) {
+            entry.keys.fetch_for_another(want, MAX_WAIT_FOR_FETCH_START, now);
+        }
     }
 
     pub(super) fn lost(&self, now: SystemTime) -> impl Iterator<Item = Fetch> {

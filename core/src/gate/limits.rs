@@ -206,6 +206,13 @@ impl Limits {
         self.is_news.take()
     }
 
+    /// Takes note that another thread has left something to settle.
+    pub(super) fn settle_for_another(&self, now: SystemTime) {
+        if let Some(settler) = &self.settler {
+            settler.note(now);
+        }
+    }
+
     pub(super) fn wake_at(&self) -> Option<SystemTime> {
         self.settler.as_ref()?.wake_at()
     }

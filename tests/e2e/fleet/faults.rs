@@ -11,7 +11,7 @@ use testkit::rate_limit::{Behaviour, RateLimitService};
 use testkit::reply::Reply;
 use testkit::world::{World, eventually, shipped};
 
-use super::{admitted, counter, counting, file_of, member, per_subject, settlements, told};
+use super::{admitted, counter, counting, file_of, heard, member, per_subject, settlements, told};
 
 /// A fleet of one, whose service can be made to misbehave.
 async fn alone(limits: &Value, ledger: Value) -> (RateLimitService, World, String) {
@@ -145,6 +145,7 @@ async fn an_envoy_that_restarts_learns_what_it_had_used() {
     let token = world.token();
     assert_eq!(admitted(&world, &token, 1).await, 1, "it has asked nobody yet");
     told(&service, 11).await;
+    heard(&world).await;
     assert_eq!(admitted(&world, &token, 10).await, 0);
     world.assert_unharmed().await;
 }
