@@ -7,6 +7,7 @@
 
 #![allow(
     clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
@@ -20,6 +21,7 @@ mod program;
 
 mod azure_identity;
 mod keycloak;
+mod limits;
 mod oidc_servers;
 mod openai_sdk;
 mod page;

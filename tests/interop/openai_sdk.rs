@@ -156,7 +156,7 @@ impl Failure {
     }
 }
 
-fn order(world: &World, sdk: Sdk, token: &str) -> Order {
+pub(crate) fn order(world: &World, sdk: Sdk, token: &str) -> Order {
     sdk.order(&world.gateway.url(), token)
 }
 
@@ -330,11 +330,11 @@ async fn the_sdks_come_back_when_they_are_told_to() {
 }
 
 /// Returns when a request of the access log came.
-fn begun(entry: &Value) -> SystemTime {
+pub(crate) fn begun(entry: &Value) -> SystemTime {
     humantime::parse_rfc3339(entry["time"].as_str().unwrap()).unwrap()
 }
 
-fn ended(entry: &Value) -> SystemTime {
+pub(crate) fn ended(entry: &Value) -> SystemTime {
     begun(entry) + Duration::from_millis(entry["duration_ms"].as_u64().unwrap())
 }
 
