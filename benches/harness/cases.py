@@ -60,6 +60,7 @@ CASES = [
         count=100,
     ),
     case("keyless-warm", "keyless", f"RS256, {WARM}", "**keyless**", count=100),
+    case("keyless-limits", "keyless+limits", f"RS256, {WARM}", "**keyless** with three limits", count=100),
     case("keyless-native-warm", "keyless-native", f"RS256, {WARM}", NATIVE, count=100),
     case(
         "keyless-unguarded",

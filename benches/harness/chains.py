@@ -115,6 +115,13 @@ def counting(files: Files, usage: str) -> list[Json]:
     return keyless(files, routes=[{**route, "usage": usage}])
 
 
+def limiting(files: Files) -> list[Json]:
+    """Returns keyless with three limits that nobody reaches, of each caller by the minute, the hour and the day."""
+    windows = ("1m", "1h", "1d")
+    each = {"per": ["issuer", "subject"], "requests": 1_000_000_000}
+    return keyless(files, limits=[{"name": f"caller-{window}", "window": window, **each} for window in windows])
+
+
 def keyless_native(files: Files) -> list[Json]:
     """Returns keyless as docs/dynamic-module.md says to attach it, the guard included."""
     value = {"@type": TYPE + "google.protobuf.StringValue", "value": json.dumps(configuration())}
@@ -188,6 +195,7 @@ SECRET: Json = {
 ALLOWED = r"http\.bench\.jwt_authn\.allowed"
 NATIVE = (ALLOWED, r"http\.bench\.rbac\.allowed", r"http\.bench\.credential_injector\.injected")
 ADMITTED = (r".*keyless_requests.*admitted.*", r"http\.bench\.rbac\.allowed")
+LIMITED = (*ADMITTED, r".*keyless_limit_checks.*within.*")
 COUNTED = (*ADMITTED, r".*keyless_answers.*exact.*")
 
 
@@ -213,6 +221,7 @@ CHAINS: dict[str, Chain] = {
     "keyless": Chain(keyless, ADMITTED),
     "keyless+read": Chain(lambda f: counting(f, "read"), COUNTED),
     "keyless+ask": Chain(lambda f: counting(f, "ask"), COUNTED),
+    "keyless+limits": Chain(limiting, LIMITED),
     "keyless-native": Chain(keyless_native, ADMITTED),
     "keyless-unguarded": Chain(lambda f: keyless(f)[:1], ADMITTED[:1]),
 }

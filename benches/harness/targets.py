@@ -21,6 +21,8 @@ SAME = 1.05
 """What may be called no difference of latencies."""
 SIZE = 1.03
 """The most that many routes, issuers or keys may cost, to one of each."""
+LIMITS = 1.5
+"""The most that three limits may add to a request, in µs."""
 FRAME = 0.2
 """The most that a frame may cost more than with a filter that does nothing, in µs."""
 COUNTED_ANSWER, COUNTED_FRAME = 1.5, 1.0
@@ -34,7 +36,7 @@ FIRST = 1.0
 def render(found: dict) -> str:
     """Returns the table of targets."""
     sections = found["sections"]
-    rows = [*ratios(sections, kind(found)), *frames(sections), *latency(sections), *sizes(sections)]
+    rows = [*ratios(sections, kind(found)), *limits(sections), *frames(sections), *latency(sections), *sizes(sections)]
     size = found["module"]
     rows.append(("module", f"≤ {MODULE:,} bytes", f"{size:,} bytes", reach(size <= MODULE)))
     rows += [*memory(sections), *first_request(sections), *first_byte(sections)]
@@ -56,6 +58,18 @@ def ratios(sections: dict, machine: str) -> Iterator[Row]:
         parts = f"{us(one['added'])} µs to {us(other['added'])} µs"
         reached = "?" if limit is None else reach(ratio <= limit)
         yield title, wanted, f"**{ratio:.2f} ×** ({parts})", reached
+
+
+def limits(sections: dict) -> Iterator[Row]:
+    """Yields what three limits add to a request of a remembered token."""
+    title, wanted = "three limits", f"≤ a route without + {LIMITS} µs"
+    cases = by_name(sections)
+    ours, other = cases.get("keyless-limits", {}), cases.get("keyless-warm", {})
+    if "added" not in ours or "added" not in other:
+        yield unknown(title, wanted)
+        return
+    found = f"{us(ours['added'])} µs to {us(other['added'])} µs"
+    yield title, wanted, found, reach(ours["added"] - other["added"] <= LIMITS)
 
 
 def frames(sections: dict) -> Iterator[Row]:

@@ -24,6 +24,7 @@ mod changes;
 mod cluster;
 mod example;
 mod files;
+mod limits;
 mod modules;
 mod outside;
 mod recording;
