@@ -257,9 +257,11 @@ def module():
         "Traps", "New VMs after a trap of the module. Its requests are refused with 503.", "reqps",
         (f"sum by (instance) ({reloads})", "{{instance}}"), width=8,
     )
+    in_a_mesh = 'authz_enforce_result="denied",' + GATEWAY
+    refused = f"{rate('envoy_http_rbac_denied', GATEWAY)} or {rate('envoy_http_rbac', in_a_mesh)}"
     yield lines(
         "Refused by the guard", "403 of Envoy's RBAC filter: requests that keyless did not see.", "reqps",
-        (f"sum by (instance) ({rate('envoy_http_rbac_denied', GATEWAY)})", "{{instance}}"), width=8,
+        (f"sum by (instance) ({refused})", "{{instance}}"), width=8,
     )
     yield lines(
         "Signatures verified by Envoy", "1, or 0 where the module must do it in its sandbox, which takes more CPU.", "short",

@@ -198,7 +198,8 @@ fn busy(shipped: Blueprint, partner: &Issuer, batch: &Imds) -> Blueprint {
             { "name": "research", "requests": 100, "window": "365d", "when": { "claims": { "department": ["research"] } } },
             { "name": "each", "per": ["deployment"], "requests": 1_000_000, "window": "365d" },
         ]);
-        plugin["ledger"] = json!({ "entries": 1024 });
+        // No service of a fleet answers there.
+        plugin["ledger"] = json!({ "entries": 1024, "cluster": "gone" });
     };
     with_partner(shipped, partner)
         .cluster("gone", closed())

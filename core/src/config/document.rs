@@ -78,7 +78,7 @@ pub(super) struct StripEntry {
     /// Default: none
     /// Limits: 1 or more; none that frames the message, nor `host` and `content-type`
     pub(super) headers: Option<NonEmpty<Text<StrippedHeader>>>,
-    /// query parameters, in any case, with or without `-` and `_`
+    /// query parameters, in capitals or not, with or without `-` and `_`
     /// Default: none
     /// Limits: 1 or more of A-Z a-z 0-9 . _ -
     pub(super) query: Option<NonEmpty<Text<Parameter>>>,

@@ -41,7 +41,7 @@ pub(in crate::config) struct IssuerEntry {
     /// Default: `["RS256"]`
     /// Limits: 1 or more
     pub(in crate::config) algorithms: Option<NonEmpty<Text<SignatureAlgorithm>>>,
-    /// accepted `typ`, in any case, with or without `application/`; a token without `typ` counts as
+    /// accepted `typ`, in capitals or not, with or without `application/`; a token without `typ` counts as
     /// `JWT`
     /// Default: `["JWT", "at+jwt"]`
     /// Limits: 1 or more

@@ -86,7 +86,7 @@ pub(in crate::config) struct WhenEntry {
     /// Default: none required
     /// Limits: as in a grant
     pub(in crate::config) claims: Option<BTreeMap<String, NonEmpty<ClaimValueEntry>>>,
-    /// the deployment is one of these, in any case
+    /// the deployment is one of these, in capitals or not
     /// Default: any
     /// Limits: 1 or more
     pub(in crate::config) deployments: Option<NonEmpty<Text<Plain>>>,
