@@ -116,9 +116,14 @@ async fn by_choice_nobody_is_admitted_without_the_service() {
         (reply.status == 200).then_some(())
     })
     .await;
+    let refused = fleet.refused_without_the_service(0).await;
+    assert!(refused > 0);
+    sleep(OUTAGE).await;
+    assert_eq!(fleet.refused_without_the_service(0).await, refused, "nobody is refused any more");
     let answers = load.stop().await;
     let statuses: Vec<_> = answers.iter().map(|answer| answer.status.unwrap()).collect();
     assert_eq!(statuses.first(), Some(&200));
+    assert_eq!(statuses.last(), Some(&200), "they are admitted again");
     assert!(statuses.contains(&503));
     assert!(statuses.iter().all(|status| matches!(status, 200 | 503)));
 }

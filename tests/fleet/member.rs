@@ -79,6 +79,13 @@ impl Fleet {
         (self.azure.openai.received() - self.before) as u64
     }
 
+    /// Returns how many requests a gateway has refused because the service was away.
+    pub(crate) async fn refused_without_the_service(&self, at: usize) -> u64 {
+        let stats = self.gateways[at].stats().await.unwrap();
+        let own = stats.iter().filter(|(name, _)| name.contains("limits_unavailable"));
+        own.map(|(_, count)| count).sum()
+    }
+
     /// Returns how many settlements of a gateway ended like this.
     pub(crate) async fn settlements(&self, at: usize, result: &str) -> u64 {
         let stats = self.gateways[at].stats().await.unwrap();

@@ -233,6 +233,21 @@ async fn a_refusal_a_get_and_a_route_without_usage_are_not_counted() {
 }
 
 #[tokio::test]
+async fn batches_and_files_are_not_counted_though_their_answers_tell_of_usage() {
+    let (world, backend) = scripted(|_| plain(ANSWER)).await;
+    let token = world.token_with(json!({ "scp": "openai.files" }));
+    let targets =
+        ["/openai/v1/batches", "/openai/v1/files", "/openai/batches?api-version=2024-10-21"];
+    for target in targets {
+        let post = world.post(target, &json!({ "input_file_id": "file-1" })).bearer_auth(&token);
+        let (reply, logged) = answered(&world, post).await;
+        assert_eq!((reply.status, reply.body, logged), (200, ANSWER.into(), json!({})), "{target}");
+    }
+    assert_eq!(backend.requests().len(), targets.len());
+    assert!(counters(&world, "keyless_answers").await.is_empty());
+}
+
+#[tokio::test]
 async fn over_http_2_a_stream_is_counted_too() {
     let (world, _backend) = scripted(|_| stream([whole_stream().as_bytes()])).await;
     let client = testkit::world::client().http2_prior_knowledge().build().unwrap();
