@@ -51,6 +51,17 @@ pub struct Counter {
     pub grain: u64,
 }
 
+/// Says what a request takes of a counter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Taking {
+    /// Which one.
+    pub counter: Counter,
+    /// How much, if anything.
+    pub amount: u64,
+    /// There must be less than this, and no more with the amount.
+    pub most: u64,
+}
+
 /// Holds one window: when it ends, and how far it has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Period {
@@ -98,6 +109,9 @@ pub struct Ledger {
     /// How old what is known of the fleet may be, in seconds; none if each proxy counts for itself.
     interval: Option<u32>,
 }
+
+/// What is taken of a counter in the page of this number, and what comes of it.
+type Place<'a> = (usize, &'a Taking, &'a mut Count);
 
 /// How often a page is read again because another thread was faster. Each time one of them has got
 /// on, so more are needed only with more threads than a proxy has.
@@ -176,17 +190,41 @@ impl Ledger {
 
     /// Returns what was used; of a fleet, as far as it is known.
     pub fn look(&self, counter: &Counter) -> Count {
-        self.count(counter, 0, u64::MAX)
+        self.take(counter, 0, u64::MAX)
     }
 
     /// Counts an amount whatever was used before.
     pub fn add(&self, counter: &Counter, amount: u64) -> Count {
-        self.count(counter, amount, u64::MAX)
+        self.take(counter, amount, u64::MAX)
     }
 
     /// Counts an amount unless it makes the sum greater than `most`.
     pub fn take(&self, counter: &Counter, amount: u64, most: u64) -> Count {
-        self.count(counter, amount, most)
+        let counts = self.take_all(&[Taking { counter: *counter, amount, most }]);
+        counts.first().copied().unwrap_or_default()
+    }
+
+    /// Counts all amounts, or none of them if there is not enough left of any. Counters in one page
+    /// are read and written at once.
+    pub fn take_all(&self, takings: &[Taking]) -> Vec<Count> {
+        let mut counts = vec![Count::default(); takings.len()];
+        let places = takings.iter().zip(&mut counts);
+        let places = places.map(|(taking, count)| (self.page(&taking.counter.key), taking, count));
+        let mut places: Vec<Place<'_>> = places.collect();
+        places.sort_by_key(|(page, ..)| *page);
+        let mut is_enough = true;
+        for places in places.chunk_by_mut(|(one, ..), (other, ..)| one == other) {
+            is_enough = self.take_in_page(places, is_enough);
+        }
+        if !is_enough {
+            for (taking, count) in
+                takings.iter().zip(&mut counts).filter(|(_, count)| count.is_counted)
+            {
+                self.give_back(&taking.counter, taking.amount);
+                count.is_counted = false;
+            }
+        }
+        counts
     }
 
     /// Takes back what was counted a moment ago. If a settlement has told it in between, so much less
@@ -204,36 +242,62 @@ impl Ledger {
         });
     }
 
-    fn count(&self, counter: &Counter, amount: u64, most: u64) -> Count {
-        let Counter { key, period, grain } = *counter;
-        let number = self.page(&key);
-        let (mut count, mut was_pending) = (Count::default(), false);
+    /// Counts in one page if there was enough left in those before it. Returns true if there still is.
+    fn take_in_page(&self, places: &mut [Place<'_>], was_enough: bool) -> bool {
+        let Some(&mut (number, ..)) = places.first_mut() else { return was_enough };
+        let (mut is_enough, mut is_news) = (was_enough, false);
         let is_written = self.change(number, |page| {
-            let mut slot = page.find_or_empty(&key, period);
-            was_pending = slot.is_pending(grain);
-            count = Count { used: self.total(slot), ..Count::default() };
-            let is_counted = amount > 0 && count.used.saturating_add(amount) <= most;
-            if is_counted {
-                slot.used = slot.used.saturating_add(amount);
-                let more = if self.interval.is_some() { amount } else { 0 };
-                slot.unsettled = slot.unsettled.saturating_add_unsigned(more);
+            let slot = |(_, Taking { counter, .. }, _): &Place<'_>| {
+                page.find_or_empty(&counter.key, counter.period)
+            };
+            let slots: Vec<Slot> = places.iter().map(slot).collect();
+            let of_each = || places.iter().zip(&slots);
+            is_enough = was_enough
+                && of_each().all(|((_, taking, _), slot)| taking.fits(self.total(*slot)));
+            let mut is_changed = false;
+            is_news = false;
+            for ((_, taking, count), slot) in places.iter_mut().zip(slots) {
+                is_changed |= self.count(page, slot, taking, is_enough, count);
+                is_news |= count.is_pending && !slot.is_pending(taking.counter.grain);
             }
-            let is_asked = self.is_outdated(slot.asked, period.seconds);
-            if is_asked {
-                (slot.asked, slot.is_to_ask) = (period.seconds, true);
-            }
-            count.is_pending = self.interval.is_some() && slot.is_pending(grain);
-            count.is_counted = is_counted;
-            if is_counted || is_asked {
-                count.is_evicting = page.put(slot, period);
-            }
-            is_counted || is_asked
+            is_changed
         });
-        count.is_counted &= is_written;
-        if is_written && count.is_pending && !was_pending {
+        for (.., count) in &mut *places {
+            count.is_counted &= is_written;
+        }
+        if is_written && is_news {
             self.mark(&[number]);
         }
-        count
+        is_enough
+    }
+
+    /// Counts one amount in a page, if it is to be. Returns true if the page has changed.
+    fn count(
+        &self,
+        page: &mut Page,
+        mut slot: Slot,
+        taking: &Taking,
+        is_taken: bool,
+        count: &mut Count,
+    ) -> bool {
+        let Taking { counter: Counter { period, grain, .. }, amount, .. } = *taking;
+        *count = Count { used: self.total(slot), ..Count::default() };
+        count.is_counted = is_taken && amount > 0;
+        if count.is_counted {
+            slot.used = slot.used.saturating_add(amount);
+            let more = if self.interval.is_some() { amount } else { 0 };
+            slot.unsettled = slot.unsettled.saturating_add_unsigned(more);
+        }
+        let is_asked = self.is_outdated(slot.asked, period.seconds);
+        if is_asked {
+            (slot.asked, slot.is_to_ask) = (period.seconds, true);
+        }
+        count.is_pending = self.interval.is_some() && slot.is_pending(grain);
+        let is_changed = count.is_counted || is_asked;
+        if is_changed {
+            count.is_evicting = page.put(slot, period);
+        }
+        is_changed
     }
 
     fn total(&self, slot: Slot) -> u64 {
@@ -262,11 +326,18 @@ impl Ledger {
         }
     }
 
-    /// The page for a key: one of a fixed number. All counters of a limit begin alike.
+    /// The page for a key: one of a fixed number, by its end. All counters of a limit begin alike,
+    /// and those of one caller in limits that count by the same end alike.
     fn page(&self, key: &Key) -> usize {
         let Key([.., third, second, first]) = *key;
         let number = usize::from(first) << 16 | usize::from(second) << 8 | usize::from(third);
         number.checked_rem(self.pages).unwrap_or_default()
+    }
+}
+
+impl Taking {
+    fn fits(&self, used: u64) -> bool {
+        used.saturating_add(self.amount.max(1)) <= self.most
     }
 }
 

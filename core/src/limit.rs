@@ -1,12 +1,9 @@
 //! Who may use how much in a window: which limits a request falls under, and which counter of each.
-//!
-//! A counter is known by a hash of the limit and of what it counts by, so that no claim of a caller
-//! stands in shared data.
+
+mod key;
 
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
-
-use sha2::{Digest as _, Sha256};
 
 use crate::denial::{Denial, Exhausted};
 use crate::jwt::{ClaimName, Claims, EntryIndex};
@@ -14,12 +11,15 @@ use crate::ledger::{Counter, Key, Period, Window};
 use crate::policy::{self, Deployment, Grant, RouteIndex};
 use crate::price::Cost;
 use crate::usage::Usage;
+pub use key::{CallerHashes, Tag};
 
 /// Limits what callers may use in a window.
 #[derive(Clone, Debug)]
 pub struct Limit {
     /// The label in replies and metrics.
     pub name: Rc<str>,
+    /// What the keys of its counters begin with, of its name, amount and window.
+    pub tag: Tag,
     /// There is one counter for each combination of these.
     pub per: Vec<Per>,
     /// And for each combination of the values of these claims; an absent claim is a value, too.
@@ -86,7 +86,7 @@ pub struct Caller<'a> {
     pub route: RouteIndex,
     /// Its name.
     pub route_name: &'a str,
-    /// The deployment.
+    /// The deployment, in lower case where limits look at it: it is the same in any.
     pub deployment: Deployment<'a>,
     /// What the issuer vouched for.
     pub claims: &'a Claims,
@@ -117,61 +117,11 @@ const COUNTS_IN_GRAIN: u64 = 1_000_000;
 const RETRY_WHEN_TAKEN: Duration = Duration::from_secs(1);
 
 impl Limit {
-    /// Returns the counter of a request, if the limit is for it.
-    pub fn key(&self, caller: &Caller<'_>) -> Option<Key> {
+    /// Returns true if a request of this caller falls under the limit.
+    pub fn is_for(&self, caller: &Caller<'_>) -> bool {
         let Caller { entry, route, deployment, claims, .. } = *caller;
-        let name = deployment.name().map(str::to_ascii_lowercase);
-        let deployment = Deployment::from(name.as_deref());
         let is_for_route = self.routes.is_empty() || self.routes.contains(&route);
-        let is_met =
-            is_for_route && policy::unmet(&self.when, entry, deployment, claims).next().is_none();
-        is_met.then(|| self.hash(caller, name.as_deref()))
-    }
-
-    fn hash(&self, caller: &Caller<'_>, deployment: Option<&str>) -> Key {
-        let mut hash = Sha256::new();
-        let mut feed = |value: Option<&[u8]>| {
-            let length = value.map_or(u64::MAX, |value| value.len() as u64);
-            hash.update(length.to_le_bytes());
-            hash.update(value.unwrap_or_default());
-        };
-        feed(Some(self.name.as_bytes()));
-        feed(Some(self.amount.name().as_bytes()));
-        feed(Some(self.window.name().as_bytes()));
-        for per in &self.per {
-            let value = match per {
-                Per::Client => caller.claims.client(),
-                Per::Deployment => deployment,
-                Per::Issuer => Some(caller.issuer),
-                Per::Route => Some(caller.route_name),
-                Per::Subject => caller.claims.text("sub"),
-            };
-            feed(value.map(str::as_bytes));
-        }
-        for name in &self.per_claims {
-            let value = caller.claims.claim(name).map(ToString::to_string);
-            feed(value.as_deref().map(str::as_bytes));
-        }
-        let mut key = [0; 16];
-        let bytes = self.tag().into_iter().chain(hash.finalize());
-        for (place, byte) in key.iter_mut().zip(bytes) {
-            *place = byte;
-        }
-        Key(key)
-    }
-
-    /// Returns what all keys of its counters begin with, so that a counter tells its limit.
-    pub fn tag(&self) -> [u8; 4] {
-        let mut hash = Sha256::new();
-        for part in [&self.name, self.amount.name(), self.window.name()] {
-            hash.update(part);
-            hash.update([0]);
-        }
-        let mut tag = [0; 4];
-        for (place, byte) in tag.iter_mut().zip(hash.finalize()) {
-            *place = byte;
-        }
-        tag
+        is_for_route && policy::unmet(&self.when, entry, deployment, claims).next().is_none()
     }
 
     /// Returns a counter of it at a time.

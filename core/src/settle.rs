@@ -451,7 +451,7 @@ fn apply(
 }
 
 fn of_key<'a>(limits: &'a [Limit], key: &Key) -> Option<&'a Limit> {
-    limits.iter().find(|limit| key.0.starts_with(&limit.tag()))
+    limits.iter().find(|limit| limit.tag.is_of(key))
 }
 
 fn name<'a>(limits: &'a [Limit], key: &Key) -> &'a str {

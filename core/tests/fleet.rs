@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keyless_core::fetch::{InMemorySharedData, SharedData};
 use keyless_core::ledger::{Key, Ledger, Window};
-use keyless_core::limit::{Amount, Limit};
+use keyless_core::limit::{Amount, Limit, Tag};
 use keyless_core::policy::Grant;
 use keyless_core::settle::{Fleet, Settled, Settlement, SettlementError, Settler, Unavailable};
 use proptest::prelude::*;
@@ -137,6 +137,7 @@ fn fleet() -> Fleet {
 fn limit() -> Limit {
     Limit {
         name: "all".into(),
+        tag: Tag::of("all", Amount::Requests(MOST.into()), Window::Days365),
         per: Vec::new(),
         per_claims: Vec::new(),
         when: Grant::default(),
@@ -173,9 +174,7 @@ impl Model {
     }
 
     fn key(&self, number: u8) -> Key {
-        let mut key = [number; 16];
-        key[..4].copy_from_slice(&self.limits[0].tag());
-        Key(key)
+        self.limits[0].tag.key([number; 12])
     }
 
     /// Counts, or only looks; returns what is used as far as the proxy knows.

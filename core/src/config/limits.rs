@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::document::{GrantEntry, LedgerEntry, LimitEntry, WhenEntry};
 use super::entry::{Entry, NonEmpty, Object};
-use super::scalars::Text;
+use super::scalars::{Reserve, Text};
 use super::{Error, Errors, Names, known, routes, unexpected};
-use crate::limit::{Amount, Limit, TokenCount};
+use crate::limit::{Amount, Limit, Tag, TokenCount};
 use crate::policy::{Grant, RouteIndex};
 use crate::settle::{Fleet, Unavailable};
 
@@ -28,33 +28,53 @@ pub(super) fn limit(
     errors: &mut Errors,
 ) -> Option<Limit> {
     let entry = entry.read(path, errors)?;
-    let amount = amount(path, &entry);
-    let amount = errors.check(amount);
+    let amount = errors.check(amount(path, &entry));
     let reserve = errors.check(reserve(path, &entry));
     let when = entry.when.map(|Object(when)| when);
     let (when, routes) = when.map_or_else(Default::default, |entry| {
         when_holds(&format!("{path}.when"), entry, names, route_names, errors)
     });
+    let (name, amount, window) = (entry.name.0, amount?, entry.window.0);
     Some(Limit {
-        name: entry.name.0.into(),
+        tag: Tag::of(&name, amount, window),
+        name: name.into(),
         per: entry.per.map_or_else(Vec::new, NonEmpty::into_values),
         per_claims: entry.per_claims.map_or_else(Vec::new, NonEmpty::into_values),
         when,
         routes,
-        amount: amount?,
-        window: entry.window.0,
+        amount,
+        window,
         reserve: reserve?,
         report_only: entry.report_only,
     })
 }
 
+/// What is set aside for each request, in what its limit counts in.
 fn reserve(path: &str, entry: &LimitEntry) -> Result<u64, Error> {
-    let Some(super::Count(reserve)) = entry.reserve else { return Ok(0) };
-    let path = format!("{path}.reserve");
-    match &entry.tokens {
-        Some(tokens) if reserve <= tokens.0 => Ok(u64::try_from(reserve).unwrap_or(u64::MAX)),
-        Some(_) => Err(Error::new(path, "not more than `tokens`", reserve)),
-        None => Err(Error::new(path, "no such key on a limit that is not of `tokens`", "one")),
+    let wrong = |expected, found| Err(Error::new(format!("{path}.reserve"), expected, found));
+    let cost = entry.cost.as_ref().map(|Text(cost)| *cost);
+    let tokens = entry.tokens.as_ref().map(|tokens| tokens.0);
+    match (entry.reserve.as_ref(), tokens, cost) {
+        (None, ..) => Ok(0),
+        (Some(Reserve::Tokens(reserve)), Some(tokens), _) if *reserve <= tokens => {
+            Ok(u64::try_from(*reserve).unwrap_or(u64::MAX))
+        }
+        (Some(Reserve::Tokens(reserve)), Some(_), _) => {
+            wrong("not more than `tokens`", reserve.to_string())
+        }
+        (Some(Reserve::Cost(reserve)), None, Some(cost)) if *reserve <= cost => {
+            Ok(Amount::Cost(*reserve).most())
+        }
+        (Some(Reserve::Cost(reserve)), None, Some(_)) => {
+            wrong("not more than `cost`", reserve.to_string())
+        }
+        (Some(Reserve::Cost(_)), Some(_), _) => wrong("a number of tokens", "a text".to_owned()),
+        (Some(Reserve::Tokens(reserve)), None, Some(_)) => {
+            wrong("a decimal text such as \"0.05\"", reserve.to_string())
+        }
+        (Some(_), None, None) => {
+            wrong("no such key on a limit that is not of `tokens` or `cost`", "one".to_owned())
+        }
     }
 }
 

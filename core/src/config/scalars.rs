@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
+use serde_json::{Number, Value};
 
 use super::entry::{NonEmpty, OneOrMore};
 use crate::bearer::CredentialPlace;
@@ -42,10 +43,12 @@ pub(super) struct Text<S: Scalar>(pub(super) S::Value);
 
 impl<'de, S: Scalar> Deserialize<'de> for Text<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let wrong = || D::Error::invalid_value(shown(&text), &S::EXPECTED);
-        S::parse(&text).map(Self).ok_or_else(wrong)
+        text_of::<S, _>(&String::deserialize(deserializer)?).map(Self)
     }
+}
+
+fn text_of<S: Scalar, E: Error>(text: &str) -> Result<S::Value, E> {
+    S::parse(text).ok_or_else(|| E::invalid_value(shown(text), &S::EXPECTED))
 }
 
 /// A text in a message. User information may be a password, and messages are logged.
@@ -73,19 +76,45 @@ pub(super) struct Count(pub(super) usize);
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = serde_json::Number::deserialize(deserializer)?;
-        let from_float = || {
-            // `{:.0}` is exact for the integral floats that pass the test.
-            let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
-            format!("{float:.0}").parse().ok()
+        whole(&Number::deserialize(deserializer)?).map(Self)
+    }
+}
+
+fn whole<E: Error>(number: &Number) -> Result<usize, E> {
+    let from_float = || {
+        // `{:.0}` is exact for the integral floats that pass the test.
+        let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
+        format!("{float:.0}").parse().ok()
+    };
+    let whole: Option<u64> = number.as_u64().or_else(from_float);
+    let count = whole.filter(|count| (1..1 << 32).contains(count));
+    count.and_then(|count| count.try_into().ok()).ok_or_else(|| {
+        let found = number.to_string();
+        let expected = "a whole number from 1 to 4294967295";
+        E::invalid_value(Unexpected::Other(&found), &expected)
+    })
+}
+
+/// What counts for each request under way: a number of tokens, or money.
+pub(super) enum Reserve {
+    Cost(Cost),
+    Tokens(usize),
+}
+
+impl<'de> Deserialize<'de> for Reserve {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wrong = |found| {
+            let expected = "a number of tokens, or a decimal text such as \"0.05\"";
+            Err(D::Error::invalid_value(found, &expected))
         };
-        let whole: Option<u64> = number.as_u64().or_else(from_float);
-        let count = whole.filter(|count| (1..1 << 32).contains(count));
-        count.and_then(|count| count.try_into().ok()).map(Self).ok_or_else(|| {
-            let found = number.to_string();
-            let expected = "a whole number from 1 to 4294967295";
-            D::Error::invalid_value(Unexpected::Other(&found), &expected)
-        })
+        match Value::deserialize(deserializer)? {
+            Value::Number(number) => whole(&number).map(Self::Tokens),
+            Value::String(text) => text_of::<Budget, _>(&text).map(Self::Cost),
+            Value::Array(_) => wrong(Unexpected::Seq),
+            Value::Bool(value) => wrong(Unexpected::Bool(value)),
+            Value::Null => wrong(Unexpected::Unit),
+            Value::Object(_) => wrong(Unexpected::Map),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::claim_value::ClaimValueEntry;
 use super::document::Document;
 use super::entry::{Entry, NonEmpty, Object, OneOrMore};
-use super::scalars::{Count, Label, Plain, Scalar, Shape, Text, Variable};
+use super::scalars::{Budget, Count, Label, Plain, Reserve, Scalar, Shape, Text, Variable};
 
 /// Returns the schema of the plugin's configuration.
 #[expect(clippy::indexing_slicing, reason = "a member that is missing is made")]
@@ -86,6 +86,10 @@ in_place!([T: JsonSchema] Entry<T>, generator => generator.subschema_for::<T>())
 in_place!([T: JsonSchema] Object<T>, generator => generator.subschema_for::<T>());
 in_place!([] Count, _generator => json_schema!({
     "type": "integer", "minimum": 1, "maximum": u32::MAX,
+}));
+in_place!([] Reserve, _generator => json_schema!({
+    "type": ["integer", "string"], "minimum": 1, "maximum": u32::MAX,
+    "pattern": shape::<Budget>().get("pattern"),
 }));
 in_place!([] Variable, _generator => json_schema!({
     "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$",

@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 use super::Forward;
 use crate::denial::Denial;
 use crate::fetch::SharedData;
-use crate::ledger::{Count, Counter, Key, Ledger};
-use crate::limit::{Allowance, Caller, Limit};
+use crate::ledger::{Count, Counter, Key, Ledger, Taking};
+use crate::limit::{Allowance, Caller, CallerHashes, Limit};
+use crate::policy::Deployment;
 use crate::price::Cost;
 use crate::settle::{Fleet, Settled, Settlement, SettlementReport, Settler};
 use crate::usage::Usage;
@@ -19,6 +20,7 @@ use reserved::{Reservation, Reserved};
 /// Checks requests against the limits, and counts them.
 pub(super) struct Limits {
     list: Vec<Limit>,
+    hashes: CallerHashes,
     ledger: Ledger,
     /// What is set aside for requests under way in this thread.
     reserved: Reserved,
@@ -70,12 +72,14 @@ pub(super) struct Admitted {
 
 /// One limit that a request falls under.
 struct Met<'a> {
+    /// Its place in the configuration.
+    at: usize,
     limit: &'a Limit,
     counter: Counter,
-    used: u64,
-    taken: u64,
     /// What is set aside for others.
     reserved: u64,
+    used: u64,
+    taken: u64,
 }
 
 impl Limits {
@@ -88,7 +92,8 @@ impl Limits {
         let interval = fleet.as_ref().map(|fleet| fleet.interval);
         let ledger = Ledger::new(Rc::clone(shared), entries, interval);
         let settler = fleet.map(|fleet| Settler::new(fleet, shared));
-        Self { list, ledger, reserved: Reserved::default(), settler, is_news: Cell::default() }
+        let (hashes, reserved) = (CallerHashes::default(), Reserved::default());
+        Self { list, hashes, ledger, reserved, settler, is_news: Cell::default() }
     }
 
     /// Checks every limit that a request falls under. If it is going on, those on requests are
@@ -100,26 +105,39 @@ impl Limits {
         checks: &mut Vec<Check>,
         now: SystemTime,
     ) -> Result<Admitted, Denial> {
-        let mut admitted = Admitted::default();
-        let mut met: Vec<Met<'_>> = Vec::new();
-        let mut denials = Vec::new();
-        for (at, limit) in self.list.iter().enumerate() {
-            let Some(key) = limit.key(caller) else { continue };
-            let takes = is_going_on && denials.is_empty();
-            let one = self.check(limit, key, takes, checks, now);
-            if one.is_exhausted() && !limit.report_only {
-                denials.push(one.denial());
-            }
-            admitted.add(at, &one);
-            met.push(one);
+        let mut met = self.met(caller, now);
+        let unavailable = if met.iter().any(Met::is_enforced) { self.unavailable() } else { None };
+        let is_taken = is_going_on && unavailable.is_none();
+        let takings: Vec<_> = met.iter().map(|one| one.taking(is_taken)).collect();
+        for (one, count) in met.iter_mut().zip(self.ledger.take_all(&takings)) {
+            self.note(count, now);
+            one.used = count.used;
+            one.taken = if count.is_counted { one.limit.amount.at_admission() } else { 0 };
+            checks.push(one.check(count.is_evicting));
         }
-        let Some((_, denial)) = denials.into_iter().max_by_key(|(resets_in, _)| *resets_in) else {
-            return match self.unavailable().filter(|_| met.iter().any(Met::is_enforced)) {
-                Some(denial) => self.give_back(&met, denial),
-                None => Ok(if is_going_on { self.set_aside(admitted) } else { admitted }),
-            };
-        };
-        self.give_back(&met, denial)
+        let denials = met.iter().filter_map(Met::denial);
+        let longest = denials.max_by_key(|(resets_in, _)| *resets_in).map(|(_, denial)| denial);
+        if let Some(denial) = longest.or(unavailable) {
+            return Err(denial);
+        }
+        let admitted = Admitted::under(&met);
+        Ok(if is_going_on { self.set_aside(admitted) } else { admitted })
+    }
+
+    /// The limits that a request falls under. A deployment is the same in any case.
+    fn met(&self, caller: &Caller<'_>, now: SystemTime) -> Vec<Met<'_>> {
+        if self.list.is_empty() {
+            return Vec::new();
+        }
+        let deployment = caller.deployment.name().map(str::to_ascii_lowercase);
+        let caller = Caller { deployment: Deployment::from(deployment.as_deref()), ..*caller };
+        let met = self.list.iter().enumerate().filter(|(_, limit)| limit.is_for(&caller));
+        let met = met.map(|(at, limit)| {
+            let counter = limit.counter(self.hashes.key(limit, &caller), now);
+            let reserved = if limit.reserve > 0 { self.reserved.sum(&counter.key) } else { 0 };
+            Met { at, limit, counter, reserved, used: 0, taken: 0 }
+        });
+        met.collect()
     }
 
     /// Sets aside what its answer may use, for each limit that wants it.
@@ -133,43 +151,10 @@ impl Limits {
         admitted
     }
 
-    fn give_back(&self, met: &[Met<'_>], denial: Denial) -> Result<Admitted, Denial> {
-        for one in met.iter().filter(|one| one.taken > 0) {
-            self.ledger.give_back(&one.counter, one.taken);
-        }
-        Err(denial)
-    }
-
     /// The denial while what the fleet has used is unknown, if nobody is to be admitted then.
     fn unavailable(&self) -> Option<Denial> {
         let settler = self.settler.as_ref().filter(|settler| settler.refuses())?;
         Some(Denial::LimitsUnavailable { retry_after: settler.retry_after() })
-    }
-
-    /// Looks at one limit, and takes from it if it is to and if there is enough.
-    fn check<'a>(
-        &self,
-        limit: &'a Limit,
-        key: Key,
-        takes: bool,
-        checks: &mut Vec<Check>,
-        now: SystemTime,
-    ) -> Met<'a> {
-        let counter = limit.counter(key, now);
-        let amount = limit.amount.at_admission();
-        let count = if takes && amount > 0 {
-            let most = if limit.report_only { u64::MAX } else { limit.amount.most() };
-            self.ledger.take(&counter, amount, most)
-        } else {
-            self.ledger.look(&counter)
-        };
-        self.note(count, now);
-        let added = if count.is_counted { amount } else { 0 };
-        let reserved = if limit.reserve > 0 { self.reserved.sum(&key) } else { 0 };
-        let met = Met { limit, counter, used: count.used, taken: added, reserved };
-        let (result, limit, is_evicting) = (met.result(), limit.name.clone(), count.is_evicting);
-        checks.push(Check { limit, result, is_evicting });
-        met
     }
 
     fn note(&self, count: Count, now: SystemTime) {
@@ -188,15 +173,17 @@ impl Limits {
         cost: Option<Cost>,
         now: SystemTime,
     ) -> u64 {
-        let mut evicted = 0_u64;
-        for Charge { limit, key, .. } in charges {
-            let Some(limit) = self.list.get(*limit) else { continue };
+        let takings = charges.iter().filter_map(|Charge { limit, key, .. }| {
+            let limit = self.list.get(*limit)?;
             let amount = limit.amount.at_end(usage, cost);
-            if amount > 0 {
-                let count = self.ledger.add(&limit.counter(*key, now), amount);
-                self.note(count, now);
-                evicted = evicted.saturating_add(count.is_evicting.into());
-            }
+            let counter = limit.counter(*key, now);
+            (amount > 0).then_some(Taking { counter, amount, most: u64::MAX })
+        });
+        let takings: Vec<_> = takings.collect();
+        let mut evicted = 0_u64;
+        for count in self.ledger.take_all(&takings) {
+            self.note(count, now);
+            evicted = evicted.saturating_add(count.is_evicting.into());
         }
         evicted
     }
@@ -249,14 +236,36 @@ impl Met<'_> {
         self.used.saturating_add(self.reserved) >= self.limit.amount.most()
     }
 
-    /// The denial, after the time until it may be otherwise.
-    fn denial(&self) -> (Duration, Denial) {
+    /// What the request takes if it goes on.
+    fn taking(&self, is_taken: bool) -> Taking {
+        let Self { limit, counter, reserved, .. } = *self;
+        let amount = if is_taken { limit.amount.at_admission() } else { 0 };
+        let most = limit.amount.most().saturating_sub(reserved);
+        Taking { counter, amount, most: if limit.report_only { u64::MAX } else { most } }
+    }
+
+    fn check(&self, is_evicting: bool) -> Check {
+        Check { limit: self.limit.name.clone(), result: self.result(), is_evicting }
+    }
+
+    /// The denial if there is not enough left, after the time until it may be otherwise.
+    fn denial(&self) -> Option<(Duration, Denial)> {
         let Self { limit, counter, used, .. } = self;
-        if *used >= limit.amount.most() {
+        if !self.is_enforced() || !self.is_exhausted() {
+            return None;
+        }
+        Some(if *used >= limit.amount.most() {
             (counter.period.remaining, limit.exhausted(counter.period))
         } else {
             (Duration::ZERO, limit.taken())
-        }
+        })
+    }
+
+    /// What is left for the caller's next requests.
+    fn allowance(&self) -> Option<Allowance> {
+        let parts = [self.taken, self.reserved, self.limit.reserve];
+        let used = parts.into_iter().fold(self.used, u64::saturating_add);
+        self.limit.allowance(used, self.counter.period)
     }
 
     fn result(&self) -> CheckResult {
@@ -271,16 +280,22 @@ impl Met<'_> {
 }
 
 impl Admitted {
-    fn add(&mut self, at: usize, met: &Met<'_>) {
-        if met.limit.amount.at_admission() == 0 {
-            self.charges.push(Charge { limit: at, key: met.counter.key, reservation: None });
+    fn under(met: &[Met<'_>]) -> Self {
+        let mut admitted = Self::default();
+        for one in met {
+            if one.limit.amount.at_admission() == 0 {
+                let (limit, key) = (one.at, one.counter.key);
+                admitted.charges.push(Charge { limit, key, reservation: None });
+            }
+            if let Some(allowance) = one.allowance().filter(|_| one.is_enforced()) {
+                admitted.allow(allowance);
+            }
         }
-        if met.limit.report_only {
-            return;
-        }
-        let used = met.used.saturating_add(met.taken).saturating_add(met.reserved);
-        let used = used.saturating_add(met.limit.reserve);
-        let Some(allowance) = met.limit.allowance(used, met.counter.period) else { return };
+        admitted
+    }
+
+    /// Keeps the tighter one of each unit.
+    fn allow(&mut self, allowance: Allowance) {
         for known in &mut self.allowances {
             if let Some(tighter) = known.tighter(allowance) {
                 *known = tighter;

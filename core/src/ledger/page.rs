@@ -23,8 +23,8 @@ pub(super) struct Slot {
     pub(super) is_to_ask: bool,
 }
 
-/// How many counters a page holds.
-pub(super) const SLOTS: usize = 64;
+/// How many counters a page holds: many times those of one caller, which stand together.
+pub(super) const SLOTS: usize = 128;
 
 /// What every page begins with; another form of pages has another one.
 const MARK: &[u8; 8] = b"keyless2";

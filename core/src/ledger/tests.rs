@@ -102,6 +102,68 @@ fn no_count_is_lost_in_a_race() {
     assert_eq!(ledger(&shared, 64).look(&of(&KEY, day)).used, 7);
 }
 
+/// Shared data that counts how often it is read and written.
+#[derive(Default)]
+struct Watched(InMemorySharedData, std::cell::Cell<(u32, u32)>);
+
+impl SharedData for Watched {
+    fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        let (reads, writes) = self.1.get();
+        self.1.set((reads + 1, writes));
+        self.0.read(key)
+    }
+
+    fn replace(&self, key: &str, version: Option<u32>, record: &[u8]) -> bool {
+        let (reads, writes) = self.1.get();
+        self.1.set((reads, writes + 1));
+        self.0.replace(key, version, record)
+    }
+
+    fn is_private(&self) -> bool {
+        self.0.is_private()
+    }
+
+    fn holder(&self) -> u64 {
+        self.0.holder()
+    }
+}
+
+#[test]
+fn counters_in_one_page_take_one_reading_and_one_writing_and_are_counted_all_or_none() {
+    let day = Window::Day.period(at(0));
+    let takings = |mosts: [u64; 3]| {
+        let of = |(number, most)| {
+            let mut key = [5; 16];
+            key[0] = number;
+            Taking { counter: of(&Key(key), day), amount: 1, most }
+        };
+        (0..).zip(mosts).map(of).collect::<Vec<_>>()
+    };
+    let shared = Rc::new(Watched::default());
+    let ledger = Ledger::new(Rc::clone(&shared) as Rc<dyn SharedData>, 1024, None);
+    let counts = ledger.take_all(&takings([9, 9, 9]));
+    assert!(counts.iter().all(|count| count.is_counted && count.used == 0));
+    assert_eq!(shared.1.take(), (1, 1));
+    let counts = ledger.take_all(&takings([9, 1, 9]));
+    assert!(counts.iter().all(|count| !count.is_counted && count.used == 1));
+    assert_eq!(shared.1.take(), (1, 0), "what is refused is not written");
+}
+
+#[test]
+fn counters_in_several_pages_are_counted_all_or_none() {
+    let ledger = ledger(&InMemorySharedData::default(), 1024);
+    let day = Window::Day.period(at(0));
+    let key = |number| Key([number; 16]);
+    ledger.add(&of(&key(4), day), 1);
+    for order in [[1, 2, 3, 4], [4, 3, 2, 1], [2, 4, 1, 3]] {
+        let taking = |number| Taking { counter: of(&key(number), day), amount: 1, most: 1 };
+        let counts = ledger.take_all(&order.map(taking));
+        assert!(counts.iter().all(|count| !count.is_counted));
+        let used = order.map(|number| u64::from(number == 4));
+        assert_eq!(order.map(|number| ledger.look(&of(&key(number), day)).used), used);
+    }
+}
+
 #[test]
 fn a_new_window_begins_with_nothing_used() {
     let ledger = ledger(&InMemorySharedData::default(), 64);
@@ -134,15 +196,15 @@ fn a_full_page_gives_up_a_window_that_is_over_and_else_the_least_used() {
     let ledger = ledger(&InMemorySharedData::default(), 64);
     let (minute, day) = (Window::Minute.period(at(0)), Window::Day.period(at(0)));
     ledger.add(&of(&key(0), minute), 1_000);
-    for number in 1..64 {
+    for number in 1..128 {
         assert!(!ledger.add(&of(&key(number), day), 100 + number).is_evicting);
     }
     let later = Window::Day.period(at(60));
-    assert!(!ledger.add(&of(&key(64), later), 1_000).is_evicting, "the minute is over");
-    let count = ledger.add(&of(&key(65), later), 1_000);
+    assert!(!ledger.add(&of(&key(128), later), 1_000).is_evicting, "the minute is over");
+    let count = ledger.add(&of(&key(129), later), 1_000);
     assert!(count.is_counted && count.is_evicting);
     assert_eq!(ledger.look(&of(&key(1), later)).used, 0, "the least used is gone");
-    let kept: Vec<_> = (2..=65).map(|number| ledger.look(&of(&key(number), later)).used).collect();
+    let kept: Vec<_> = (2..=129).map(|number| ledger.look(&of(&key(number), later)).used).collect();
     assert!(kept.iter().all(|used| *used > 100), "{kept:?}");
 }
 

@@ -6,6 +6,7 @@ use crate::jwt::{ClaimName, ClaimValue};
 fn limit(per: &[Per], per_claims: &[&str]) -> Limit {
     Limit {
         name: "a".into(),
+        tag: Tag::of("a", Amount::Requests(60), Window::Minute),
         per: per.to_vec(),
         per_claims: per_claims.iter().map(|name| ClaimName::of(name)).collect(),
         when: Grant::default(),
@@ -20,14 +21,15 @@ fn limit(per: &[Per], per_claims: &[&str]) -> Limit {
 /// The counter for a caller with these claims, who asks for this deployment.
 fn key(limit: &Limit, deployment: Option<&str>, claims: Value) -> Option<Key> {
     let claims = Claims::of(claims);
-    limit.key(&Caller {
+    let caller = Caller {
         entry: EntryIndex(0),
         issuer: "idp",
         route: RouteIndex(0),
         route_name: "chat",
         deployment: deployment.into(),
         claims: &claims,
-    })
+    };
+    limit.is_for(&caller).then(|| CallerHashes::default().key(limit, &caller))
 }
 
 #[test]
@@ -61,14 +63,54 @@ fn values_cannot_be_moved_from_one_part_of_a_key_to_the_next() {
 }
 
 #[test]
-fn a_deployment_is_the_same_in_any_case() {
-    let by = limit(&[Per::Deployment], &[]);
-    assert_eq!(key(&by, Some("GPT-4o"), json!({})), key(&by, Some("gpt-4o"), json!({})));
+fn a_limit_is_for_its_deployments() {
     let when = Grant { deployments: vec!["gpt-4o".to_owned()], ..Grant::default() };
     let only = Limit { when, ..limit(&[], &[]) };
-    assert!(key(&only, Some("GPT-4O"), json!({})).is_some());
+    assert!(key(&only, Some("gpt-4o"), json!({})).is_some());
     assert!(key(&only, Some("o3"), json!({})).is_none());
     assert!(key(&only, None, json!({})).is_none());
+}
+
+#[test]
+fn limits_that_count_by_the_same_differ_in_the_tag_alone_and_remembered_keys_are_the_same() {
+    let hashes = CallerHashes::default();
+    let one = limit(&[Per::Subject], &[]);
+    let other = Limit { tag: Tag::of("b", one.amount, one.window), ..one.clone() };
+    for subject in ["alice", "bob", "alice", "bob", &"long".repeat(1_000), &"long".repeat(1_000)] {
+        let claims = Claims::of(json!({ "sub": subject }));
+        let caller = Caller {
+            entry: EntryIndex(0),
+            issuer: "idp",
+            route: RouteIndex(0),
+            route_name: "chat",
+            deployment: None.into(),
+            claims: &claims,
+        };
+        let keys = [&one, &other].map(|limit| hashes.key(limit, &caller));
+        assert_eq!(Some(keys[0]), key(&one, None, json!({ "sub": subject })), "{subject}");
+        let [(tag, hash), (other_tag, other_hash)] = keys.each_ref().map(|key| key.0.split_at(4));
+        assert!(tag != other_tag && hash == other_hash, "{subject}");
+        assert!(one.tag.is_of(&keys[0]) && !one.tag.is_of(&keys[1]));
+    }
+}
+
+#[test]
+fn a_million_callers_take_no_more_memory_than_a_few_thousand() {
+    let hashes = CallerHashes::default();
+    let each = limit(&[Per::Subject], &[]);
+    for number in 0..20_000 {
+        let claims = Claims::of(json!({ "sub": number.to_string() }));
+        let caller = Caller {
+            entry: EntryIndex(0),
+            issuer: "idp",
+            route: RouteIndex(0),
+            route_name: "chat",
+            deployment: None.into(),
+            claims: &claims,
+        };
+        hashes.key(&each, &caller);
+        assert!(hashes.len() <= 4_096);
+    }
 }
 
 #[test]
@@ -86,15 +128,15 @@ fn a_limit_is_for_those_of_whom_its_conditions_hold() {
 fn another_limit_window_or_unit_has_another_counter() {
     let one = limit(&[], &[]);
     let others = [
-        Limit { name: "b".into(), ..one.clone() },
-        Limit { window: Window::Hour, ..one.clone() },
-        Limit { amount: Amount::Tokens(60, TokenCount::Total), ..one.clone() },
-        Limit { amount: Amount::Tokens(60, TokenCount::Input), ..one.clone() },
+        Tag::of("b", one.amount, one.window),
+        Tag::of("a", one.amount, Window::Hour),
+        Tag::of("a", Amount::Tokens(60, TokenCount::Total), one.window),
+        Tag::of("a", Amount::Tokens(60, TokenCount::Input), one.window),
+        Tag::of("a", Amount::Cost(Cost::from_pico_units(60)), one.window),
     ];
-    let key = |limit: &Limit| key(limit, None, json!({})).unwrap();
-    assert!(others.iter().all(|other| key(other) != key(&one)));
-    let larger = Limit { amount: Amount::Requests(61), ..one.clone() };
-    assert_eq!(key(&larger), key(&one), "a limit may be raised, and forgets nothing");
+    assert!(others.iter().all(|other| *other != one.tag));
+    let larger = Tag::of("a", Amount::Requests(61), one.window);
+    assert_eq!(larger, one.tag, "a limit may be raised, and forgets nothing");
 }
 
 #[test]

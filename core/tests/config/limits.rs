@@ -75,10 +75,20 @@ fn a_limit_is_of_exactly_one_thing() {
     wrong(json!({ "tokens": 1 }), &format!(": {expected}, found several"));
     let problem = ".count: expected no such key on a limit that is not of `tokens`, found one";
     wrong(json!({ "count": "input" }), problem);
-    let problem = ".reserve: expected no such key on a limit that is not of `tokens`, found one";
+    let problem =
+        ".reserve: expected no such key on a limit that is not of `tokens` or `cost`, found one";
     wrong(json!({ "reserve": 1 }), problem);
     let problem = ".reserve: expected not more than `tokens`, found 9";
     wrong(json!({ "requests": null, "tokens": 8, "reserve": 9 }), problem);
+    let money = |reserve: Value| json!({ "requests": null, "cost": "0.50", "reserve": reserve });
+    wrong(money(json!("0.51")), ".reserve: expected not more than `cost`, found 0.510000000000");
+    wrong(money(json!(1)), ".reserve: expected a decimal text such as \"0.05\", found 1");
+    let problem =
+        ".reserve: expected a number of tokens, or a decimal text such as \"0.05\", found";
+    wrong(money(json!(true)), &format!("{problem} true"));
+    wrong(money(json!([1])), &format!("{problem} a list"));
+    let problem = ".reserve: expected a number of tokens, found a text";
+    wrong(json!({ "requests": null, "tokens": 8, "reserve": "1" }), problem);
     let problem = ".requests: expected a whole number from 1 to 4294967295, found 0";
     wrong(json!({ "requests": 0 }), problem);
 }

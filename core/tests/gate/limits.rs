@@ -289,6 +289,24 @@ fn of_a_hundred_requests_at_once_a_reserve_lets_in_as_many_as_there_is_room_for(
 }
 
 #[test]
+fn a_budget_lets_in_no_more_at_once_than_its_reserve_has_room_for() {
+    let mut script = counting(json!([
+        { "name": "team", "cost": "0.50", "reserve": "0.10", "window": "30d" }
+    ]));
+    let mut decided: Vec<_> = (0..6).map(|_| script.ask(script.chat()).unwrap()).collect();
+    let refused = decided.pop().unwrap();
+    assert!(decided.iter().all(is_admitted));
+    assert_eq!(reason(&refused), "budget_exhausted");
+    assert!(reply(&refused).body.contains("is reserved for requests under way"));
+    let usage = Usage { input: 5, output: 5, ..Usage::default() };
+    end(&script, &decided[0], &usage, Some(Cost::from_pico_units(100_000_000_000)));
+    decided.remove(0);
+    assert_eq!(reason(&script.ask(script.chat()).unwrap()), "budget_exhausted", "0.10 and 0.40");
+    decided.pop();
+    assert!(is_admitted(&script.ask(script.chat()).unwrap()), "0.10 and 0.30");
+}
+
+#[test]
 fn exactly_used_up_is_used_up() {
     let mut script = counting(json!([
         { "name": "out", "per": ["subject"], "tokens": 7, "count": "output", "window": "1h" }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use crate::config::claim_value::ClaimValueEntry;
 use crate::config::entry::{NonEmpty, Object};
 use crate::config::scalars::{
-    Budget, Claim, Count, CountedTokens, CountingOn, Label, LimitKey, Plain, Scope, ShortWait,
-    Text, WindowLength,
+    Budget, Claim, Count, CountedTokens, CountingOn, Label, LimitKey, Plain, Reserve, Scope,
+    ShortWait, Text, WindowLength,
 };
 
 #[derive(Deserialize)]
@@ -48,10 +48,11 @@ pub(in crate::config) struct LimitEntry {
     /// `1m`, `1h`, `1d`, `7d`, `30d` or `365d`; windows follow each other from 1970 on, in UTC
     /// Required
     pub(in crate::config) window: Text<WindowLength>,
-    /// how many tokens count for each request under way in a worker, until its answer is over
+    /// what counts for each request under way in a worker, until its answer is over: a number of
+    /// tokens, or decimal text for money
     /// Default: none
-    /// Limits: with `tokens` only, and not more than those
-    pub(in crate::config) reserve: Option<Count>,
+    /// Limits: not more than `tokens` or `cost`; not with `requests`
+    pub(in crate::config) reserve: Option<Reserve>,
     /// counted and reported, but nobody is refused
     /// Default: `false`
     #[serde(default)]
