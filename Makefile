@@ -27,7 +27,7 @@ SKIPPED = $(if $(filter dynamic,$(HOST)),$(shell sed -nE 's/^([a-z_:0-9]+) .*/--
 export KEYLESS_DYNAMIC_MODULE := $(if $(filter dynamic,$(HOST)),$(CARGO_TARGET_DIR)/release/libkeyless_dynamic_module.so)
 export KEYLESS_DYNAMIC_CHAOS := $(CARGO_TARGET_DIR)/chaos/libkeyless_dynamic_module.so
 
-HARNESS = ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy PYTHONPATH=benches PYTHONDONTWRITEBYTECODE=1 python3 -m harness
+HARNESS = ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy FLEET=$(CURDIR)/.fleet/$(RATELIMIT_VERSION) PYTHONPATH=benches PYTHONDONTWRITEBYTECODE=1 python3 -m harness
 QUIETLY = cargo build --locked --quiet --message-format json-render-diagnostics
 QUICK := noop,floor,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless-2000
 
@@ -135,6 +135,9 @@ bench-lint: toolchain ## formatting and clippy of what the benchmarks need
 
 bench-programs: wasm dynamic .envoy/$(ENVOY_VERSION)/bin/envoy
 	@command -v wrk >/dev/null || { echo "installing wrk, the load generator, with apt-get (which needs root)"; apt-get install --yes -qq wrk; }
+	@if command -v go >/dev/null && command -v redis-server >/dev/null; \
+	then $(MAKE) --no-print-directory .fleet/$(RATELIMIT_VERSION)/bin/service_cmd; \
+	else echo "not measured: limits by Envoy's rate-limit filter, whose service wants Go and redis-server"; fi
 	cargo build --locked --release --manifest-path benches/Cargo.toml -p helpers
 	cargo build --locked --release --manifest-path benches/Cargo.toml --target wasm32-wasip1 -p floor -p noop -p toll
 

@@ -141,3 +141,15 @@ COUNTING = [
     case("keyless-ask", "keyless+ask", f"RS256, {WARM}", '**keyless**, `"usage": "ask"`', count=100),
 ]
 """Those of a route that counts what its answers used; they need a backend that says it."""
+
+LIMITING = [
+    case("keyless-limits", "keyless+limits", f"RS256, {WARM}", "**keyless** with three limits", count=100),
+    case(
+        "keyless-ratelimit",
+        "keyless+ratelimit",
+        f"RS256, {WARM}",
+        "**keyless**, and three limits by Envoy's filter, envoyproxy/ratelimit and Redis",
+        count=100,
+    ),
+]
+"""Three limits, counted by keyless itself, and asked for by Envoy's filter, which does nothing without a backend."""

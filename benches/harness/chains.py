@@ -29,6 +29,7 @@ class Files:
     noop: Path
     toll: Path
     authz: Path
+    ratelimit: Path | None
     drip: Path
     evict: Path
     jwks: Path
@@ -41,6 +42,20 @@ class Service:
 
     protocol: str
     remember: int
+    cluster = "authz"
+
+    @property
+    def is_grpc(self) -> bool:
+        """Tells how Envoy speaks with it."""
+        return self.protocol == "grpc"
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """envoyproxy/ratelimit and Redis beside Envoy."""
+
+    cluster = "ratelimit"
+    is_grpc = True
 
 
 @dataclass(frozen=True)
@@ -53,7 +68,7 @@ class Chain:
     verifies: bool = True
     scopes: bool = True
     swaps: bool = True
-    service: Service | None = None
+    service: Service | RateLimit | None = None
     secrets: list[Json] = field(default_factory=list)
 
 
@@ -122,6 +137,25 @@ def limiting(files: Files) -> list[Json]:
     return keyless(files, limits=[{"name": f"caller-{window}", "window": window, **each} for window in windows])
 
 
+def asking(files: Files) -> list[Json]:
+    """Returns keyless and the same limits by Envoy's own filter, as docs/guides/limits-by-envoys-filter.md has it."""
+    expression = TYPE + "envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor"
+
+    def value(name: str) -> Json:
+        text = f"filter_state['wasm.keyless.{name}']"
+        config = {"@type": expression, "descriptor_key": name, "text": text}
+        return {"extension": {"name": "envoy.rate_limit_descriptors.expr", "typed_config": config}}
+
+    def limit(unit: str) -> Json:
+        window = {"generic_key": {"descriptor_key": "window", "descriptor_value": unit}}
+        return {"actions": [window, value("issuer"), value("subject")]}
+
+    service = {"transport_api_version": "V3", "grpc_service": {"envoy_grpc": {"cluster_name": RateLimit.cluster}}}
+    settings: Json = {"domain": "bench", "timeout": "1s", "rate_limit_service": service}
+    settings["rate_limits"] = [limit(unit) for unit in UNITS]
+    return [*keyless(files), named("ratelimit.v3.RateLimit", settings)]
+
+
 def keyless_native(files: Files) -> list[Json]:
     """Returns keyless as docs/dynamic-module.md says to attach it, the guard included."""
     value = {"@type": TYPE + "google.protobuf.StringValue", "value": json.dumps(configuration())}
@@ -185,6 +219,8 @@ def ext_authz(service: Service) -> list[Json]:
     return [named("ext_authz.v3.ExtAuthz", settings)]
 
 
+UNITS = ("minute", "hour", "day")
+"""The windows of three limits, as envoyproxy/ratelimit names them."""
 NAMED = 7
 """How many values keyless writes to filter state for a request."""
 
@@ -195,6 +231,7 @@ SECRET: Json = {
 ALLOWED = r"http\.bench\.jwt_authn\.allowed"
 NATIVE = (ALLOWED, r"http\.bench\.rbac\.allowed", r"http\.bench\.credential_injector\.injected")
 ADMITTED = (r".*keyless_requests.*admitted.*", r"http\.bench\.rbac\.allowed")
+ASKED = (*ADMITTED, r".*\bratelimit\.ok")
 LIMITED = (*ADMITTED, r".*keyless_limit_checks.*within.*")
 COUNTED = (*ADMITTED, r".*keyless_answers.*exact.*")
 
@@ -222,6 +259,7 @@ CHAINS: dict[str, Chain] = {
     "keyless+read": Chain(lambda f: counting(f, "read"), COUNTED),
     "keyless+ask": Chain(lambda f: counting(f, "ask"), COUNTED),
     "keyless+limits": Chain(limiting, LIMITED),
+    "keyless+ratelimit": Chain(asking, ASKED, service=RateLimit()),
     "keyless-native": Chain(keyless_native, ADMITTED),
     "keyless-unguarded": Chain(lambda f: keyless(f)[:1], ADMITTED[:1]),
 }

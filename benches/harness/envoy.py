@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import time
 import urllib.error
@@ -13,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import machine
-from .chains import CHAINS, TYPE, Chain, Files, Json
+from .chains import CHAINS, TYPE, Files, Json
 from .machine import CORES
+from .services import free_port, rival, wait_for_port
 from .world import IDENTITY, World
 
 PROBE = "probe"
@@ -31,13 +31,6 @@ class Bench:
     envoy: Path
     work: Path
     files: Files
-
-
-def free_port() -> int:
-    """Returns a port on 127.0.0.1 that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def cluster(name: str, port: int, http2: bool = False) -> Json:
@@ -82,25 +75,6 @@ def bootstrap(filters: list[Json], clusters: list[Json], secrets: list[Json], po
     return {"admin": {"address": admin}, "static_resources": resources}
 
 
-class Rival(AbstractContextManager["Rival"]):
-    """The process of an ext_authz service, on its own core if there are three."""
-
-    def __init__(self, bench: Bench, chain: Chain) -> None:
-        assert chain.service
-        self.port = free_port()
-        files, service = bench.files, chain.service
-        command = ["taskset", "-c", str(CORES.service), files.authz]
-        command += ["--protocol", service.protocol, "--port", str(self.port)]
-        command += ["--jwks", files.jwks, "--identity", files.identity]
-        command += ["--remember", str(service.remember)]
-        self.process = subprocess.Popen(command)
-        wait_for_port(self.port, self.process)
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
 class Envoy(AbstractContextManager["Envoy"]):
     """A running Envoy with one chain, and what belongs to it."""
 
@@ -120,13 +94,13 @@ class Envoy(AbstractContextManager["Envoy"]):
     ) -> None:
         self.bench, self.chain = bench, CHAINS[name]
         self.port = free_port()
-        self.rival = Rival(bench, self.chain) if self.chain.service else None
+        service = self.chain.service
+        self.rival = rival(bench.files, bench.work, service) if service else None
         clusters = [cluster("world", world.port)]
         if backend:
             clusters.append(cluster("backend", backend))
-        if self.rival and self.chain.service:
-            grpc = self.chain.service.protocol == "grpc"
-            clusters.append(cluster("authz", self.rival.port, http2=grpc))
+        if self.rival and service:
+            clusters.append(cluster(service.cluster, self.rival.port, http2=service.is_grpc))
         filters = self.chain.filters(bench.files) if filters is None else filters
         config = bootstrap(filters, clusters, self.chain.secrets, self.port, body)
         folder = bench.work / f"envoy-{name}-{self.port}"
@@ -176,7 +150,7 @@ class Envoy(AbstractContextManager["Envoy"]):
 
     def rival_time(self) -> int:
         """Returns the CPU time of the service that Envoy asks, in ns."""
-        return machine.cpu_time(self.rival.process.pid) if self.rival else 0
+        return self.rival.cpu_time() if self.rival else 0
 
     def resident(self) -> int:
         """Returns the resident memory, in bytes."""
@@ -187,19 +161,6 @@ class Envoy(AbstractContextManager["Envoy"]):
         self.process.wait()
         if self.rival:
             self.rival.__exit__()
-
-
-def wait_for_port(port: int, process: subprocess.Popen) -> None:
-    """Waits until somebody accepts connections there."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{process.args} does not listen") from None
-            time.sleep(0.01)
 
 
 def expected_authorization() -> str:

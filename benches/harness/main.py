@@ -80,6 +80,7 @@ def prepare(target: Path, work: Path) -> Context:
     release = target / "release"
     mint = Mint(work / "tokens", release / "mint")
     (work / "identity").write_text(IDENTITY)
+    ratelimit = Path(os.environ["FLEET"]) / "bin" / "service_cmd"
     files = Files(
         floor=target / "wasm32-wasip1" / "release" / "floor.wasm",
         dynamic=release / "libkeyless_dynamic_module.so",
@@ -87,6 +88,7 @@ def prepare(target: Path, work: Path) -> Context:
         noop=target / "wasm32-wasip1" / "release" / "noop.wasm",
         toll=target / "wasm32-wasip1" / "release" / "toll.wasm",
         authz=release / "authz",
+        ratelimit=ratelimit if ratelimit.exists() and shutil.which("redis-server") else None,
         drip=release / "drip",
         evict=release / "evict",
         jwks=work / "tokens" / "jwks.json",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..arena import Arena
-from ..cases import CASES, COUNTING
+from ..cases import CASES, COUNTING, LIMITING, Case
 from ..chains import Json
 from ..context import Context
 from ..envoy import Envoy
@@ -30,15 +30,16 @@ def measure(context: Context) -> Json:
         Arena(bench, mint, "POST") as arena,
         Envoy(bench, "none", arena.world, core=CORES.load, body=ANSWER) as backend,
     ):
-        found["cases"] = play(context, arena, backend.port, "upstream")
+        limiting = LIMITING if bench.files.ratelimit else LIMITING[:1]
+        found["cases"] = play(context, arena, backend.port, "upstream", limiting)
     with Arena(bench, mint, "POST", FRAME) as arena, dripping(bench, FRAMES, PAUSE) as port:
-        found["frames"] = play(context, arena, port, "frames")
+        found["frames"] = play(context, arena, port, "frames", [])
     return found
 
 
-def play(context: Context, arena: Arena, backend: int, label: str) -> list[Json]:
+def play(context: Context, arena: Arena, backend: int, label: str, more: list[Case]) -> list[Json]:
     """Measures all cases with one backend."""
-    for case in [*(case for case in CASES if case.name in WANTED), *COUNTING]:
+    for case in [*(case for case in CASES if case.name in WANTED), *COUNTING, *more]:
         print(f"{label}: starting {case.name}", flush=True)
         arena.add(case, backend=backend)
     arena.play(context.effort, label)
@@ -61,7 +62,7 @@ def rows(cases: list[Json], added: str) -> str:
             continue
         extremes = f"{us(case['least'])} to {us(case['most'])}"
         ratio = f"{case['added'] / floor:.2f} ×" if floor and case["name"] != "none" else ""
-        lines.append((case["title"], f"**{us(case['added'])}**", extremes, ratio, us(case["envoy"])))
+        lines.append((case["title"], f"**{us(case['added'])}**", extremes, ratio, us(case["envoy"] + case["service"])))
     return table(["", added, "least to most", "to the calls alone", "whole"], lines)
 
 
@@ -77,6 +78,7 @@ INTRODUCTION = """\
 loopback, which answers in one piece of 1 kB: another Envoy, on the load generator's core. What a filter leaves
 in the request now has to be sent: the identity token, for those that set it. Routes with `usage` read what
 the answer says of its tokens and count it; those that ask also read the request, and it goes on in chunks.
+What Envoy's rate-limit filter adds has the CPU of the service and of Redis in it: each request waits for one call.
 """
 
 STREAMED = f"""\

@@ -129,7 +129,7 @@ impl SharedData for Watched {
 }
 
 #[test]
-fn counters_in_one_page_take_one_reading_and_one_writing_and_are_counted_all_or_none() {
+fn counters_in_one_page_are_read_once_and_written_once_and_are_counted_all_or_none() {
     let day = Window::Day.period(at(0));
     let takings = |mosts: [u64; 3]| {
         let of = |(number, most)| {

@@ -13,8 +13,8 @@ use crate::ledger::{Key, Window};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Tag([u8; 4]);
 
-/// Makes the keys of callers' counters, and remembers those of callers that come again: a hash is
-/// dear in a sandbox.
+/// Makes the keys of callers' counters, and remembers those of callers that come again: hashing is
+/// expensive in a sandbox.
 ///
 /// Limits that count by the same have the same hash for a caller, and so its counters stand in one
 /// page of the ledger.
