@@ -2,9 +2,7 @@
 //! [`keyless_core`], and decides nothing.
 //!
 //! [`root`] has the callbacks of one configuration on one thread, [`stream`] those of one request;
-//! [`plugin`] is what they share, [`outcome`] carries out what the gate decided, and [`accounting`]
-//! counts what came of it. The root owns
-//! every call: the SDK would drop an answer whose stream is gone
+//! [`plugin`] is what they share, and [`exchange`] the request and its answer. The root owns every call: the SDK would drop an answer whose stream is gone
 //! (proxy-wasm/proxy-wasm-rust-sdk#385). A stream that must wait pauses and shortens the root's tick;
 //! the root sends the calls and resumes the streams that its gate releases.
 
@@ -12,17 +10,15 @@
 #![cfg(target_arch = "wasm32")]
 #![expect(missing_docs, reason = "`proxy_wasm::main` makes a public function without any")]
 
-mod accounting;
 #[cfg(feature = "chaos")]
 mod chaos;
 mod crypto;
+mod exchange;
 mod metrics;
-mod outcome;
 mod plugin;
 mod root;
 mod shared_data;
 mod stream;
-mod upstream_rejection;
 
 use std::time::{Duration, SystemTime};
 

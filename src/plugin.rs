@@ -5,22 +5,21 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use keyless_core::config::Config;
+use keyless_core::exchange::{Admitted, Applied, Outcome, Rejected, Rests, Used};
 use keyless_core::fetch::SharedData;
-use keyless_core::gate::{Decided, Fetch, Gate, Record, StreamId};
+use keyless_core::gate::{Decided, Decision, Fetch, Gate, Record, StreamId, count_evicted};
 use keyless_core::http::Answer;
-use keyless_core::identity::IdentityIndex;
-use keyless_core::limit::Allowance;
 use keyless_core::log::{Level, Line};
+use keyless_core::metrics::{HOST_CRYPTO, Meter};
 use keyless_core::settle::Settled;
 use keyless_core::signature::{Crypto, Sandbox};
 use log::{info, warn};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::Action;
 
-use crate::accounting::Accounting;
 use crate::crypto::HostCrypto;
+use crate::exchange::{EXCHANGE, send};
 use crate::metrics::Metrics;
-use crate::outcome::{self, Applied};
 use crate::shared_data::EnvoySharedData;
 use crate::{now, wake_root};
 
@@ -29,15 +28,9 @@ use crate::{now, wake_root};
 pub(crate) struct Plugin {
     pub(crate) gate: Rc<RefCell<Gate>>,
     metrics: Rc<RefCell<Metrics>>,
+    rests: Rc<RefCell<Rests>>,
     /// What was done to resumed streams, until those streams ask.
-    resumed: Rc<RefCell<HashMap<StreamId, Resumed>>>,
-}
-
-/// What was done to a request while its stream was not there.
-pub(crate) struct Resumed {
-    pub(crate) identity: Option<IdentityIndex>,
-    pub(crate) accounting: Option<Accounting>,
-    pub(crate) allowances: Vec<Allowance>,
+    resumed: Rc<RefCell<HashMap<StreamId, Admitted>>>,
 }
 
 impl Plugin {
@@ -46,7 +39,7 @@ impl Plugin {
         let host = HostCrypto::offered();
         let verifier = if host.is_some() { "host" } else { "sandbox" };
         write(config.introduction(env!("CARGO_PKG_VERSION"), verifier));
-        metrics.gauge("keyless_host_crypto", u64::from(host.is_some()));
+        metrics.set(&HOST_CRYPTO, &[], u64::from(host.is_some()));
         let crypto: Box<dyn Crypto> = match host {
             Some(host) => Box::new(host),
             None => Box::new(Sandbox),
@@ -56,6 +49,7 @@ impl Plugin {
         Self {
             gate: Rc::new(RefCell::new(gate)),
             metrics: Rc::new(RefCell::new(metrics)),
+            rests: Rc::default(),
             resumed: Rc::default(),
         }
     }
@@ -64,7 +58,7 @@ impl Plugin {
     pub(crate) fn settle(&self, fetch: Fetch, answer: &Answer) {
         let Some(now) = now() else { return };
         let Some(report) = self.gate.borrow_mut().answered(fetch, answer, now) else { return };
-        self.metrics.borrow_mut().count_fetch(&report);
+        report.count(&mut *self.metrics.borrow_mut());
         write(report.lines());
     }
 
@@ -72,7 +66,7 @@ impl Plugin {
     pub(crate) fn settled(&self, settled: Settled) {
         let Some(now) = now() else { return };
         let Some(report) = self.gate.borrow_mut().settled(settled, now) else { return };
-        self.metrics.borrow_mut().count_settlement(&report, now);
+        report.count(&mut *self.metrics.borrow_mut(), now);
         write(report.lines());
     }
 
@@ -84,23 +78,33 @@ impl Plugin {
     }
 
     /// Carries out a decision on the stream of the effective context, counts and records it.
-    pub(crate) fn apply(&self, decided: Decided) -> Applied {
-        self.recorded(outcome::apply(decided))
+    pub(crate) fn apply(&self, decided: Decided) -> (Action, Admitted) {
+        match decided.decision {
+            // A probe may have found that something is to be fetched.
+            Decision::Respond(_) | Decision::Wait(_) => wake_root(),
+            Decision::Deny(_) | Decision::Forward(_) => {}
+        }
+        self.carry_out(Applied::new(decided, &EXCHANGE))
     }
 
     /// Refuses the request of the effective context because the host failed.
     pub(crate) fn fail(&self) -> Action {
-        self.recorded(outcome::fail(Record::default())).action
+        self.carry_out(Applied::failed(Record::default())).0
     }
 
-    fn recorded(&self, applied: Applied) -> Applied {
-        let mut metrics = self.metrics.borrow_mut();
-        metrics.count_request(applied.verdict, &applied.record);
-        metrics.count_checks(&applied.record.checks);
-        drop(metrics);
-        outcome::record(applied.verdict, &applied.record);
+    fn carry_out(&self, applied: Applied) -> (Action, Admitted) {
+        applied.record.count(applied.verdict, &mut *self.metrics.borrow_mut());
+        applied.record(&EXCHANGE);
         self.wake_to_settle();
-        applied
+        let action = match applied.outcome {
+            Outcome::GoesOn => Action::Continue,
+            Outcome::Reply(reply) => {
+                send(&reply);
+                Action::Pause
+            }
+            Outcome::Waits => Action::Pause,
+        };
+        (action, applied.admitted)
     }
 
     /// Carries out a decision on a stream that waited. If the stream is gone, there is nobody to
@@ -109,25 +113,25 @@ impl Plugin {
         if hostcalls::set_effective_context(stream).is_err() {
             return;
         }
-        let Applied { action, identity, accounting, allowances, .. } = self.apply(decided);
-        let resumed = Resumed { identity, accounting, allowances };
-        self.resumed.borrow_mut().insert(stream, resumed);
+        let (action, admitted) = self.apply(decided);
+        self.resumed.borrow_mut().insert(stream, admitted);
         if action == Action::Continue {
             _ = hostcalls::resume_http_request();
         }
     }
 
     /// Returns what was done to a stream when it was resumed, once.
-    pub(crate) fn resumed_with(&self, stream: StreamId) -> Option<Resumed> {
+    pub(crate) fn resumed_with(&self, stream: StreamId) -> Option<Admitted> {
         self.resumed.borrow_mut().remove(&stream)
     }
 
-    /// Closes the account of a stream that is over.
-    pub(crate) fn close(&self, accounting: Accounting) {
-        let Some(spent) = accounting.close(&mut self.metrics.borrow_mut()) else { return };
-        let Some(now) = now() else { return };
-        let evicted = self.gate.borrow().charge(&spent.charges, &spent.usage, spent.cost, now);
-        self.metrics.borrow_mut().count_evicted(evicted);
+    /// Counts what a request used whose stream is over.
+    pub(crate) fn count(&self, used: &Used) {
+        let mut metrics = self.metrics.borrow_mut();
+        used.count(&mut self.rests.borrow_mut(), &mut *metrics);
+        let Some(now) = now().filter(|_| !used.charges.is_empty()) else { return };
+        count_evicted(used.charge(&self.gate.borrow(), now), &mut *metrics);
+        drop(metrics);
         self.wake_to_settle();
     }
 
@@ -138,11 +142,12 @@ impl Plugin {
     }
 
     /// Tells the gate and the operator that a backend rejected an identity token.
-    pub(crate) fn report_rejection(&self, identity: IdentityIndex, said: &[u8]) {
+    pub(crate) fn report_rejection(&self, rejected: &Rejected) {
         let Some(now) = now() else { return };
-        let rejection = self.gate.borrow_mut().rejected_upstream(identity, said, now);
+        let Rejected { identity, said } = rejected;
+        let rejection = self.gate.borrow_mut().rejected_upstream(*identity, said, now);
         let Some(rejection) = rejection else { return };
-        self.metrics.borrow_mut().count_rejection(&rejection.identity);
+        rejection.count(&mut *self.metrics.borrow_mut());
         write(rejection.line());
         wake_root();
     }

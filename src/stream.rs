@@ -2,39 +2,31 @@
 
 use keyless_core::body;
 use keyless_core::denial::Denial;
+use keyless_core::exchange::{Admitted, Rejected, ResponseHead};
 use keyless_core::gate::{Decided, Decision, Progress, StreamId};
-use keyless_core::identity::IdentityIndex;
-use keyless_core::limit::Allowance;
 use keyless_core::request::Head;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, BufferType, MapType};
 
-use crate::accounting::Accounting;
-use crate::outcome;
+use crate::exchange::{EXCHANGE, EffectiveExchange, send};
 use crate::plugin::Plugin;
-use crate::upstream_rejection::ReplacedAnswer;
 use crate::{now, wake_root};
 
 /// One request.
 pub(crate) struct Stream {
     id: StreamId,
     plugin: Option<Plugin>,
-    /// The identity whose token the request carries.
-    identity: Option<IdentityIndex>,
-    /// The account of its answer, if that is counted.
-    accounting: Option<Accounting>,
-    /// What is left of limits, for the head of the answer.
-    allowances: Vec<Allowance>,
+    admitted: Admitted,
     /// It had to wait, and nobody has told it what was decided since.
     has_waited: bool,
-    /// The answer, if it is that of a backend which rejected the identity token.
-    replaced: Option<ReplacedAnswer>,
 }
 
 impl Context for Stream {
     fn on_done(&mut self) -> bool {
-        self.report_rejection();
+        if let Some(rejected) = self.admitted.rejected() {
+            self.report(&rejected);
+        }
         if let Some(plugin) = self.plugin.as_ref().filter(|_| self.has_waited) {
             plugin.forget(self.id);
         }
@@ -46,7 +38,8 @@ impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let Some(plugin) = self.plugin.clone() else {
             // Envoy serves nobody with a plugin that refused its configuration.
-            return outcome::send(&Denial::GatewayError.reply());
+            send(&Denial::GatewayError.reply());
+            return Action::Pause;
         };
         let pairs = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default();
         #[cfg(feature = "chaos")]
@@ -66,8 +59,8 @@ impl HttpContext for Stream {
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         let action = self.proceed(end_of_stream);
         self.adopt();
-        if let Some(accounting) = self.accounting.as_mut().filter(|_| action == Action::Continue) {
-            accounting.request_body(size, end_of_stream);
+        if action == Action::Continue {
+            self.admitted.request_body(&EffectiveExchange { size }, end_of_stream);
         }
         action
     }
@@ -87,98 +80,64 @@ impl HttpContext for Stream {
         }
         let action = self.proceed(true);
         self.adopt();
-        let is_cut = self.accounting.as_ref().is_some_and(Accounting::cuts_request);
         match &self.plugin {
-            Some(plugin) if is_cut => plugin.fail(),
+            Some(plugin) if self.admitted.cuts_request() => plugin.fail(),
             Some(_) | None => action,
         }
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         self.adopt();
-        self.tell_allowances();
-        if self.identity.is_none() && self.accounting.is_none() {
-            return Action::Continue;
+        match self.admitted.response_head(&EXCHANGE, end_of_stream) {
+            ResponseHead::Passes => Action::Continue,
+            ResponseHead::Replaced(rejected, reply) => {
+                self.report(&rejected);
+                send(&reply);
+                Action::Pause
+            }
         }
-        let status = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status");
-        let status = status.ok().flatten();
-        if let Some(accounting) = &mut self.accounting {
-            accounting.response_head(status.as_deref(), end_of_stream);
-        }
-        let (Some(plugin), Some(identity)) = (&self.plugin, self.identity) else {
-            return Action::Continue;
-        };
-        if status.as_deref() != Some(b"401") || !is_from_upstream() {
-            return Action::Continue;
-        }
-        let denial = Denial::IdentityRejected;
-        _ = hostcalls::set_property(vec!["keyless.reason"], Some(denial.code().as_bytes()));
-        if end_of_stream {
-            plugin.report_rejection(identity, &[]);
-            return outcome::send(&denial.reply());
-        }
-        self.replaced = Some(ReplacedAnswer::begin(identity, denial.reply()));
-        Action::Continue
     }
 
     fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        if let Some(accounting) = &mut self.accounting {
-            accounting.response_body(size, end_of_stream);
-        }
-        if let Some(replaced) = &mut self.replaced
-            && (replaced.replace(size) || end_of_stream)
-        {
-            self.report_rejection();
+        let exchange = EffectiveExchange { size };
+        if let Some(rejected) = self.admitted.response_body(&exchange, end_of_stream) {
+            self.report(&rejected);
         }
         Action::Continue
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
-        if let Some(accounting) = &mut self.accounting {
-            accounting.response_trailers();
-        }
+        self.admitted.response_trailers();
         Action::Continue
     }
 
     fn on_log(&mut self) {
         self.adopt();
-        if let (Some(accounting), Some(plugin)) = (self.accounting.take(), &self.plugin) {
-            plugin.close(accounting);
+        if let (Some(used), Some(plugin)) = (self.admitted.close(&EXCHANGE), &self.plugin) {
+            plugin.count(&used);
         }
     }
 }
 
 impl Stream {
     pub(crate) fn new(id: StreamId, plugin: Option<Plugin>) -> Self {
-        let (identity, accounting, replaced) = (None, None, None);
-        let allowances = Vec::new();
-        Self { id, plugin, identity, accounting, allowances, has_waited: false, replaced }
+        Self { id, plugin, admitted: Admitted::default(), has_waited: false }
     }
 
     /// Carries out a decision on this stream.
     fn apply(&mut self, plugin: &Plugin, decided: Decided) -> Action {
-        let applied = plugin.apply(decided);
-        (self.identity, self.accounting) = (applied.identity, applied.accounting);
-        self.allowances = applied.allowances;
-        applied.action
-    }
-
-    /// Tells the caller what is left, in place of what the backend says of all callers together.
-    fn tell_allowances(&mut self) {
-        for (name, value) in self.allowances.drain(..).flat_map(|allowance| allowance.headers()) {
-            let value = Some(value.as_bytes());
-            _ = hostcalls::set_map_value_bytes(MapType::HttpResponseHeaders, name, value);
-        }
+        let (action, admitted) = plugin.apply(decided);
+        self.admitted = admitted;
+        action
     }
 
     /// Takes over what the root did to the request when it resumed it.
     fn adopt(&mut self) {
         if self.has_waited
             && let Some(plugin) = &self.plugin
-            && let Some(resumed) = plugin.resumed_with(self.id)
+            && let Some(admitted) = plugin.resumed_with(self.id)
         {
-            (self.identity, self.accounting) = (resumed.identity, resumed.accounting);
-            self.allowances = resumed.allowances;
+            self.admitted = admitted;
         }
     }
 
@@ -211,18 +170,10 @@ impl Stream {
         }
     }
 
-    /// Passes on what the backend has said, once.
-    fn report_rejection(&mut self) {
-        if let (Some(plugin), Some(replaced)) = (&self.plugin, &mut self.replaced)
-            && let Some(identity) = replaced.identity.take()
-        {
-            plugin.report_rejection(identity, &replaced.said);
+    /// Passes on what a backend has said of an identity that it rejected.
+    fn report(&self, rejected: &Rejected) {
+        if let Some(plugin) = &self.plugin {
+            plugin.report_rejection(rejected);
         }
     }
-}
-
-/// Returns true if the backend, and no filter in its place, answered.
-fn is_from_upstream() -> bool {
-    let details = hostcalls::get_property(vec!["response", "code_details"]);
-    details.is_ok_and(|details| details.as_deref() == Some(b"via_upstream"))
 }

@@ -7,6 +7,7 @@
 
 mod account;
 mod admission;
+mod counting;
 mod decision;
 mod forward;
 mod health;
@@ -37,6 +38,7 @@ use crate::usage::Usage;
 use account::Accounts;
 pub use account::{Account, Labels};
 use admission::{Admission, Rules};
+pub use counting::count_evicted;
 use decision::Stop;
 pub use decision::{Awaited, Decided, Decision, Record, Wait};
 pub use forward::Forward;

@@ -15,11 +15,12 @@
 //! use how much, [`ledger`] counts it for all threads of a proxy, and [`settle`] for all proxies of
 //! a fleet.
 //!
-//! [`gate`] joins them: events go in with the time, decisions and calls to make come out.
+//! [`gate`] joins them: events go in with the time, decisions and calls to make come out. [`exchange`]
+//! carries out a decision on the request and its answer.
 //! [`fetch`] decides when keys and identity tokens are fetched, and by which thread of the proxy,
 //! [`denial`] turns each reason into a reply, [`metadata`] describes the gateway to clients,
 //! [`config`] makes the whole from the plugin's configuration. None of them knows a proxy, a clock
-//! or a socket; on wasm32 the `host` module translates between them and Envoy. Imports run one way:
+//! or a socket: the two hosts translate between them and Envoy. Imports run one way:
 //! `tests/layers.rs` states the order.
 
 #![cfg_attr(
@@ -37,6 +38,7 @@ pub mod body;
 pub mod config;
 pub mod credentials;
 pub mod denial;
+pub mod exchange;
 pub mod fetch;
 pub mod gate;
 pub mod http;

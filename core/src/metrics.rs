@@ -25,6 +25,15 @@ pub enum Kind {
     Gauge,
 }
 
+/// Counts for one thread: the port to the host, which knows where the numbers are.
+pub trait Meter {
+    /// Adds to a counter, unless it is nothing, with these values of its labels, in their order.
+    fn add(&mut self, metric: &Metric, labels: &[&str], count: u64);
+
+    /// Sets a gauge with these values of its labels, in their order.
+    fn set(&mut self, metric: &Metric, labels: &[&str], value: u64);
+}
+
 /// Counts requests by their decision.
 pub const REQUESTS: Metric = Metric {
     name: "keyless_requests",

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 /// Every room, from the bottom to the top: each imports only from those above its own line.
-const ROOMS: [&str; 26] = [
+const ROOMS: [&str; 27] = [
     "secret",      // tokens that are never shown
     "metrics",     // names, labels and meanings
     "log",         // lines for operators
@@ -39,6 +39,7 @@ const ROOMS: [&str; 26] = [
     "settle",      // what all proxies of a fleet have used
     "config",      // the plugin's configuration, which becomes all of these
     "gate",        // what joins them
+    "exchange",    // what is done with a request and its answer
 ];
 
 /// The only room that may import the configuration; the others take what it was converted into.

@@ -14,6 +14,7 @@ use std::ptr;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use keyless_core::exchange::Refused;
 use keyless_core::http::{Answer, Call, MAX_BODY, Reply, retry_after};
 use keyless_core::log;
 use keyless_core::settle::Settlement;
@@ -246,10 +247,6 @@ pub(crate) enum Part {
     /// It broke off.
     Reset,
 }
-
-/// Envoy did not do what it was asked for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Refused;
 
 /// The call is on its way, or the metric is there.
 const SUCCESS: u32 = 0;

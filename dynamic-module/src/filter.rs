@@ -5,21 +5,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use keyless_core::body;
 use keyless_core::denial::Denial;
+use keyless_core::exchange::{Admitted, Applied, Outcome, Rejected, ResponseHead};
 use keyless_core::gate::{Decided, Decision, Progress, Record, StreamId};
-use keyless_core::identity::IdentityIndex;
-use keyless_core::limit::Allowance;
 use keyless_core::request::Head;
 
-use crate::abi::{Attribute, Body, Map, Stream};
-use crate::accounting::Accounting;
+use crate::abi::{Body, Map, Stream};
+use crate::exchange::{Facts, StreamExchange};
 use crate::now;
-use crate::outcome::{self, Applied, End};
 use crate::plugin::Handle;
-use crate::upstream_rejection::ReplacedAnswer;
 use crate::worker::Worker;
 
 /// One request.
@@ -28,23 +25,12 @@ pub(crate) struct Filter {
     id: StreamId,
     /// Absent if the configuration cannot be parsed on this thread, which it could on the main one.
     worker: Option<Rc<Worker>>,
-    began: Instant,
+    facts: Facts,
     /// It waits, and the bells have it.
     is_parked: Cell<bool>,
-    /// The identity whose token the request carries.
-    identity: Cell<Option<IdentityIndex>>,
-    /// The account of its answer, if that is counted.
-    accounting: RefCell<Option<Accounting>>,
-    /// What is left of limits, for the head of the answer.
-    allowances: RefCell<Vec<Allowance>>,
-    /// Envoy or a filter answers in the place of a backend.
-    is_local: Cell<bool>,
+    admitted: RefCell<Admitted>,
     /// The verdict is written, and cannot be written again.
     is_recorded: Cell<bool>,
-    /// The reason, until that is written.
-    reason: Cell<Option<&'static str>>,
-    /// The answer, if it is that of a backend which rejected the identity token.
-    replaced: RefCell<Option<ReplacedAnswer>>,
 }
 
 /// What becomes of a head.
@@ -70,15 +56,10 @@ impl Filter {
         Self {
             id: worker.as_ref().map_or(0, |worker| worker.number()),
             worker,
-            began: Instant::now(),
+            facts: Facts::new(),
             is_parked: Cell::new(false),
-            identity: Cell::new(None),
-            accounting: RefCell::default(),
-            allowances: RefCell::default(),
-            is_local: Cell::new(false),
+            admitted: RefCell::default(),
             is_recorded: Cell::new(false),
-            reason: Cell::new(None),
-            replaced: RefCell::default(),
         }
     }
 
@@ -111,10 +92,12 @@ impl Filter {
         crate::chaos::obey("request_body", &stream.headers(Map::RequestHeaders));
         let is_held = self.is_parked.get();
         let status = self.proceed(worker, stream, is_last, true);
-        if status == BodyStatus::Continue
-            && let Some(accounting) = &mut *self.accounting.borrow_mut()
-        {
-            accounting.request_body(stream, is_held, is_last);
+        let mut admitted = self.admitted.borrow_mut();
+        if status == BodyStatus::Continue && admitted.is_counted() {
+            let is_held_apart = is_held && !stream.was_held();
+            let exchange = StreamExchange { is_held_apart, ..self.exchange(stream) };
+            exchange.count_request_part();
+            admitted.request_body(&exchange, is_last);
         }
         status
     }
@@ -130,7 +113,7 @@ impl Filter {
             }
         }
         let status = self.proceed(worker, stream, true, false);
-        let is_cut = self.accounting.borrow().as_ref().is_some_and(Accounting::cuts_request);
+        let is_cut = self.admitted.borrow().cuts_request();
         if is_cut { self.fail(worker, stream) } else { status }
     }
 
@@ -138,70 +121,44 @@ impl Filter {
         let Some(worker) = &self.worker else { return HeadStatus::Continue };
         #[cfg(feature = "chaos")]
         crate::chaos::obey("response_headers", &stream.headers(Map::RequestHeaders));
-        self.tell_allowances(stream);
-        let identity = self.identity.get();
-        if identity.is_none() && self.accounting.borrow().is_none() {
-            return HeadStatus::Continue;
+        let head = self.admitted.borrow_mut().response_head(&self.exchange(stream), is_last);
+        match head {
+            ResponseHead::Passes => HeadStatus::Continue,
+            ResponseHead::Replaced(rejected, reply) => {
+                worker.report_rejection(stream, &rejected);
+                stream.reply(&reply);
+                HeadStatus::Stop
+            }
         }
-        let status = stream.header(Map::ResponseHeaders, ":status");
-        let is_from_upstream = self.is_from_upstream(stream);
-        if let Some(accounting) = &mut *self.accounting.borrow_mut() {
-            let is_success = status.as_ref().is_some_and(|status| status.starts_with(b"2"));
-            accounting.response_head(stream, is_success && is_from_upstream, is_last);
-        }
-        let is_rejection = status.as_deref() == Some(b"401") && is_from_upstream;
-        let Some(identity) = identity.filter(|_| is_rejection) else { return HeadStatus::Continue };
-        let denial = Denial::IdentityRejected;
-        self.reason.set(Some(denial.code()));
-        if is_last {
-            worker.report_rejection(stream, identity, &[]);
-            self.identity.set(None);
-            stream.reply(&denial.reply());
-            return HeadStatus::Stop;
-        }
-        let replaced = ReplacedAnswer::begin(stream, identity, denial.reply());
-        *self.replaced.borrow_mut() = Some(replaced);
-        HeadStatus::Continue
     }
 
     pub(crate) fn response_body(&self, stream: &Stream<'_>, is_last: bool) {
         #[cfg(feature = "chaos")]
         crate::chaos::obey("response_body", &stream.headers(Map::RequestHeaders));
-        if let Some(accounting) = &mut *self.accounting.borrow_mut() {
-            accounting.response_body(stream, is_last, self.began);
-        }
-        let mut replaced = self.replaced.borrow_mut();
-        if let Some(answer) = &mut *replaced
-            && (answer.replace(stream) || is_last)
-        {
-            self.report_rejection(stream, answer);
-        }
+        let exchange = self.exchange(stream);
+        let rejected = self.admitted.borrow_mut().response_body(&exchange, is_last);
+        self.report_rejection(stream, rejected);
     }
 
     pub(crate) fn response_trailers(&self) {
-        if let Some(accounting) = &mut *self.accounting.borrow_mut() {
-            accounting.response_trailers();
-        }
+        self.admitted.borrow_mut().response_trailers();
     }
 
     /// Takes note that no backend answers.
     pub(crate) fn local_reply(&self) {
-        self.is_local.set(true);
+        self.facts.is_local.set(true);
     }
 
     /// Ends the stream, before the access log is written.
     pub(crate) fn complete(&self, stream: &Stream<'_>) {
         #[cfg(feature = "chaos")]
         crate::chaos::obey("stream_complete", &stream.headers(Map::RequestHeaders));
-        if let Some(reason) = self.reason.take() {
-            stream.state("wasm.keyless.reason", reason);
-        }
-        if let Some(answer) = &mut *self.replaced.borrow_mut() {
-            self.report_rejection(stream, answer);
-        }
-        let accounting = self.accounting.borrow_mut().take();
-        if let (Some(worker), Some(accounting)) = (&self.worker, accounting) {
-            worker.close(stream, accounting);
+        let exchange = self.exchange(stream);
+        exchange.write_reason();
+        let mut admitted = self.admitted.borrow_mut();
+        self.report_rejection(stream, admitted.rejected());
+        if let (Some(worker), Some(used)) = (&self.worker, admitted.close(&exchange)) {
+            worker.count(stream, &used);
         }
     }
 
@@ -243,33 +200,31 @@ impl Filter {
     /// Carries out a decision on this stream.
     fn apply(&self, worker: &Worker, stream: &Stream<'_>, decided: Decided) -> HeadStatus {
         self.leave(worker);
-        self.carry_out(worker, stream, outcome::apply(stream, decided))
+        self.carry_out(worker, stream, Applied::new(decided, &self.exchange(stream)))
     }
 
     /// Refuses the request because Envoy failed.
     fn fail(&self, worker: &Worker, stream: &Stream<'_>) -> BodyStatus {
-        self.carry_out(worker, stream, outcome::fail(Record::default()));
+        self.carry_out(worker, stream, Applied::failed(Record::default()));
         BodyStatus::Stop
     }
 
     fn carry_out(&self, worker: &Worker, stream: &Stream<'_>, applied: Applied) -> HeadStatus {
-        let Applied { end, identity, accounting, allowances, record, verdict } = applied;
-        worker.plugin.metrics.count_request(stream, verdict, &record);
+        applied.record.count(applied.verdict, &mut worker.plugin.metrics.with(stream));
         worker.settle();
-        self.identity.set(identity);
-        *self.accounting.borrow_mut() = accounting;
-        *self.allowances.borrow_mut() = allowances;
-        self.reason.set(Some(record.reason));
-        if !self.is_recorded.replace(true) {
-            outcome::record(stream, verdict, &record);
+        if self.is_recorded.replace(true) {
+            self.facts.reason.set(Some(applied.record.reason));
+        } else {
+            applied.record(&self.exchange(stream));
         }
-        match end {
-            End::GoesOn => HeadStatus::Continue,
-            End::Reply(reply) => {
+        *self.admitted.borrow_mut() = applied.admitted;
+        match applied.outcome {
+            Outcome::GoesOn => HeadStatus::Continue,
+            Outcome::Reply(reply) => {
                 stream.reply(&reply);
                 HeadStatus::Stop
             }
-            End::Waits => HeadStatus::Stop,
+            Outcome::Waits => HeadStatus::Stop,
         }
     }
 
@@ -307,26 +262,15 @@ impl Filter {
         }
     }
 
-    /// Tells the caller what is left, in place of what the backend says of all callers together.
-    fn tell_allowances(&self, stream: &Stream<'_>) {
-        let allowances = std::mem::take(&mut *self.allowances.borrow_mut());
-        for (name, value) in allowances.iter().flat_map(Allowance::headers) {
-            _ = stream.set(Map::ResponseHeaders, name, value.as_bytes());
+    /// Passes on what a backend has said of an identity that it rejected.
+    fn report_rejection(&self, stream: &Stream<'_>, rejected: Option<Rejected>) {
+        if let (Some(worker), Some(rejected)) = (&self.worker, rejected) {
+            worker.report_rejection(stream, &rejected);
         }
     }
 
-    /// Returns true if the backend, and no filter in its place, answers. Envoy 1.38 does not say what
-    /// the details of the answer are, but that a local reply comes.
-    fn is_from_upstream(&self, stream: &Stream<'_>) -> bool {
-        let details = stream.attribute(Attribute::ResponseCodeDetails);
-        details.map_or(!self.is_local.get(), |details| details == b"via_upstream")
-    }
-
-    /// Passes on what the backend has said, once.
-    fn report_rejection(&self, stream: &Stream<'_>, answer: &mut ReplacedAnswer) {
-        if let (Some(worker), Some(identity)) = (&self.worker, answer.identity.take()) {
-            worker.report_rejection(stream, identity, &answer.said);
-        }
+    fn exchange<'hook>(&'hook self, stream: &'hook Stream<'hook>) -> StreamExchange<'hook> {
+        StreamExchange { stream, facts: &self.facts, is_held_apart: false }
     }
 
     /// Takes the stream out of its place among those that wait.

@@ -184,12 +184,11 @@ impl Plugin {
             && self.has_reports.swap(false, Ordering::AcqRel)
         {
             let reports = std::mem::take(&mut *lock(&self.reports));
+            let mut meter = self.metrics.with(stream);
             for report in &reports {
                 match report {
-                    CallReport::Fetch(report) => self.metrics.count_fetch(stream, report),
-                    CallReport::Settlement(report, at) => {
-                        self.metrics.count_settlement(stream, report, *at);
-                    }
+                    CallReport::Fetch(report) => report.count(&mut meter),
+                    CallReport::Settlement(report, at) => report.count(&mut meter, *at),
                 }
             }
         }

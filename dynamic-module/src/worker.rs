@@ -7,17 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use keyless_core::exchange::{Rejected, Rests, Used};
 use keyless_core::fetch::SharedData;
-use keyless_core::gate::{Decided, Gate, StreamId, Wake};
+use keyless_core::gate::{Decided, Gate, StreamId, Wake, count_evicted};
 use keyless_core::http::Answer;
-use keyless_core::identity::IdentityIndex;
+use keyless_core::metrics::{HOST_CRYPTO, Meter};
 
 use crate::abi::{Stream, write};
-use crate::accounting::Accounting;
 use crate::bells::WorkerId;
 use crate::crypto::NativeCrypto;
 use crate::fetcher::{instant, variable};
-use crate::metrics::Rests;
 use crate::now;
 use crate::plugin::{CallReport, Plugin};
 use crate::shared_data::ProcessData;
@@ -93,7 +92,7 @@ impl Worker {
     pub(crate) fn catch_up(&self, stream: &Stream<'_>, now: SystemTime) {
         self.plugin.count_reports(stream);
         if !self.is_introduced.replace(true) {
-            self.plugin.metrics.introduce(stream);
+            self.plugin.metrics.with(stream).set(&HOST_CRYPTO, &[], 1);
         }
         let is_due = match self.next_wake.get() {
             Wake::At(time) => time <= now,
@@ -155,15 +154,14 @@ impl Worker {
         self.decided.borrow_mut().remove(&id)
     }
 
-    /// Closes the account of a stream that is over.
-    pub(crate) fn close(&self, stream: &Stream<'_>, accounting: Accounting) {
-        let metrics = &self.plugin.metrics;
-        let Some(spent) = accounting.close(stream, metrics, &mut self.rests.borrow_mut()) else {
-            return;
-        };
-        let evicted = self.gate.borrow().charge(&spent.charges, &spent.usage, spent.cost, now());
-        metrics.count_evicted(stream, evicted);
-        self.settle();
+    /// Counts what a request used whose stream is over.
+    pub(crate) fn count(&self, stream: &Stream<'_>, used: &Used) {
+        let mut meter = self.plugin.metrics.with(stream);
+        used.count(&mut self.rests.borrow_mut(), &mut meter);
+        if !used.charges.is_empty() {
+            count_evicted(used.charge(&self.gate.borrow(), now()), &mut meter);
+            self.settle();
+        }
     }
 
     /// Has the main thread settle what a request has left to settle, if it has.
@@ -174,11 +172,12 @@ impl Worker {
     }
 
     /// Tells the gate and the operator that a backend rejected an identity token.
-    pub(crate) fn report_rejection(&self, stream: &Stream<'_>, id: IdentityIndex, said: &[u8]) {
+    pub(crate) fn report_rejection(&self, stream: &Stream<'_>, rejected: &Rejected) {
         let now = now();
-        let rejection = self.gate.borrow_mut().rejected_upstream(id, said, now);
+        let Rejected { identity, said } = rejected;
+        let rejection = self.gate.borrow_mut().rejected_upstream(*identity, said, now);
         let Some(rejection) = rejection else { return };
-        self.plugin.metrics.count_rejection(stream, &rejection.identity);
+        rejection.count(&mut self.plugin.metrics.with(stream));
         write(rejection.line());
         self.drive(now);
     }

@@ -17,6 +17,7 @@ mod credentials;
 mod discovery;
 mod entra;
 mod equivalence;
+mod exchange;
 mod followers;
 mod health;
 mod identities;
