@@ -2,6 +2,8 @@
 #
 #   BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build --platform linux/amd64 --tag keyless .
 #
+# The stage `dynamic` is Envoy with the dynamic module: `docker build --target dynamic --tag envoy-keyless .`
+#
 # The stages `gateway` and `local-azure` are what compose.yaml runs. BuildKit and podman can build them; Docker's old
 # builder cannot.
 
@@ -30,7 +32,8 @@ RUN --mount=type=cache,id=keyless-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=keyless-tools,target=/cache,sharing=locked \
     find . -type f -exec touch {} + \
     && CARGO_TARGET_DIR=/cache CARGO_PROFILE_DEV_DEBUG=0 cargo build --locked -p local-azure -p gateway --bins \
-    && install -D /cache/debug/local-azure target/debug/local-azure && /cache/debug/containers > target/envoy.yaml
+    && install -D /cache/debug/local-azure target/debug/local-azure && /cache/debug/containers > target/envoy.yaml \
+    && /cache/debug/containers --dynamic > target/envoy-dynamic.yaml
 
 FROM docker.io/library/debian:bookworm-slim AS local-azure
 COPY --from=tools /keyless/target/debug/local-azure /usr/local/bin/local-azure
@@ -46,6 +49,24 @@ COPY --from=module /keyless/target/wasm32-wasip1/release/keyless.wasm /etc/envoy
 # The user envoy of that image. From root its entrypoint would change to it, for which it needs capabilities.
 USER 101:101
 # Envoy writes the access log every ten seconds unless it is told otherwise.
+CMD ["envoy", "-c", "/etc/envoy/envoy.yaml", "--file-flush-interval-msec", "10"]
+
+# The dynamic module, for the target's own platform. What it wants of glibc is in 2.34 and later, and it wants no other
+# library: so the images of Envoy, of Ubuntu 22.04 and of Debian 12 (distroless), can load it.
+FROM docker.io/library/rust:1.95.0-bookworm AS dynamic-module
+ENV RUSTUP_TOOLCHAIN=1.95.0
+WORKDIR /keyless
+COPY . .
+RUN --mount=type=cache,id=keyless-registry,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=keyless-dynamic-module,target=/cache,sharing=locked \
+    find . -type f -exec touch {} + \
+    && CARGO_TARGET_DIR=/cache cargo build --locked --release --manifest-path dynamic-module/Cargo.toml \
+    && install -D -m 644 /cache/release/libkeyless_dynamic_module.so target/release/libkeyless_dynamic_module.so
+
+FROM docker.io/envoyproxy/envoy:v1.40.0 AS dynamic
+COPY --from=dynamic-module /keyless/target/release/libkeyless_dynamic_module.so /usr/local/lib/envoy/libkeyless_dynamic_module.so
+ENV ENVOY_DYNAMIC_MODULES_SEARCH_PATH=/usr/local/lib/envoy
+USER 101:101
 CMD ["envoy", "-c", "/etc/envoy/envoy.yaml", "--file-flush-interval-msec", "10"]
 
 FROM scratch

@@ -16,6 +16,8 @@ mod dynamic;
 #[cfg(test)]
 mod tests;
 
+pub use containers::Host;
+
 const SHIPPED: &str = include_str!("../../envoy.yaml");
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
@@ -266,12 +268,7 @@ impl Blueprint {
             return Err(BlueprintError::UnknownCluster(cluster));
         }
         if crate::dynamic_module().is_some() {
-            bootstrap["layered_runtime"] = dynamic::runtime();
-            let called = dynamic::take_the_place(connection_manager(&mut bootstrap));
-            let called = |cluster: &&mut Value| {
-                called.iter().any(|name| cluster["name"].as_str() == Some(name))
-            };
-            clusters(&mut bootstrap).iter_mut().filter(called).for_each(dynamic::hide_forwarding);
+            dynamic::take_the_place(&mut bootstrap);
         }
         Ok(bootstrap)
     }

@@ -9,5 +9,5 @@ mod blueprint;
 mod process;
 mod run;
 
-pub use blueprint::{Blueprint, BlueprintError};
+pub use blueprint::{Blueprint, BlueprintError, Host};
 pub use run::{Gateway, GatewayError, StartOptions, dynamic_module};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gateway::Blueprint;
+use gateway::{Blueprint, Host};
 use serde_json::{Value, json};
 
 use crate::image::stages;
@@ -77,6 +77,10 @@ fn the_dockerfile_gets_every_manifest_of_the_workspace() {
         let manifest = format!("{member}/Cargo.toml");
         assert!(allowed.contains(&member) || allowed.contains(&manifest.as_str()), "{manifest}");
     }
+    for needed in ["Cargo.lock", "Cargo.toml", "build.rs", "link", "src"] {
+        let needed = format!("dynamic-module/{needed}");
+        assert!(allowed.contains(&needed.as_str()), "{needed}");
+    }
 }
 
 #[test]
@@ -88,7 +92,7 @@ fn the_gateway_looks_for_its_world_where_local_azure_listens() {
         let at = command.iter().position(|word| **word == option).unwrap();
         command[at + 1].as_str().unwrap().parse::<u64>().unwrap()
     };
-    let configuration = documents(&Blueprint::shipped().for_containers()).remove(0);
+    let configuration = documents(&Blueprint::shipped().for_containers(Host::Wasm)).remove(0);
     let clusters = items(&configuration["static_resources"]["clusters"]);
     let mut led = BTreeSet::new();
     for cluster in clusters {

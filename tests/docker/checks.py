@@ -26,6 +26,10 @@ PROJECT = "keyless-checks"  # not the name of somebody's own run of compose.yaml
 GATEWAY = f"{PROJECT}-images/gateway"
 LOCAL_AZURE = f"{PROJECT}-images/local-azure"
 OTHER = f"{PROJECT}-images/other"
+DYNAMIC = f"{PROJECT}-images/dynamic"
+TOOLS = f"{PROJECT}-images/tools"
+OBJECT = "/usr/local/lib/envoy/libkeyless_dynamic_module.so"
+OLDEST_GLIBC = (2, 34)  # Envoy's images are of Ubuntu 22.04, with 2.35, and of Debian 12, with 2.36
 CHAT = "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21"
 STOP_SECONDS = 2  # after that, an engine kills what it was told to stop
 KILLED = 137
@@ -78,9 +82,12 @@ def eventually(what):
             time.sleep(0.1)
 
 
-def answer(address, data=None, accept="*/*"):
+def answer(address, data=None, accept="*/*", token=None):
     """Returns status and body of what is answered."""
-    request = urllib.request.Request(f"http://{address}", data, {"accept": accept})
+    headers = {"accept": accept, "content-type": "application/json"}
+    if token:
+        headers["authorization"] = f"Bearer {token}"
+    request = urllib.request.Request(f"http://{address}", data, headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as answered:
             return answered.status, answered.read()
@@ -241,6 +248,55 @@ class Containers(unittest.TestCase):
             self.assertEqual((status, b"token_missing" in body), (401, True), body)
             eventually(lambda: self.assertEqual([record["status"] for record in records(docker("logs", name))], [401]))
             self.stops(name)
+
+
+class TheDynamicModule(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.addClassCleanup(docker, "image", "rm", "--force", DYNAMIC, TOOLS)
+        build("dynamic", DYNAMIC)
+        build("tools", TOOLS)
+
+    def test_the_image_admits_a_caller_and_swaps_its_token(self):
+        network = f"{PROJECT}-dynamic"
+        docker("network", "create", network)
+        self.addCleanup(docker, "network", "rm", network)
+        command = re.search(r'command: (\["--listen".*\])', (ROOT / "compose.yaml").read_text())[1]
+        stand_ins = ["--network", network, "--network-alias", "local-azure", "--publish", "127.0.0.1::8004", LOCAL_AZURE]
+        with tempfile.TemporaryDirectory() as folder, container(*stand_ins, *json.loads(command)) as azure:
+            self.write_configuration(Path(folder, "envoy.yaml"))
+            control = eventually(lambda: docker("port", azure, "8004/tcp").split()[-1])
+            token = eventually(lambda: answer(f"{control}/issuer/token", b""))[1].decode().strip()
+            mounted = ["--volume", f"{folder}/envoy.yaml:/etc/envoy/envoy.yaml:ro"]
+            options = ["--cap-drop", "ALL", "--read-only", "--network", network, "--publish", "127.0.0.1::8080"]
+            with container(*options, *mounted, DYNAMIC) as envoy:
+                address = docker("port", envoy, "8080/tcp").split()[-1]
+                refused, body = eventually(lambda: answer(address + CHAT, b"{}"))
+                self.assertEqual((refused, b"token_missing" in body), (401, True), body)
+                admitted, body = answer(address + CHAT, b'{"messages":[]}', token=token)
+                self.assertEqual((admitted, b"choices" in body), (200, True), body)
+                _, seen = answer(f"{control}/openai/requests")
+                self.assertNotIn(token.encode(), seen)
+                eventually(lambda: self.assertEqual([record["status"] for record in records(docker("logs", envoy))], [401, 200]))
+                docker("stop", "--time", str(STOP_SECONDS), envoy)
+                self.assertNotEqual(exit_code(envoy), KILLED)
+
+    def test_every_image_of_envoy_can_load_the_object(self):
+        created = docker("create", DYNAMIC).split()[-1]
+        self.addCleanup(docker, "rm", created)
+        the_object = file_of(created, OBJECT)
+        wanted = {tuple(map(int, found.split(b"."))) for found in re.findall(rb"GLIBC_(\d+\.\d+)\0", the_object)}
+        self.assertLessEqual(max(wanted), OLDEST_GLIBC)
+        libraries = set(re.findall(rb"\0(lib[a-z_]+\.so\.\d+)(?=\0)", the_object))
+        self.assertEqual(libraries, {b"libc.so.6"}, "Envoy's distroless image has no other")
+
+    def write_configuration(self, path):
+        """Takes Envoy's configuration for the two containers from where the Dockerfile writes it."""
+        created = docker("create", TOOLS).split()[-1]
+        self.addCleanup(docker, "rm", created)
+        path.write_bytes(file_of(created, "/keyless/target/envoy-dynamic.yaml"))
+        path.chmod(0o644)
+        path.parent.chmod(0o755)
 
 
 class Builds(unittest.TestCase):

@@ -1,13 +1,13 @@
 //! What `compose.yaml` runs, with the containers' names led to loopback.
 
-use gateway::Blueprint;
+use gateway::{Blueprint, Host};
 
 use testkit::reply::Refusal;
 use testkit::world::{World, values};
 
 #[tokio::test]
 async fn the_gateway_of_the_compose_file_does_what_the_shipped_one_does() {
-    let configuration = Blueprint::shipped().for_containers();
+    let configuration = Blueprint::shipped().for_containers(Host::Wasm);
     let bootstrap = serde_yaml_ng::from_str(&configuration).unwrap();
     let world = World::with(|shipped| shipped.edit(|file| *file = bootstrap)).await;
     // As in docs/install-docker.md: the control server mints the token.

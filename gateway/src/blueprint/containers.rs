@@ -2,7 +2,9 @@
 
 use serde_yaml_ng::Value;
 
-use super::{Blueprint, clusters, endpoints, has_endpoints, keep_host_name, module, take_off_tls};
+use super::{
+    Blueprint, clusters, dynamic, endpoints, has_endpoints, keep_host_name, module, take_off_tls,
+};
 
 /// The service of `compose.yaml` that plays all the world outside.
 const HOST: &str = "local-azure";
@@ -20,17 +22,31 @@ const PORTS: [(&str, u16); 6] = [
 /// Where the image of the gateway has the module.
 const MODULE: &str = "/etc/envoy/keyless.wasm";
 
+/// Says how the image has keyless.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Host {
+    /// As a dynamic module.
+    DynamicModule,
+    /// As a Wasm module.
+    Wasm,
+}
+
 impl Blueprint {
     /// Writes the configuration of the service `gateway` in `compose.yaml`: every cluster leads to
-    /// `local-azure`, in plain text; listeners and all else are as in the file.
+    /// `local-azure`, in plain text; listeners and all else are as in the file. Or the same for the
+    /// image that has the dynamic module.
     ///
     /// # Panics
     ///
     /// When the file has a cluster that `local-azure` does not play.
-    pub fn for_containers(mut self) -> String {
+    pub fn for_containers(mut self, host: Host) -> String {
         *module(&mut self.bootstrap) = MODULE.into();
         let clusters = clusters(&mut self.bootstrap).iter_mut();
         clusters.filter(|cluster| has_endpoints(cluster)).for_each(lead_to_local_azure);
+        match host {
+            Host::DynamicModule => dynamic::take_the_place(&mut self.bootstrap),
+            Host::Wasm => {}
+        }
         serde_yaml_ng::to_string(&self.bootstrap).expect("what was YAML can be written")
     }
 }

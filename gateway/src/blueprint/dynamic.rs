@@ -2,7 +2,7 @@
 
 use serde_yaml_ng::Value;
 
-use super::{HTTP_PROTOCOL_OPTIONS, WASM, list, table};
+use super::{HTTP_PROTOCOL_OPTIONS, WASM, clusters, connection_manager, list, table};
 
 const DYNAMIC: &str =
     "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
@@ -16,9 +16,18 @@ const UPSTREAM_CODEC: &str =
 /// The name by which Envoy finds the object in its search path: without `lib` and `.so`.
 const NAME: &str = "keyless_dynamic_module";
 
+/// Replaces each Wasm filter, and changes what the dynamic module wants otherwise.
+pub(super) fn take_the_place(bootstrap: &mut Value) {
+    bootstrap["layered_runtime"] = runtime();
+    let called = replace_filters(connection_manager(bootstrap));
+    let is_called =
+        |cluster: &&mut Value| called.iter().any(|name| cluster["name"].as_str() == Some(name));
+    clusters(bootstrap).iter_mut().filter(is_called).for_each(hide_forwarding);
+}
+
 /// Replaces each Wasm filter of this `HttpConnectionManager`, and returns the clusters that keyless
 /// calls.
-pub(super) fn take_the_place(manager: &mut Value) -> Vec<String> {
+fn replace_filters(manager: &mut Value) -> Vec<String> {
     let mut called = Vec::new();
     for filter in list(&mut manager["http_filters"]) {
         if filter["typed_config"]["@type"] != WASM {
@@ -42,7 +51,7 @@ pub(super) fn take_the_place(manager: &mut Value) -> Vec<String> {
 }
 
 /// Has Envoy show the metrics by their own names, as it does those of Wasm filters.
-pub(super) fn runtime() -> Value {
+fn runtime() -> Value {
     let feature = "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix";
     let layer = serde_json::json!({ "name": "keyless", "static_layer": { feature: true } });
     yaml(&serde_json::json!({ "layers": [layer] }))
@@ -50,7 +59,7 @@ pub(super) fn runtime() -> Value {
 
 /// Removes from calls to this cluster what Envoy adds to those of dynamic modules: the metadata
 /// service answers no request that looks forwarded.
-pub(super) fn hide_forwarding(cluster: &mut Value) {
+fn hide_forwarding(cluster: &mut Value) {
     let extensions = &mut cluster["typed_extension_protocol_options"];
     let options = &mut extensions[HTTP_PROTOCOL_OPTIONS];
     if options.is_null() {

@@ -1,8 +1,8 @@
 use serde_yaml_ng::{Mapping, Value};
 
 use super::{
-    Blueprint, BlueprintError, SHIPPED, clusters, connection_manager, endpoints, has_endpoints,
-    list, module, plugin,
+    Blueprint, BlueprintError, Host, SHIPPED, clusters, connection_manager, endpoints,
+    has_endpoints, list, module, plugin,
 };
 
 /// The clusters of the file, each as often as it has endpoints.
@@ -169,7 +169,7 @@ fn the_shipped_file_guards_behind_the_filter() {
 #[test]
 fn containers_find_the_world_by_name_and_in_plain_text() {
     let mut bootstrap: Value =
-        serde_yaml_ng::from_str(&Blueprint::shipped().for_containers()).unwrap();
+        serde_yaml_ng::from_str(&Blueprint::shipped().for_containers(Host::Wasm)).unwrap();
     assert_eq!(module(&mut bootstrap).as_str(), Some("/etc/envoy/keyless.wasm"));
     for cluster in clusters(&mut bootstrap).iter_mut().filter(|cluster| has_endpoints(cluster)) {
         assert_eq!(cluster["type"], "STRICT_DNS");
