@@ -98,8 +98,9 @@ fleet: wasm .envoy/$(ENVOY_VERSION)/bin/envoy .fleet/$(RATELIMIT_VERSION)/bin/se
 docker: ## builds and runs the images as docs/install-docker.md says, in a real engine; ENGINE=podman for podman
 	@ENGINE=$(or $(ENGINE),docker) CASE=$(CASE) tests/docker/run
 
-istio: wasm .envoy/$(ENVOY_VERSION)/bin/envoy ## the files of istio/ in a real Istio, in network namespaces of its own; CASE=name runs the tests of that name
-	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy tests/istio/run $(CASE)
+istio: wasm dynamic .envoy/$(ENVOY_VERSION)/bin/envoy ## the files of istio/ in a real Istio, in network namespaces of its own; CASE=name runs the tests of that name
+	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy KEYLESS_DYNAMIC_OBJECT=$(CARGO_TARGET_DIR)/release/libkeyless_dynamic_module.so \
+	tests/istio/run $(CASE)
 
 fuzz: ## random bytes against each parser, two at a time, for FUZZ_SECONDS each
 	@rustup run nightly rustc --version >/dev/null 2>&1 || { \

@@ -22,6 +22,7 @@ mod beside;
 mod callers;
 mod changes;
 mod cluster;
+mod dynamic;
 mod example;
 mod files;
 mod limits;
