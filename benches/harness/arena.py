@@ -10,6 +10,7 @@ from . import probe
 from .cases import NONE, Case
 from .chains import Json
 from .envoy import Bench, Envoy
+from .machine import CORES
 from .tokens import Mint
 from .world import World
 from .wrk import Load, Sample, Void, run
@@ -77,10 +78,15 @@ class Arena:
         filters: list[Json] | None = None,
         backend: int | None = None,
         world: World | None = None,
+        workers: int = 1,
     ) -> None:
-        """Starts the Envoy of a case, sees that it does its job, and lets it warm up."""
+        """Starts the Envoy of a case, sees that it does its job, and lets it warm up. More than one
+        worker share the load generator's core, too."""
         world = world or self.world
-        envoy = Envoy(self.bench, case.chain, world, filters=filters, backend=backend)
+        cores = (CORES.envoy,) if workers == 1 else (CORES.envoy, CORES.load)
+        envoy = Envoy(
+            self.bench, case.chain, world, filters=filters, backend=backend, workers=workers, cores=cores
+        )
         self._stack.push(envoy)
         seat = Seat(case, envoy, [])
         self.seats.append(seat)

@@ -88,7 +88,7 @@ class Envoy(AbstractContextManager["Envoy"]):
         workers: int = 1,
         backend: int | None = None,
         body: str = "",
-        core: int = CORES.envoy,
+        cores: tuple[int, ...] = (CORES.envoy,),
         options: tuple[str, ...] = (),
         wait: bool = True,
     ) -> None:
@@ -108,7 +108,7 @@ class Envoy(AbstractContextManager["Envoy"]):
         (folder / "envoy.json").write_text(json.dumps(config, indent=1))
         self.log = folder / "envoy.log"
         self._admin = folder / "admin"
-        command = ["taskset", "-c", str(core), bench.envoy, "-c", folder / "envoy.json"]
+        command = ["taskset", "-c", ",".join(map(str, cores)), bench.envoy, "-c", folder / "envoy.json"]
         command += ["--concurrency", str(workers), "--use-dynamic-base-id", "-l", "warning"]
         command += ["--admin-address-path", self._admin, "--log-path", self.log, *options]
         self.process = subprocess.Popen(

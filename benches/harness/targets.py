@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from .judge import Most, kind
 from .markdown import mib, table, us
-from .sections import scale, start, stream, upstream
+from .sections import scale, start, stream, upstream, workers
 
 Row = tuple[str, str, str, str]
 
@@ -27,6 +27,8 @@ FRAME = 0.2
 """The most that a frame may cost more than with a filter that does nothing, in µs."""
 COUNTED_ANSWER, COUNTED_FRAME = 1.5, 1.0
 """The most that counting may add to a request with a plain answer, and to a frame beside a filter that does nothing, in µs."""
+WORKERS = 0.75
+"""The most that the dynamic module may add with eight workers, to what `jwt_authn` does."""
 MODULE = 950_000
 VERDICTS = 32 * 2**20
 """`token_cache.max_bytes` as shipped."""
@@ -39,7 +41,7 @@ def render(found: dict) -> str:
     rows = [*ratios(sections, kind(found)), *limits(sections), *frames(sections), *latency(sections), *sizes(sections)]
     size = found["module"]
     rows.append(("module", f"≤ {MODULE:,} bytes", f"{size:,} bytes", reach(size <= MODULE)))
-    rows += [*memory(sections), *first_request(sections), *first_byte(sections)]
+    rows += [*memory(sections), *first_request(sections), *first_byte(sections), *eight(sections)]
     head = ["target", "expected", "found", "reached"]
     return INTRODUCTION + "\n" + table(head, rows).replace("---:", "---")
 
@@ -88,6 +90,16 @@ def frames(sections: dict) -> Iterator[Row]:
             continue
         ours, other = found
         yield title, wanted, f"{ours:.2f} µs to {other:.2f} µs", reach(ours - other <= most)
+
+
+def eight(sections: dict) -> Iterator[Row]:
+    """Yields what the dynamic module adds to a new token where eight workers share two cores."""
+    title, wanted = "eight workers, the dynamic module to `jwt_authn`", f"≤ {WORKERS:.2f} ×"
+    ratio = workers.ratio(sections["workers"]) if "workers" in sections else None
+    if ratio is None:
+        yield unknown(title, wanted)
+        return
+    yield title, wanted, f"**{ratio:.2f} ×**", reach(ratio <= WORKERS)
 
 
 def latency(sections: dict) -> Iterator[Row]:

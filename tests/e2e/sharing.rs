@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gateway::{Blueprint, StartOptions};
 use local_azure::{Fault, LocalAzure, Options};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use spy::{Spy, key_of_identity, with_spies};
@@ -42,6 +42,25 @@ async fn eight_threads_that_start_cold_under_load_ask_imds_once_and_the_issuer_o
     for seen in world.azure.openai.requests() {
         world.assert_swapped(&seen, &world.token());
     }
+    world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn new_tokens_that_come_to_eight_threads_at_once_are_all_admitted_after_one_fetch_of_each_value()
+ {
+    let world = world(THREADS, |shipped| shipped).await;
+    let token = |number| world.token_with(json!({ "sub": format!("caller-{number}") }));
+    let tokens: Vec<_> = (0..32 * THREADS).map(token).collect();
+    let replies = Reply::to_each(tokens.iter().map(|token| world.chat_as(token))).await.unwrap();
+    assert!(replies.iter().all(|reply| reply.status == 200), "{replies:?}");
+    assert_eq!(asked(&world), (1, 1));
+    let seen = world.azure.openai.requests();
+    assert_eq!(seen.len(), tokens.len());
+    for seen in &seen {
+        world.assert_swapped(seen, &tokens[0]);
+    }
+    world.assert_every_worker_admits().await;
+    assert_eq!(asked(&world), (1, 1));
     world.assert_unharmed().await;
 }
 

@@ -13,6 +13,7 @@ from . import (
     stream,
     upstream,
     waiting,
+    workers,
 )
 
 SECTIONS: dict[str, ModuleType] = {
@@ -22,6 +23,7 @@ SECTIONS: dict[str, ModuleType] = {
     "start": start,
     "stream": stream,
     "waiting": waiting,
+    "workers": workers,
     "fetches": fetches,
     "memory": memory,
     "hostcalls": hostcalls,

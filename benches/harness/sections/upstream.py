@@ -28,7 +28,7 @@ def measure(context: Context) -> Json:
     bench, mint = context.bench, context.mint
     with (
         Arena(bench, mint, "POST") as arena,
-        Envoy(bench, "none", arena.world, core=CORES.load, body=ANSWER) as backend,
+        Envoy(bench, "none", arena.world, cores=(CORES.load,), body=ANSWER) as backend,
     ):
         limiting = LIMITING if bench.files.ratelimit else LIMITING[:1]
         found["cases"] = play(context, arena, backend.port, "upstream", limiting)
