@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use keyless_core::fetch::SharedData;
 
 use crate::lock;
 
 /// The records by their keys, each with its version.
-type Records = HashMap<String, (Vec<u8>, u32)>;
+type Records = HashMap<String, (Arc<[u8]>, u32)>;
 
-/// The lock is held for a copy only.
+/// The lock is held to look up a record, or to put one in its place: copies are made, and memory is
+/// given back, outside of it.
 static RECORDS: LazyLock<Mutex<Records>> = LazyLock::new(Mutex::default);
 
 /// Reads and writes for one gate.
@@ -35,18 +36,23 @@ impl ProcessData {
 
 impl SharedData for ProcessData {
     fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {
-        lock(&RECORDS).get(key).cloned()
+        let found = lock(&RECORDS).get(key).cloned();
+        found.map(|(record, version)| (record.to_vec(), version))
     }
 
     fn replace(&self, key: &str, version: Option<u32>, record: &[u8]) -> bool {
-        let record = record.to_vec();
+        let mut record = Arc::from(record);
         let mut records = lock(&RECORDS);
-        let present = records.get(key).map(|(_, version)| *version);
-        let is_current = present.is_none() || present == version;
+        let Some((present, current)) = records.get_mut(key) else {
+            records.insert(key.to_owned(), (record, 1));
+            return true;
+        };
+        let is_current = version == Some(*current);
         if is_current {
-            let next = present.unwrap_or(0).wrapping_add(1);
-            records.insert(key.to_owned(), (record, next));
+            *current = current.wrapping_add(1);
+            std::mem::swap(present, &mut record);
         }
+        drop(records);
         is_current
     }
 
