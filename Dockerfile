@@ -51,7 +51,7 @@ USER 101:101
 # Envoy writes the access log every ten seconds unless it is told otherwise.
 CMD ["envoy", "-c", "/etc/envoy/envoy.yaml", "--file-flush-interval-msec", "10"]
 
-# The dynamic module, for the target's own platform. What it wants of glibc is in 2.34 and later, and it wants no other
+# The dynamic module, for the target's own platform. What it wants of glibc is in 2.35 and later, and it wants no other
 # library: so the images of Envoy, of Ubuntu 22.04 and of Debian 12 (distroless), can load it.
 FROM docker.io/library/rust:1.95.0-bookworm AS dynamic-module
 ENV RUSTUP_TOOLCHAIN=1.95.0

@@ -29,7 +29,7 @@ OTHER = f"{PROJECT}-images/other"
 DYNAMIC = f"{PROJECT}-images/dynamic"
 TOOLS = f"{PROJECT}-images/tools"
 OBJECT = "/usr/local/lib/envoy/libkeyless_dynamic_module.so"
-OLDEST_GLIBC = (2, 34)  # Envoy's images are of Ubuntu 22.04, with 2.35, and of Debian 12, with 2.36
+OLDEST_GLIBC = (2, 35)  # Envoy's images are of Ubuntu 22.04, with 2.35, and of Debian 12, with 2.36
 CHAT = "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21"
 STOP_SECONDS = 2  # after that, an engine kills what it was told to stop
 KILLED = 137
