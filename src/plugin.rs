@@ -129,7 +129,10 @@ impl Plugin {
     pub(crate) fn count(&self, used: &Used) {
         let mut metrics = self.metrics.borrow_mut();
         used.count(&mut self.rests.borrow_mut(), &mut *metrics);
-        let Some(now) = now().filter(|_| !used.charges.is_empty()) else { return };
+        if used.charges.is_empty() {
+            return;
+        }
+        let Some(now) = now() else { return };
         count_evicted(used.charge(&self.gate.borrow(), now), &mut *metrics);
         drop(metrics);
         self.wake_to_settle();
