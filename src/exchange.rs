@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use keyless_core::exchange::{Body, Exchange, Refused};
+use keyless_core::exchange::{Body, Exchange, REASON, Refused};
 use keyless_core::http::Reply;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, Status};
@@ -89,13 +89,14 @@ impl Exchange for EffectiveExchange {
         size.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
     }
 
-    /// Envoy writes `wasm.` before the name.
-    fn record(&self, name: &str, value: &str) {
-        _ = hostcalls::set_property(vec![&["keyless.", name].concat()], Some(value.as_bytes()));
+    /// Envoy writes `wasm.` before what a module calls it.
+    fn record(&self, name: &'static str, value: &str) {
+        let name = name.strip_prefix("wasm.").unwrap_or(name);
+        _ = hostcalls::set_property(vec![name], Some(value.as_bytes()));
     }
 
     fn record_reason(&self, reason: &'static str) {
-        self.record("reason", reason);
+        self.record(REASON, reason);
     }
 }
 

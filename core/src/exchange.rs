@@ -59,12 +59,15 @@ pub trait Exchange {
     /// Returns the length of the request's body in bytes, as far as it has come.
     fn request_size(&self) -> u64;
 
-    /// Writes something that operators see to filter state, as `wasm.keyless.` and the name.
-    fn record(&self, name: &str, value: &str);
+    /// Writes something that operators see to filter state; the name begins with `wasm.keyless.`.
+    fn record(&self, name: &'static str, value: &str);
 
-    /// Records the reason. It may be recorded again: what counts is the last one.
+    /// Records the reason, as [`REASON`]. It may be recorded again: what counts is the last one.
     fn record_reason(&self, reason: &'static str);
 }
+
+/// The name of the reason in filter state.
+pub const REASON: &str = "wasm.keyless.reason";
 
 /// Names one of the two bodies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

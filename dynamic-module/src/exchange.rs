@@ -53,7 +53,7 @@ impl StreamExchange<'_> {
     /// Writes the reason, once.
     pub(crate) fn write_reason(&self) {
         if let Some(reason) = self.facts.reason.take() {
-            self.record("reason", reason);
+            self.record(exchange::REASON, reason);
         }
     }
 }
@@ -126,8 +126,8 @@ impl Exchange for StreamExchange<'_> {
     }
 
     /// The names are the Wasm filter's, so that the same guard and the same access log fit both.
-    fn record(&self, name: &str, value: &str) {
-        self.stream.state(&["wasm.keyless.", name].concat(), value);
+    fn record(&self, name: &'static str, value: &str) {
+        self.stream.state(name, value);
     }
 
     fn record_reason(&self, reason: &'static str) {

@@ -161,16 +161,16 @@ impl Accounting {
 impl Used {
     fn record(&self, exchange: &impl Exchange, first_token: Option<Duration>) {
         let Self { counted: Counted { basis, usage }, cost, .. } = self;
-        exchange.record("usage", basis.name());
+        exchange.record("wasm.keyless.usage", basis.name());
         if let Some(age) = first_token {
-            exchange.record("first_token_ms", &age.as_millis().to_string());
+            exchange.record("wasm.keyless.first_token_ms", &age.as_millis().to_string());
         }
         match basis {
             Basis::Absent | Basis::None => {}
             Basis::Estimated | Basis::Exact => record_tokens(usage, exchange),
         }
         if let Some(cost) = cost {
-            exchange.record("cost", &cost.to_string());
+            exchange.record("wasm.keyless.cost", &cost.to_string());
         }
     }
 
@@ -214,10 +214,17 @@ impl Used {
 }
 
 fn record_tokens(usage: &Usage, exchange: &impl Exchange) {
-    let parts = [("cached", usage.cached), ("reasoning", usage.reasoning)];
-    let whole = [("input", usage.input), ("output", usage.output), ("total", usage.total())];
+    let whole = [
+        ("wasm.keyless.tokens_input", usage.input),
+        ("wasm.keyless.tokens_output", usage.output),
+        ("wasm.keyless.tokens_total", usage.total()),
+    ];
+    let parts = [
+        ("wasm.keyless.tokens_cached", usage.cached),
+        ("wasm.keyless.tokens_reasoning", usage.reasoning),
+    ];
     let parts = parts.into_iter().filter(|(_, count)| *count > 0);
     for (name, count) in whole.into_iter().chain(parts) {
-        exchange.record(&["tokens_", name].concat(), &count.to_string());
+        exchange.record(name, &count.to_string());
     }
 }

@@ -63,14 +63,14 @@ impl Applied {
     /// Records the decision for the access log and the filters behind.
     pub fn record(&self, exchange: &impl Exchange) {
         let Self { record, .. } = self;
-        exchange.record("verdict", self.verdict);
+        exchange.record("wasm.keyless.verdict", self.verdict);
         exchange.record_reason(record.reason);
         let state = [
-            ("issuer", record.issuer.as_deref()),
-            ("client", record.client()),
-            ("subject", record.subject()),
-            ("route", record.route.as_deref()),
-            ("deployment", record.deployment.as_deref()),
+            ("wasm.keyless.issuer", record.issuer.as_deref()),
+            ("wasm.keyless.client", record.client()),
+            ("wasm.keyless.subject", record.subject()),
+            ("wasm.keyless.route", record.route.as_deref()),
+            ("wasm.keyless.deployment", record.deployment.as_deref()),
         ];
         for (name, value) in state {
             if let Some(value) = value {

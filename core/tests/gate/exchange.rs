@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use keyless_core::exchange::{
-    Admitted, Applied, Body, Exchange, Outcome, Refused, ResponseHead, Rests,
+    Admitted, Applied, Body, Exchange, Outcome, REASON, Refused, ResponseHead, Rests,
 };
 use keyless_core::gate::Record;
 use keyless_core::metrics::{Meter, Metric};
@@ -109,12 +109,13 @@ impl Exchange for Host {
         400
     }
 
-    fn record(&self, name: &str, value: &str) {
+    fn record(&self, name: &'static str, value: &str) {
+        let name = name.strip_prefix("wasm.keyless.").expect("a name of ours");
         self.note(format!("{name}={value}"));
     }
 
     fn record_reason(&self, reason: &'static str) {
-        self.record("reason", reason);
+        self.record(REASON, reason);
     }
 }
 
