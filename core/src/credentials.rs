@@ -8,53 +8,54 @@ use percent_encoding::percent_decode;
 
 use crate::http::HeaderName;
 
-/// Headers of this very name, in order, with who sends them.
+/// Headers of this very name, with who sends them; in order of their lengths, and those of one length by
+/// name, so that few names are compared.
 pub const HEADERS: [&str; 42] = [
-    "api-key",                        // Azure OpenAI
     "apikey",                         // Kong's key-auth
-    "authorization",                  // RFC 9110 §11.6.2
-    "cf-access-client-id",            // Cloudflare Access, service tokens
-    "cf-access-client-secret",        // Cloudflare Access, service tokens
-    "cf-access-jwt-assertion",        // Cloudflare Access
-    "cf-access-token",                // Cloudflare Access, cloudflared
     "cookie",                         // RFC 6265 §5.4
-    "ocp-apim-subscription-key",      // Azure API Management, Azure AI services
-    "proxy-authorization",            // RFC 9110 §11.7.2
-    "x-access-token",                 // by custom
-    "x-amz-security-token",           // AWS Signature Version 4
-    "x-api-key",                      // Anthropic, AWS API Gateway
-    "x-api-token",                    // by custom
+    "api-key",                        // Azure OpenAI
+    "x-token",                        // by custom
     "x-apikey",                       // Apigee
+    "x-api-key",                      // Anthropic, AWS API Gateway
+    "x-id-token",                     // by custom
+    "x-api-token",                    // by custom
+    "x-zumo-auth",                    // Azure App Service authentication
     "x-auth-token",                   // OpenStack, Spring Session
+    "x-user-token",                   // by custom
+    "authorization",                  // RFC 9110 §11.6.2
+    "x-vault-token",                  // HashiCorp Vault
+    "x-access-token",                 // by custom
+    "x-gitlab-token",                 // GitLab
+    "x-goog-api-key",                 // Google Cloud
+    "cf-access-token",                // Cloudflare Access, cloudflared
     "x-authentik-jwt",                // authentik's proxy provider
     "x-authorization",                // by custom
     "x-client-secret",                // by custom
+    "x-functions-key",                // Azure Functions
+    "x-jwt-assertion",                // WSO2, Pomerium's predecessors
+    "x-refresh-token",                // by custom
+    "x-session-token",                // by custom
+    "x-openai-api-key",               // by custom
+    "x-ms-access-token",              // Azure, by custom
+    "cf-access-client-id",            // Cloudflare Access, service tokens
+    "proxy-authorization",            // RFC 9110 §11.7.2
+    "x-amz-security-token",           // AWS Signature Version 4
+    "x-forwarded-id-token",           // OAuth2 proxies
+    "cf-access-client-secret",        // Cloudflare Access, service tokens
+    "cf-access-jwt-assertion",        // Cloudflare Access
     "x-endpoint-api-userinfo",        // Google Cloud Endpoints
     "x-forwarded-access-token",       // OAuth2 Proxy
-    "x-forwarded-authorization",      // API gateways that keep the caller's
-    "x-forwarded-id-token",           // OAuth2 proxies
-    "x-functions-key",                // Azure Functions
-    "x-gitlab-token",                 // GitLab
-    "x-goog-api-key",                 // Google Cloud
-    "x-goog-iam-authorization-token", // Google Cloud IAM
     "x-goog-iap-jwt-assertion",       // Google Cloud Identity-Aware Proxy
-    "x-id-token",                     // by custom
-    "x-jwt-assertion",                // WSO2, Pomerium's predecessors
-    "x-ms-access-token",              // Azure, by custom
-    "x-ms-authorization-auxiliary",   // Azure Resource Manager, cross-tenant
-    "x-openai-api-key",               // by custom
     "x-original-authorization",       // API gateways that keep the caller's
     "x-pomerium-jwt-assertion",       // Pomerium
-    "x-refresh-token",                // by custom
+    "ocp-apim-subscription-key",      // Azure API Management, Azure AI services
+    "x-forwarded-authorization",      // API gateways that keep the caller's
     "x-serverless-authorization",     // Google Cloud Run
-    "x-session-token",                // by custom
-    "x-token",                        // by custom
-    "x-user-token",                   // by custom
-    "x-vault-token",                  // HashiCorp Vault
-    "x-zumo-auth",                    // Azure App Service authentication
+    "x-ms-authorization-auxiliary",   // Azure Resource Manager, cross-tenant
+    "x-goog-iam-authorization-token", // Google Cloud IAM
 ];
 
-/// Headers whose names begin and end like this.
+/// Headers whose names begin and end like this; all begin with `x-`.
 pub const HEADER_PATTERNS: [(&str, &str); 5] = [
     ("x-amzn-oidc-", ""),          // AWS Application Load Balancer
     ("x-auth-request-", "token"),  // OAuth2 Proxy
@@ -160,17 +161,25 @@ impl Pass {
 
 /// Returns a parameter's name as it is compared: in lower case, without `-`, `_` and spaces around.
 pub fn normalized(name: impl Iterator<Item = u8>) -> String {
-    let name = name.filter(|byte| !b"-_".contains(byte)).map(|byte| byte.to_ascii_lowercase());
-    let name: Vec<u8> = name.collect();
-    String::from_utf8_lossy(name.trim_ascii()).into_owned()
+    let mut normalized = String::with_capacity(32);
+    let kept = name.filter(|byte| !b"-_".contains(byte));
+    normalized.extend(kept.map(|byte| char::from(byte.to_ascii_lowercase())));
+    let trimmed = normalized.trim_ascii();
+    if trimmed.len() == normalized.len() { normalized } else { trimmed.to_owned() }
 }
 
 /// Returns true if a header or trailer of this name, in lower case, may be a credential.
 pub fn is_credential_header(name: &str) -> bool {
-    HEADERS.binary_search(&name).is_ok()
-        || HEADER_PATTERNS
-            .iter()
-            .any(|(start, end)| name.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)))
+    let by_length = |name: &&'static str| (name.len(), *name);
+    HEADERS.binary_search_by_key(&(name.len(), name), by_length).is_ok()
+        || name.starts_with("x-") && is_like_a_pattern(name)
+}
+
+fn is_like_a_pattern(name: &str) -> bool {
+    let is_it = |(start, end): &(&str, &str)| {
+        name.strip_prefix(start).is_some_and(|rest| rest.ends_with(end))
+    };
+    HEADER_PATTERNS.iter().any(is_it)
 }
 
 /// Returns the items of a `Sec-WebSocket-Protocol` that carry no credential (RFC 6455 §11.3.4).
@@ -192,7 +201,12 @@ mod tests {
 
     #[test]
     fn the_tables_are_in_order() {
-        assert!(HEADERS.is_sorted() && PARAMETERS.is_sorted());
+        assert!(HEADERS.is_sorted_by_key(|name| (name.len(), *name)) && PARAMETERS.is_sorted());
+    }
+
+    #[test]
+    fn patterns_begin_alike() {
+        assert!(HEADER_PATTERNS.iter().all(|(start, _)| start.starts_with("x-")));
     }
 
     #[test]

@@ -90,6 +90,7 @@ pub enum HostPattern {
 pub struct PathPattern {
     text: String,
     router: Router<()>,
+    names_deployment: bool,
 }
 
 /// Says where the deployment's name is read.
@@ -158,7 +159,8 @@ impl PathPattern {
     pub fn parse(text: &str) -> Option<Self> {
         let mut router = Router::new();
         router.insert(text, ()).ok()?;
-        text.starts_with('/').then(|| Self { text: text.to_owned(), router })
+        let names_deployment = text.split('/').any(|segment| segment == "{deployment}");
+        text.starts_with('/').then(|| Self { text: text.to_owned(), router, names_deployment })
     }
 
     /// Returns the pattern as it was written.
@@ -168,13 +170,13 @@ impl PathPattern {
 
     /// Returns true if the pattern has a segment `{deployment}`.
     pub fn names_deployment(&self) -> bool {
-        self.text.split('/').any(|segment| segment == "{deployment}")
+        self.names_deployment
     }
 
     /// Matches a path without its query; gives the deployment if the pattern names one.
     pub fn matches<'a>(&self, path: &'a str) -> Option<Option<&'a str>> {
         let found = self.router.at(path).ok()?;
-        Some(found.params.get(DEPLOYMENT).filter(|_| self.names_deployment()))
+        Some(found.params.get(DEPLOYMENT).filter(|_| self.names_deployment))
     }
 }
 
