@@ -9,6 +9,7 @@ mod replaced;
 
 use std::time::Duration;
 
+use crate::usage::Reader;
 pub use accounting::{Rests, Used};
 pub use admitted::{Admitted, Rejected, ResponseHead};
 pub use outcome::{Applied, Outcome};
@@ -46,6 +47,11 @@ pub trait Exchange {
 
     /// Returns the part of a body that passes now, at most so many bytes of it.
     fn part(&self, body: Body, most: usize) -> Vec<u8>;
+
+    /// Has the part of the answer read that passes now.
+    fn read_part(&self, reader: &mut Reader) {
+        reader.read(&self.part(Body::Response, usize::MAX));
+    }
 
     /// Replaces the part of a body that passes now.
     fn replace_part(&self, body: Body, bytes: &[u8]);

@@ -18,6 +18,7 @@ use keyless_core::exchange::Refused;
 use keyless_core::http::{Answer, Call, MAX_BODY, Reply, retry_after};
 use keyless_core::log;
 use keyless_core::settle::Settlement;
+use keyless_core::usage::Reader;
 
 use crate::now;
 
@@ -384,6 +385,20 @@ impl Stream<'_> {
 
     /// Returns a body, at most this many bytes of it.
     pub(crate) fn body(&self, body: Body, most: usize) -> Vec<u8> {
+        joined(&self.chunks(body), most)
+    }
+
+    /// Has a body read where it lies: a copy of a large part would stay with the allocator.
+    pub(crate) fn read_body(&self, body: Body, reader: &mut Reader) {
+        let chunks = self.chunks(body).into_iter();
+        for Buffer { start, length } in chunks.filter(|chunk| !chunk.start.is_null()) {
+            // SAFETY: Envoy gives bytes that live until its hook ends or the body is changed, and the
+            // reader has no way to Envoy.
+            reader.read(unsafe { std::slice::from_raw_parts(start, length) });
+        }
+    }
+
+    fn chunks(&self, body: Body) -> Vec<Buffer> {
         // SAFETY: the stream lives while its hook is called.
         let count = unsafe {
             envoy_dynamic_module_callback_http_get_body_chunks_size(self.envoy, body as u32)
@@ -398,7 +413,7 @@ impl Stream<'_> {
                     chunks.as_mut_ptr(),
                 )
             };
-        if are_there { joined(&chunks, most) } else { Vec::new() }
+        if are_there { chunks } else { Vec::new() }
     }
 
     /// Returns true if the part of the request's body that has just come is what Envoy held of it.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use keyless_core::exchange::{self, Exchange, Refused};
+use keyless_core::usage::Reader;
 
 use crate::abi::{Attribute, Body, Map, Stream};
 
@@ -101,6 +102,10 @@ impl Exchange for StreamExchange<'_> {
             if part.is_empty() { part = more } else { part.extend(more) }
         }
         part
+    }
+
+    fn read_part(&self, reader: &mut Reader) {
+        self.stream.read_body(Body::Response, reader);
     }
 
     fn replace_part(&self, body: exchange::Body, bytes: &[u8]) {

@@ -116,10 +116,10 @@ impl Accounting {
     pub(super) fn response_body(&mut self, exchange: &impl Exchange, is_last: bool) {
         self.is_whole = is_last;
         let Answer::Read(reader, filter) = &mut self.answer else { return };
-        let part = exchange.part(Body::Response, usize::MAX);
         match filter {
-            None => reader.read(&part),
+            None => exchange.read_part(reader),
             Some(filter) => {
+                let part = exchange.part(Body::Response, usize::MAX);
                 if let Some(passed) = filter.pass(reader, &part, is_last) {
                     exchange.replace_part(Body::Response, passed);
                 }
