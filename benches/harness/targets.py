@@ -14,6 +14,9 @@ RATIOS = [
     ("cold RS256, to `jwt_authn`", "keyless-cold", "jwt", Most(0.95, 1.25)),
     ("2,000 tokens, to `jwt_authn` as shipped", "keyless-2000", "jwt-cache-2000", Most(0.25, None)),
     ("100,000 tokens, to keyless with new ones", "keyless-100k", "keyless-cold", Most(1.05, 1.05)),
+    ("the dynamic module, warm, to the native stack with its cache", "keyless-native-warm", "native-cache", Most(1.0, 1.0)),
+    ("the dynamic module, cold RS256, to `jwt_authn`", "keyless-native-cold", "jwt", Most(0.7, 0.7)),
+    ("the dynamic module, cold ES256, to `jwt_authn`", "keyless-native-cold-es256", "jwt-es256", Most(0.7, 0.7)),
 ]
 """Added CPU of one case over added CPU of another, and the most that this may be."""
 
@@ -25,6 +28,8 @@ LIMITS = 1.5
 """The most that three limits may add to a request, in µs."""
 FRAME = 0.2
 """The most that a frame may cost more than with a filter that does nothing, in µs."""
+NATIVE_FRAME = 0.5
+"""The most that a frame may cost more with the dynamic module than without any filter, in µs."""
 COUNTED_ANSWER, COUNTED_FRAME = 1.5, 1.0
 """The most that counting may add to a request with a plain answer, and to a frame beside a filter that does nothing, in µs."""
 WORKERS = 0.75
@@ -79,6 +84,7 @@ def frames(sections: dict) -> Iterator[Row]:
     nothing, plain = "a wasm filter that does nothing", "a route that does not count"
     rows = [
         ("a frame of a stream", nothing, FRAME, ("frames", "keyless-warm", "noop")),
+        ("the dynamic module, a frame", "no filter", NATIVE_FRAME, ("frames", "keyless-native-warm", "none")),
         ("a frame that is counted", nothing, COUNTED_FRAME, ("frames", "keyless-ask", "noop")),
         ("a plain answer that is counted", plain, COUNTED_ANSWER, ("cases", "keyless-read", "keyless-warm")),
     ]

@@ -46,8 +46,8 @@ def render(result: Json, plots: Path) -> str:
 
 
 SHOWN = (
-    *("noop", "jwt", "native", "authz-http", "authz-grpc", "keyless-cold"),
-    *("jwt-cache", "native-cache", "authz-http-cache", "authz-grpc-cache", "keyless-warm"),
+    *("noop", "jwt", "native", "authz-http", "authz-grpc", "keyless-cold", "keyless-native-cold"),
+    *("jwt-cache", "native-cache", "authz-http-cache", "authz-grpc-cache", "keyless-warm", "keyless-native-warm"),
 )
 """The cases of the picture in the documentation."""
 

@@ -16,7 +16,12 @@ TITLE = "Start"
 
 REPEATS = 5
 DELAY = 0.05
-WANTED = {"none": "no filter", "noop": "a wasm filter that does nothing", "keyless": "**keyless**"}
+WANTED = {
+    "none": "no filter",
+    "noop": "a wasm filter that does nothing",
+    "keyless": "**keyless**",
+    "keyless-native": "**keyless as a dynamic module**",
+}
 
 
 def measure(context: Context) -> Json:

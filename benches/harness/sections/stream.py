@@ -25,6 +25,7 @@ WANTED = {
     "noop": "a wasm filter that does nothing",
     "jwt+cache": "`jwt_authn` with its cache",
     "keyless": "**keyless**",
+    "keyless-native": "**keyless as a dynamic module**",
     "keyless+ask": '**keyless**, `"usage": "ask"`',
 }
 
