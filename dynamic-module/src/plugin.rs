@@ -16,6 +16,7 @@ use crate::bells::Bells;
 use crate::fetcher::Fetcher;
 use crate::lock;
 use crate::metrics::Metrics;
+use crate::worker;
 
 /// What Envoy holds for one configuration. It ends with it; streams that outlive it keep the
 /// [`Plugin`].
@@ -117,6 +118,7 @@ impl Drop for Handle {
     /// Ends the clock before Envoy can unload this object.
     fn drop(&mut self) {
         self.plugin.is_over.store(true, Ordering::Release);
+        worker::end_configuration();
         self.plugin.bells.end();
         if let Some(clock) = self.clock.take() {
             _ = clock.join();
