@@ -157,7 +157,7 @@ dynamic-chaos: toolchain
 
 dynamic-test: toolchain ## plays Envoy to the dynamic module's hooks, in lawful and odd orders; PLAYS=100000 for more of them
 	@command -v cc >/dev/null || { echo "the dynamic module contains AWS-LC: install a C compiler, such as gcc"; exit 1; }
-	cargo test --locked --manifest-path dynamic-module/host/Cargo.toml --target-dir $(CARGO_TARGET_DIR)
+	cargo test --locked --manifest-path dynamic-module/host/Cargo.toml --target-dir $(CARGO_TARGET_DIR) --features chaos
 
 dynamic-fuzz: fuzz-tools ## the same under AddressSanitizer and LeakSanitizer, with plays that libFuzzer finds, for FUZZ_SECONDS
 	@mkdir -p dynamic-module/host/corpus/hooks
@@ -169,7 +169,7 @@ dynamic-lint: toolchain ## formatting and clippy of the dynamic module, which ne
 	cargo clippy --locked --manifest-path dynamic-module/Cargo.toml --target-dir $(CARGO_TARGET_DIR) -- -D warnings
 	cargo clippy --locked --manifest-path dynamic-module/Cargo.toml --target-dir $(CARGO_TARGET_DIR) --features chaos -- -D warnings
 	cargo fmt --all --check --manifest-path dynamic-module/host/Cargo.toml
-	cargo clippy --locked --manifest-path dynamic-module/host/Cargo.toml --target-dir $(CARGO_TARGET_DIR) --all-targets -- -D warnings
+	cargo clippy --locked --manifest-path dynamic-module/host/Cargo.toml --target-dir $(CARGO_TARGET_DIR) --all-targets --features chaos -- -D warnings
 
 # A module that fails on demand, for tests; never serve with it.
 wasm-chaos: toolchain

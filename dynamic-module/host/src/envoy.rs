@@ -149,14 +149,24 @@ unsafe extern "C" {
 /// The hooks of a stream that take nothing but it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Hook {
-    RequestHeaders { is_last: bool },
-    RequestBody { is_last: bool },
+    RequestHeaders {
+        is_last: bool,
+    },
+    RequestBody {
+        is_last: bool,
+    },
     RequestTrailers,
-    ResponseHeaders { is_last: bool },
-    ResponseBody { is_last: bool },
+    ResponseHeaders {
+        is_last: bool,
+    },
+    ResponseBody {
+        is_last: bool,
+    },
     ResponseTrailers,
     Complete,
     LocalReply,
+    /// As if the bell of the stream was rung.
+    Scheduled,
 }
 
 /// The maps of headers of a stream, by the ABI's numbers.
@@ -500,6 +510,11 @@ impl Stream {
             Hook::Complete => {
                 // SAFETY: as above.
                 unsafe { envoy_dynamic_module_on_http_filter_stream_complete(self, filter) }
+                CONTINUE
+            }
+            Hook::Scheduled => {
+                // SAFETY: as above.
+                unsafe { envoy_dynamic_module_on_http_filter_scheduled(self, filter, 0) }
                 CONTINUE
             }
             Hook::LocalReply => {

@@ -41,7 +41,11 @@ fn guarded<T>(
     run: impl FnOnce(&Filter) -> T,
 ) -> T {
     let Some(filter) = filter else { return refused };
-    match catch_unwind(AssertUnwindSafe(|| run(filter))) {
+    match catch_unwind(AssertUnwindSafe(|| {
+        #[cfg(feature = "chaos")]
+        crate::chaos::obey(hook);
+        run(filter)
+    })) {
         Ok(value) => value,
         Err(panic) => {
             tell(hook, &*panic);
@@ -56,6 +60,11 @@ fn guarded<T>(
 
 /// Runs a hook that has no stream.
 fn guarded_alone<T>(hook: &str, failed: T, run: impl FnOnce() -> T) -> T {
+    let run = || {
+        #[cfg(feature = "chaos")]
+        crate::chaos::obey(hook);
+        run()
+    };
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         tell(hook, &*panic);
         failed
@@ -232,8 +241,11 @@ extern "C" fn envoy_dynamic_module_on_http_filter_new(
     // SAFETY: Envoy passes what `config_new` gave it, until it calls `config_destroy`.
     let handle = unsafe { handle.cast::<Handle>().as_ref() };
     let filter = guarded_alone("new", None, || Some(Filter::new(handle?)));
-    // Without a filter Envoy closes the stream.
-    filter.map_or(ptr::null(), |filter| Box::into_raw(Box::new(filter)).cast_const().cast())
+    let refusing = || guarded_alone("new", None, || Some(Filter::refusing(handle?)));
+    // Without a filter the other hooks could refuse nothing, and the request would hang.
+    filter
+        .or_else(refusing)
+        .map_or(ptr::null(), |filter| Box::into_raw(Box::new(filter)).cast_const().cast())
 }
 
 #[unsafe(no_mangle)]
@@ -252,6 +264,8 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
     is_last: bool,
 ) -> u32 {
     let (stream, filter) = of_stream!(envoy, filter);
+    #[cfg(feature = "chaos")]
+    crate::chaos::hear(&stream);
     let run = |filter: &Filter| filter.request_head(&stream, is_last);
     match guarded("request_headers", &stream, filter, HeadStatus::Stop, run) {
         HeadStatus::Continue => CONTINUE,
@@ -352,8 +366,11 @@ extern "C" fn envoy_dynamic_module_on_http_filter_local_reply(
     _details: Buffer,
     _is_reset: bool,
 ) -> u32 {
-    let (stream, filter) = of_stream!(envoy, filter);
-    guarded("local_reply", &stream, filter, (), Filter::local_reply);
+    let (_, filter) = of_stream!(envoy, filter);
+    if let Some(filter) = filter {
+        // Nobody is admitted by it, and another reply in its place would call this again.
+        guarded_alone("local_reply", (), || filter.local_reply());
+    }
     CONTINUE
 }
 
