@@ -183,6 +183,14 @@ impl Filter {
         }
     }
 
+    /// Counts that a hook has panicked after which nobody can be refused any more.
+    pub(crate) fn count_panic(&self, stream: &Stream<'_>) {
+        if let Some(worker) = &self.worker {
+            worker.abandon();
+            worker.plugin.count_failed(stream);
+        }
+    }
+
     /// Parks a request that cannot be decided now.
     fn wait(&self, worker: &Worker, stream: &Stream<'_>, now: SystemTime) -> HeadStatus {
         // Another worker may have what is missing here.

@@ -222,6 +222,8 @@ pub struct Stream {
     pub was_held: Cell<bool>,
     /// Other hooks are called while the module replies or lets the request go on, as Envoy does.
     pub reenters: Cell<bool>,
+    /// A hook is called for the end of the answer.
+    ends: Cell<bool>,
     faults: Rc<Faults>,
 }
 
@@ -478,6 +480,8 @@ impl Stream {
     /// Calls a hook, and returns true if what has come goes on.
     pub fn call(&self, hook: Hook) -> bool {
         let Some(filter) = self.filter.get() else { return false };
+        let ends = matches!(hook, Hook::ResponseBody { is_last: true } | Hook::ResponseTrailers);
+        let did_end = self.ends.replace(ends);
         let status = match hook {
             Hook::RequestHeaders { is_last } => {
                 // SAFETY: stream and filter live until `self` is dropped.
@@ -527,6 +531,7 @@ impl Stream {
                 }
             }
         };
+        self.ends.set(did_end);
         status == CONTINUE
     }
 
@@ -673,6 +678,7 @@ extern "C" fn envoy_dynamic_module_callback_http_send_response(
     // SAFETY: the module says how many there are.
     let mut headers = unsafe { headers_of(headers, count) };
     let body = body.copy();
+    assert!(!stream.ends.get(), "Envoy itself would end");
     if stream.replied.replace(Some(status)).is_some() || !stream.reenters.get() {
         return;
     }

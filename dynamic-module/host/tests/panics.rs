@@ -123,7 +123,6 @@ fn at_the_hooks_of_a_request_it_is_refused_and_the_next_is_not() {
         "request_trailers",
         "response_headers",
         "response_body",
-        "response_trailers",
     ];
     let proxy = proxy(0).unwrap();
     for hook in hooks {
@@ -153,7 +152,7 @@ fn at_the_hook_of_a_request_that_waits_it_is_refused() {
 fn where_nobody_is_left_to_refuse_nobody_else_is() {
     let _stage = stage();
     let proxy = proxy(2).unwrap();
-    for hook in ["stream_complete", "destroy"] {
+    for hook in ["response_trailers", "stream_complete", "destroy"] {
         let stream = request(&proxy, head(hook));
         assert!(is_admitted(&stream), "{hook}");
         finish(&stream);

@@ -110,26 +110,34 @@ async fn a_panic_in_the_middle_of_a_request_or_its_answer_ends_it_and_nobody_els
     assert!(!world.gateway.log().contains(&world.token()), "and no token is in the log");
 }
 
-#[tokio::test]
-async fn a_panic_at_the_trailers_of_an_answer_ends_it_and_nobody_else() {
+/// Starts such a gateway, whose backend ends its answers like this.
+async fn fragile_before(end: &str) -> (World, Backend) {
     let azure = LocalAzure::start(Options::default()).await.unwrap();
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
-    let answer =
-        format!("{head}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\nx-sum: 1\r\n\r\n");
-    let backend = Backend::start(move |_| vec![Act::Say(answer.clone().into_bytes())]).await;
+    let answer = format!("{head}transfer-encoding: chunked\r\n\r\n{end}").into_bytes();
+    let backend = Backend::start(move |_| vec![Act::Say(answer.clone())]).await;
     let shipped = Blueprint::shipped()
         .endpoint("entra", azure.issuer.address())
         .endpoint("imds", azure.imds.address());
     let clusters = ["openai_provisioned", "openai_pay_as_you_go", "openai_pay_as_you_go"];
     let clusters = clusters.into_iter().chain(["openai_single", "on_prem"]);
     let leads = |shipped: Blueprint, cluster| shipped.endpoint(cluster, backend.address());
-    let world = fragile_on(azure, with_trailers(clusters.fold(shipped, leads))).await;
-    world.assert_every_worker_admits().await;
-    // The head has gone out; Envoy can only break off.
-    _ = Reply::to(panicking(&world, "response_trailers")).await;
-    panicked(&world, "response_trailers").await;
-    assert_eq!(refused(&world).await, 1);
-    world.assert_every_worker_admits().await;
+    (fragile_on(azure, with_trailers(clusters.fold(shipped, leads))).await, backend)
+}
+
+#[tokio::test]
+async fn a_panic_at_the_very_end_of_an_answer_harms_nobody() {
+    let ends =
+        [("response_body", "0\r\n\r\n"), ("response_trailers", "2\r\n{}\r\n0\r\nx-sum: 1\r\n\r\n")];
+    for (hook, end) in ends {
+        let (world, _backend) = fragile_before(end).await;
+        world.assert_every_worker_admits().await;
+        let reply = Reply::to(panicking(&world, hook)).await.unwrap();
+        assert_eq!(reply.status, 200, "{hook}: there is nothing left to refuse");
+        panicked(&world, hook).await;
+        assert_eq!(refused(&world).await, 1, "{hook}: but it is counted");
+        world.assert_every_worker_admits().await;
+    }
 }
 
 #[tokio::test]
