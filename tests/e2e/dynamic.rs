@@ -45,8 +45,15 @@ async fn envoy_ends_in_order_while_requests_wait() {
 /// and after how many of them all is allocated that is allocated once.
 const RELOADS: u64 = 300;
 const WARM: u64 = 100;
-/// How much more memory Envoy may hold in the end, in KiB: less than one configuration for each.
-const GROWTH: u64 = 8 * 1024;
+/// How much more memory may be allocated in the end, in bytes: a tenth of a configuration for each.
+const GROWTH: u64 = 2 << 20;
+
+/// The memory that is allocated when the old configurations are gone, and each worker knows it.
+async fn at_rest(world: &World, drain: Duration) -> u64 {
+    sleep(3 * drain).await;
+    world.assert_every_worker_admits().await;
+    world.gateway.allocated().await.unwrap()
+}
 
 #[tokio::test]
 async fn configurations_come_and_go_under_load_and_leave_nothing_behind() {
@@ -67,15 +74,15 @@ async fn configurations_come_and_go_under_load_and_leave_nothing_behind() {
         let replies = Reply::to_each((0..8).map(|_| world.chat_as(&token))).await.unwrap();
         assert!(replies.iter().all(|reply| reply.status == 200), "{number}: {replies:?}");
         if number == WARM {
-            sleep(2 * drain).await;
-            warm = world.gateway.resident().unwrap();
+            warm = at_rest(&world, drain).await;
         }
     }
-    sleep(2 * drain).await;
-    let memory = world.gateway.resident().unwrap();
-    let growth = format!("from {warm} KiB to {memory} KiB with {reloads} configurations");
-    assert!(memory < warm + GROWTH, "{growth}");
-    println!("{growth}");
+    let memory = at_rest(&world, drain).await;
+    let resident = world.gateway.resident().unwrap();
+    println!(
+        "from {warm} to {memory} bytes with {reloads} configurations; {resident} KiB resident"
+    );
+    assert!(memory < warm + GROWTH, "from {warm} to {memory} bytes with {reloads} configurations");
     assert_eq!((world.key_fetches(), world.identity_fetches()), (1, 1), "all use what one fetched");
     world.assert_unharmed().await;
 }

@@ -343,7 +343,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_body(
     let (stream, filter) = of_stream!(envoy, filter);
     if is_last {
         guarded_late("response_body", &stream, filter, |filter| {
-            filter.response_body(&stream, true)
+            filter.response_body(&stream, true);
         });
         return CONTINUE;
     }
