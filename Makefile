@@ -34,7 +34,7 @@ QUICK := noop,floor,jwt,keyless-cold,jwt-cache,native-cache,keyless-warm,keyless
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test lint doc unit e2e matrix interop dashboards fleet docker istio fuzz queue wasm wasm-chaos dynamic dynamic-chaos dynamic-lint chaos reproducible size pictures book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
+.PHONY: help demo test lint doc unit e2e matrix interop dashboards fleet docker istio fuzz fuzz-tools queue wasm wasm-chaos dynamic dynamic-chaos dynamic-lint dynamic-test dynamic-fuzz chaos reproducible size pictures book release fmt clean toolchain bench bench-quick bench-long bench-report bench-programs bench-lint
 .PHONY: force # the folder of the Node.js packages was removed
 .PRECIOUS: .envoy/%/bin/envoy .fleet/%/bin/service_cmd
 
@@ -102,13 +102,15 @@ istio: wasm dynamic .envoy/$(ENVOY_VERSION)/bin/envoy ## the files of istio/ in 
 	@ENVOY=$(CURDIR)/.envoy/$(ENVOY_VERSION)/bin/envoy KEYLESS_DYNAMIC_OBJECT=$(CARGO_TARGET_DIR)/release/libkeyless_dynamic_module.so \
 	tests/istio/run $(CASE)
 
-fuzz: ## random bytes against each parser, two at a time, for FUZZ_SECONDS each
+fuzz: fuzz-tools ## random bytes against each parser, two at a time, for FUZZ_SECONDS each
+	@cargo +nightly fuzz build
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 $(FUZZ_TARGETS:%=fuzz-%)
+
+fuzz-tools:
 	@rustup run nightly rustc --version >/dev/null 2>&1 || { \
 	echo "installing the nightly toolchain, which libFuzzer needs"; rustup toolchain install nightly --profile minimal; }
 	@cargo fuzz --version >/dev/null 2>&1 || { \
 	echo "installing cargo-fuzz"; cargo +nightly install cargo-fuzz --locked --quiet; }
-	@cargo +nightly fuzz build
-	@$(MAKE) --no-print-directory --keep-going --jobs=2 $(FUZZ_TARGETS:%=fuzz-%)
 
 fuzz-%:
 	@mkdir -p fuzz/grown/$* fuzz/artifacts
@@ -153,10 +155,21 @@ dynamic: toolchain ## builds the dynamic module for Envoy 1.38 to 1.40, target/r
 dynamic-chaos: toolchain
 	cargo build --locked --profile chaos --features chaos --manifest-path dynamic-module/Cargo.toml --target-dir $(CARGO_TARGET_DIR)
 
+dynamic-test: toolchain ## plays Envoy to the dynamic module's hooks, in lawful and odd orders; PLAYS=100000 for more of them
+	@command -v cc >/dev/null || { echo "the dynamic module contains AWS-LC: install a C compiler, such as gcc"; exit 1; }
+	cargo test --locked --manifest-path dynamic-module/host/Cargo.toml --target-dir $(CARGO_TARGET_DIR) --features chaos
+
+dynamic-fuzz: fuzz-tools ## the same under AddressSanitizer and LeakSanitizer, with plays that libFuzzer finds, for FUZZ_SECONDS
+	@mkdir -p dynamic-module/host/corpus/hooks
+	@cargo +nightly fuzz run --fuzz-dir dynamic-module/host --features fuzz hooks dynamic-module/host/corpus/hooks -- \
+	-max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=2000 -print_final_stats=1
+
 dynamic-lint: toolchain ## formatting and clippy of the dynamic module, which needs a C compiler
 	cargo fmt --all --check --manifest-path dynamic-module/Cargo.toml
 	cargo clippy --locked --manifest-path dynamic-module/Cargo.toml --target-dir $(CARGO_TARGET_DIR) -- -D warnings
 	cargo clippy --locked --manifest-path dynamic-module/Cargo.toml --target-dir $(CARGO_TARGET_DIR) --features chaos -- -D warnings
+	cargo fmt --all --check --manifest-path dynamic-module/host/Cargo.toml
+	cargo clippy --locked --manifest-path dynamic-module/host/Cargo.toml --target-dir $(CARGO_TARGET_DIR) --all-targets --features chaos -- -D warnings
 
 # A module that fails on demand, for tests; never serve with it.
 wasm-chaos: toolchain

@@ -16,14 +16,15 @@ use keyless_core::request::Head;
 use crate::abi::{Body, Map, Stream};
 use crate::exchange::{Facts, StreamExchange};
 use crate::now;
-use crate::plugin::Handle;
+use crate::plugin::{CallReport, Handle};
 use crate::worker::Worker;
 
 /// One request.
 #[derive(Debug)]
 pub(crate) struct Filter {
     id: StreamId,
-    /// Absent if the configuration cannot be parsed on this thread, which it could on the main one.
+    /// Absent if it could not be made on this thread: there was a panic, or the configuration cannot be
+    /// parsed here, which it could on the main one.
     worker: Option<Rc<Worker>>,
     facts: Facts,
     /// It waits, and the bells have it.
@@ -52,7 +53,18 @@ pub(crate) enum BodyStatus {
 
 impl Filter {
     pub(crate) fn new(handle: &Handle) -> Self {
-        let worker = Worker::of(handle.plugin());
+        Self::with(handle, Worker::of(handle.plugin()))
+    }
+
+    /// Makes one that refuses, because there is no gate for it.
+    pub(crate) fn refusing(handle: &Handle) -> Self {
+        Self::with(handle, None)
+    }
+
+    fn with(handle: &Handle, worker: Option<Rc<Worker>>) -> Self {
+        if worker.is_none() {
+            handle.plugin().report(CallReport::NoGate);
+        }
         Self {
             id: worker.as_ref().map_or(0, |worker| worker.number()),
             worker,
@@ -69,8 +81,6 @@ impl Filter {
             return HeadStatus::Stop;
         };
         let pairs = stream.headers(Map::RequestHeaders);
-        #[cfg(feature = "chaos")]
-        crate::chaos::obey("request_headers", &pairs);
         let head = Head::new(pairs);
         let head = if is_last { head.without_body() } else { head };
         let now = now();
@@ -88,8 +98,6 @@ impl Filter {
 
     pub(crate) fn request_body(&self, stream: &Stream<'_>, is_last: bool) -> BodyStatus {
         let Some(worker) = &self.worker else { return BodyStatus::Stop };
-        #[cfg(feature = "chaos")]
-        crate::chaos::obey("request_body", &stream.headers(Map::RequestHeaders));
         let is_held = self.is_parked.get();
         let status = self.proceed(worker, stream, is_last, true);
         let mut admitted = self.admitted.borrow_mut();
@@ -104,8 +112,6 @@ impl Filter {
 
     pub(crate) fn request_trailers(&self, stream: &Stream<'_>) -> BodyStatus {
         let Some(worker) = &self.worker else { return BodyStatus::Stop };
-        #[cfg(feature = "chaos")]
-        crate::chaos::obey("request_trailers", &stream.headers(Map::RequestHeaders));
         for (name, _) in stream.headers(Map::RequestTrailers) {
             let is_stripped = worker.gate.borrow().strips_trailer(&name);
             if is_stripped && stream.remove(Map::RequestTrailers, &name).is_err() {
@@ -119,8 +125,6 @@ impl Filter {
 
     pub(crate) fn response_head(&self, stream: &Stream<'_>, is_last: bool) -> HeadStatus {
         let Some(worker) = &self.worker else { return HeadStatus::Continue };
-        #[cfg(feature = "chaos")]
-        crate::chaos::obey("response_headers", &stream.headers(Map::RequestHeaders));
         let head = self.admitted.borrow_mut().response_head(&self.exchange(stream), is_last);
         match head {
             ResponseHead::Passes => HeadStatus::Continue,
@@ -133,8 +137,6 @@ impl Filter {
     }
 
     pub(crate) fn response_body(&self, stream: &Stream<'_>, is_last: bool) {
-        #[cfg(feature = "chaos")]
-        crate::chaos::obey("response_body", &stream.headers(Map::RequestHeaders));
         let exchange = self.exchange(stream);
         let rejected = self.admitted.borrow_mut().response_body(&exchange, is_last);
         self.report_rejection(stream, rejected);
@@ -151,8 +153,6 @@ impl Filter {
 
     /// Ends the stream, before the access log is written.
     pub(crate) fn complete(&self, stream: &Stream<'_>) {
-        #[cfg(feature = "chaos")]
-        crate::chaos::obey("stream_complete", &stream.headers(Map::RequestHeaders));
         let exchange = self.exchange(stream);
         exchange.write_reason();
         let mut admitted = self.admitted.borrow_mut();
@@ -165,8 +165,6 @@ impl Filter {
     /// Does what is due on this thread, and goes on if that has decided this request.
     pub(crate) fn called(&self, stream: &Stream<'_>) {
         let Some(worker) = &self.worker else { return };
-        #[cfg(feature = "chaos")]
-        crate::chaos::obey("scheduled", &stream.headers(Map::RequestHeaders));
         worker.plugin.count_reports(stream);
         worker.drive(now());
         if let Some(decided) = worker.decided(self.id)
@@ -182,6 +180,14 @@ impl Filter {
             worker.abandon();
             self.leave(worker);
             _ = self.fail(worker, stream);
+        }
+    }
+
+    /// Counts that a hook has panicked after which nobody can be refused any more.
+    pub(crate) fn count_panic(&self, stream: &Stream<'_>) {
+        if let Some(worker) = &self.worker {
+            worker.abandon();
+            worker.plugin.count_failed(stream);
         }
     }
 

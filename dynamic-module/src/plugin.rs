@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use keyless_core::config::Config;
-use keyless_core::gate::{Report, RequestedFetch};
+use keyless_core::exchange::Applied;
+use keyless_core::gate::{Record, Report, RequestedFetch};
 use keyless_core::http::Answer;
 use keyless_core::settle::SettlementReport;
 
@@ -16,6 +17,7 @@ use crate::bells::Bells;
 use crate::fetcher::Fetcher;
 use crate::lock;
 use crate::metrics::Metrics;
+use crate::worker;
 
 /// What Envoy holds for one configuration. It ends with it; streams that outlive it keep the
 /// [`Plugin`].
@@ -44,9 +46,11 @@ pub(crate) struct Plugin {
     is_over: AtomicBool,
 }
 
-/// What came of a call.
+/// What came of a call, or what else is counted where there is no stream.
 #[derive(Debug)]
 pub(crate) enum CallReport {
+    /// A request is refused, because there is no gate for it.
+    NoGate,
     Fetch(Report),
     /// A settlement, and when it ended.
     Settlement(SettlementReport, SystemTime),
@@ -117,6 +121,7 @@ impl Drop for Handle {
     /// Ends the clock before Envoy can unload this object.
     fn drop(&mut self) {
         self.plugin.is_over.store(true, Ordering::Release);
+        worker::end_configuration();
         self.plugin.bells.end();
         if let Some(clock) = self.clock.take() {
             _ = clock.join();
@@ -168,6 +173,7 @@ impl Plugin {
     /// Takes what came of a call; the log tells changes, the counters everything.
     pub(crate) fn report(&self, report: CallReport) {
         write(match &report {
+            CallReport::NoGate => Vec::new(),
             CallReport::Fetch(report) => report.lines(),
             CallReport::Settlement(report, _) => report.lines(),
         });
@@ -176,6 +182,12 @@ impl Plugin {
             reports.push(report);
         }
         self.has_reports.store(true, Ordering::Release);
+    }
+
+    /// Counts a request that has failed here, as one that is refused.
+    pub(crate) fn count_failed(&self, stream: &Stream<'_>) {
+        let Applied { verdict, record, .. } = Applied::failed(Record::default());
+        record.count(verdict, &mut self.metrics.with(stream));
     }
 
     /// Counts what came of calls: Envoy 1.38 counts only where there is a stream.
@@ -187,6 +199,7 @@ impl Plugin {
             let mut meter = self.metrics.with(stream);
             for report in &reports {
                 match report {
+                    CallReport::NoGate => self.count_failed(stream),
                     CallReport::Fetch(report) => report.count(&mut meter),
                     CallReport::Settlement(report, at) => report.count(&mut meter, *at),
                 }

@@ -38,20 +38,34 @@ pub(crate) struct Worker {
 
 static NEXT_WORKER: AtomicU64 = AtomicU64::new(0);
 
+/// How many configurations Envoy has let go of.
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+/// Has each thread give up, at its next request, what it has of a configuration that has ended.
+pub(crate) fn end_configuration() {
+    ENDED.fetch_add(1, Ordering::Release);
+}
+
 thread_local! {
     /// The workers of this thread, one for each configuration that has had a stream here.
     static WORKERS: RefCell<Vec<Rc<Worker>>> = const { RefCell::new(Vec::new()) };
+
+    /// What [`ENDED`] was when this thread last gave up what had ended.
+    static GIVEN_UP: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Worker {
     /// Returns that of a configuration on this thread; it is made for the first stream.
     pub(crate) fn of(plugin: &Arc<Plugin>) -> Option<Rc<Self>> {
         WORKERS.with_borrow_mut(|workers| {
+            let ended = ENDED.load(Ordering::Acquire);
+            if GIVEN_UP.replace(ended) != ended {
+                workers.retain(|worker| !worker.plugin.is_over());
+            }
             let is_of = |worker: &&Rc<Self>| Arc::ptr_eq(&worker.plugin, plugin);
             if let Some(worker) = workers.iter().find(is_of) {
                 return Some(Rc::clone(worker));
             }
-            workers.retain(|worker| !worker.plugin.is_over());
             let worker = Rc::new(Self::new(plugin)?);
             workers.push(Rc::clone(&worker));
             Some(worker)

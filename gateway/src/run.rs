@@ -245,6 +245,19 @@ impl Gateway {
         size.ok_or_else(|| io::Error::other("no VmRSS"))
     }
 
+    /// Returns the memory that Envoy's allocator has given out and not got back, in bytes: Envoy's own and
+    /// a dynamic module's, but not that of a Wasm VM.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy does not answer.
+    pub async fn allocated(&self) -> Result<u64, GatewayError> {
+        let text = self.ask("memory").await?;
+        let memory: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let allocated = memory["allocated"].as_str().and_then(|bytes| bytes.parse().ok());
+        Ok(allocated.ok_or_else(|| io::Error::other("no memory"))?)
+    }
+
     /// Ends Envoy in an orderly way; its logs are complete then and can still be read.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! A flood of hostile requests, of which nothing must stay: no memory, no trap, no admission.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,9 +14,8 @@ use tokio::time::Instant;
 use testkit::line::Line;
 use testkit::world::{CHAT, WORKERS, World};
 
+/// How many there are, unless the environment variable `FLOOD` says otherwise.
 const REQUESTS: usize = 200_000;
-/// After these, whatever is allocated once has been allocated.
-const WARM: usize = 20_000;
 const CALLERS: usize = 64;
 /// How much more memory Envoy may hold at the end than when it was warm, in KiB.
 const GROWTH: u64 = 16 * 1024;
@@ -23,6 +23,12 @@ const GROWTH: u64 = 16 * 1024;
 /// Says what is wrong with a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Attack {
+    /// The connection ends in the middle of the body.
+    Aborted,
+    /// The token says that it needs no signature.
+    AlgNone,
+    /// The body is no JSON, though it says so, and says more of itself than there is.
+    BrokenBody,
     /// The signature is that of other claims.
     ChangedClaims,
     /// The claims are nested thousands of times.
@@ -34,6 +40,8 @@ enum Attack {
     LargeToken,
     NotUtf8,
     RandomBytes,
+    /// One request in another, for whoever reads the other length.
+    Smuggled,
     /// A key that the issuer does not have. Soon after the issuer was asked, these need not wait.
     UnknownKey,
 }
@@ -41,6 +49,7 @@ enum Attack {
 impl Attack {
     fn of(number: usize) -> Self {
         let usual = [
+            Self::AlgNone,
             Self::ChangedClaims,
             Self::DeepJson,
             Self::FiveParts,
@@ -50,7 +59,11 @@ impl Attack {
         ];
         match number {
             0..5_000 if number % 100 == 99 => Self::UnknownKey,
-            _ if number.is_multiple_of(64) => Self::HugeHeaders,
+            // These cost a connection each.
+            _ if number.is_multiple_of(64) => {
+                let costly = [Self::Aborted, Self::BrokenBody, Self::HugeHeaders, Self::Smuggled];
+                costly[number / 64 % costly.len()]
+            }
             _ => usual[number % usual.len()],
         }
     }
@@ -73,16 +86,23 @@ impl Parts {
 
     /// Returns the request of a number; no other has the same credential.
     fn request(&self, attack: Attack, number: usize) -> Vec<u8> {
-        let further = if attack == Attack::HugeHeaders {
-            format!("x-huge: {}\r\n", "h".repeat(70_000))
-        } else {
-            String::new()
+        let json = "content-type: application/json\r\n";
+        let (method, further, body) = match attack {
+            Attack::Aborted => ("POST", format!("{json}content-length: 99\r\n"), "{\"mo"),
+            Attack::BrokenBody => ("POST", format!("{json}content-length: 6\r\n"), "{\"a\":["),
+            Attack::HugeHeaders => ("GET", format!("x-huge: {}\r\n", "h".repeat(70_000)), ""),
+            Attack::Smuggled => {
+                let lengths = "content-length: 4\r\ntransfer-encoding: chunked\r\n";
+                ("POST", lengths.to_owned(), "0\r\n\r\nGET / HTTP/1.1\r\nhost: gateway\r\n\r\n")
+            }
+            _ => ("GET", String::new(), ""),
         };
         [
-            format!("GET {CHAT} HTTP/1.1\r\nhost: gateway\r\n{further}").as_bytes(),
+            format!("{method} {CHAT} HTTP/1.1\r\nhost: gateway\r\n{further}").as_bytes(),
             b"authorization: Bearer ",
             &self.credential(attack, number),
             b"\r\n\r\n",
+            body.as_bytes(),
         ]
         .concat()
     }
@@ -90,7 +110,12 @@ impl Parts {
     fn credential(&self, attack: Attack, number: usize) -> Vec<u8> {
         let Self { header, signature, .. } = self;
         match attack {
-            Attack::ChangedClaims | Attack::HugeHeaders => self.token("x", number),
+            Attack::Aborted
+            | Attack::BrokenBody
+            | Attack::ChangedClaims
+            | Attack::HugeHeaders
+            | Attack::Smuggled => self.token("x", number),
+            Attack::AlgNone => self.signed_by(&json!({"alg": "none", "typ": "JWT"}), ""),
             Attack::LargeToken => self.token(&"x".repeat(11_200), number),
             Attack::FiveParts => [&self.token("x", number)[..], b".e30.e30"].concat(),
             Attack::NotUtf8 => [&b"\xff\xfe\xed\xa0\x80"[..], &self.token("x", number)].concat(),
@@ -100,12 +125,17 @@ impl Parts {
             }
             Attack::UnknownKey => {
                 let header = json!({"alg": "RS256", "typ": "JWT", "kid": format!("k{number}")});
-                let claims = URL_SAFE_NO_PAD.encode(self.claims.to_string());
-                let header = URL_SAFE_NO_PAD.encode(header.to_string());
-                format!("{header}.{claims}.{signature}").into_bytes()
+                self.signed_by(&header, signature)
             }
             Attack::RandomBytes => random_bytes(number).take(300).collect(),
         }
+    }
+
+    /// Returns a token of good claims with another header.
+    fn signed_by(&self, header: &serde_json::Value, signature: &str) -> Vec<u8> {
+        let claims = URL_SAFE_NO_PAD.encode(self.claims.to_string());
+        let header = URL_SAFE_NO_PAD.encode(header.to_string());
+        format!("{header}.{claims}.{signature}").into_bytes()
     }
 
     /// Returns a token of the issuer's key whose claims were changed.
@@ -147,6 +177,13 @@ async fn harass(
             return tally;
         }
         let attack = Attack::of(number);
+        if attack == Attack::Aborted {
+            // Envoy may have ended it first.
+            _ = line.say(&parts.request(attack, number)).await;
+            line = Line::open(world.gateway.address()).await;
+            *tally.entry(0).or_default() += 1;
+            continue;
+        }
         let reply = line.ask(&parts.request(attack, number)).await;
         let status = reply.as_ref().map_or(0, |reply| reply.status);
         if attack == Attack::HugeHeaders {
@@ -189,21 +226,27 @@ async fn a_flood_leaves_nothing_behind() {
     world.assert_every_worker_admits().await;
     let (admitted, parts) = (world.azure.openai.requests().len(), Arc::new(Parts::of(&world)));
 
+    let requests = env::var("FLOOD").map_or(REQUESTS, |count| count.parse().unwrap());
     let begun = Instant::now();
-    let mut tally = flood(&world, &parts, 0, WARM).await;
-    let warm = world.gateway.resident().unwrap();
-    for (status, count) in flood(&world, &parts, WARM, REQUESTS).await {
-        *tally.entry(status).or_default() += count;
+    let (mut tally, mut memory, mut sent) = (Tally::new(), Vec::new(), 0);
+    // After a tenth, whatever is allocated once has been allocated.
+    for until in [requests / 10, requests / 2, requests] {
+        for (status, count) in flood(&world, &parts, sent, until).await {
+            *tally.entry(status).or_default() += count;
+        }
+        sent = until;
+        memory.push(world.gateway.resident().unwrap());
     }
-    let (end, elapsed) = (world.gateway.resident().unwrap(), begun.elapsed());
-    let speed = REQUESTS as u128 * 1000 / elapsed.as_millis();
+    let [warm, _, end] = memory[..] else { panic!() };
+    let elapsed = begun.elapsed();
+    let speed = requests as u128 * 1000 / elapsed.as_millis();
     let fetches = world.key_fetches();
     println!(
-        "{REQUESTS} requests in {elapsed:.1?}, {speed} a second: {tally:?}; \
-        {warm} KiB when warm, {end} KiB at the end; {fetches} JWKS requests"
+        "{requests} requests in {elapsed:.1?}, {speed} a second: {tally:?}; \
+        {memory:?} KiB after a tenth, a half, and all; {fetches} JWKS requests"
     );
 
-    assert_eq!(tally.values().sum::<usize>(), REQUESTS);
+    assert_eq!(tally.values().sum::<usize>(), requests);
     assert_eq!(world.azure.openai.requests().len(), admitted, "the backend saw nothing of it");
     let intervals = usize::try_from(elapsed.as_secs() / 30).unwrap();
     let bound = WORKERS + 3 + intervals;

@@ -40,22 +40,53 @@ fn guarded<T>(
     refused: T,
     run: impl FnOnce(&Filter) -> T,
 ) -> T {
-    let Some(filter) = filter else { return refused };
-    match catch_unwind(AssertUnwindSafe(|| run(filter))) {
+    caught(hook, stream, filter, refused, Filter::refuse_after_panic, run)
+}
+
+/// Runs a hook of a stream in which nobody can be refused any more. If it panics, that is counted, and
+/// all goes on: a reply at the end of an answer would end Envoy, and one in the place of a reply would
+/// call its hook again.
+fn guarded_late(
+    hook: &str,
+    stream: &Stream<'_>,
+    filter: Option<&Filter>,
+    run: impl FnOnce(&Filter),
+) {
+    caught(hook, stream, filter, (), Filter::count_panic, run);
+}
+
+fn caught<T>(
+    hook: &str,
+    stream: &Stream<'_>,
+    filter: Option<&Filter>,
+    failed: T,
+    fail: fn(&Filter, &Stream<'_>),
+    run: impl FnOnce(&Filter) -> T,
+) -> T {
+    let Some(filter) = filter else { return failed };
+    match catch_unwind(AssertUnwindSafe(|| {
+        #[cfg(feature = "chaos")]
+        crate::chaos::obey(hook);
+        run(filter)
+    })) {
         Ok(value) => value,
         Err(panic) => {
             tell(hook, &*panic);
-            let refuse = AssertUnwindSafe(|| filter.refuse_after_panic(stream));
-            if let Err(panic) = catch_unwind(refuse) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| fail(filter, stream))) {
                 tell(hook, &*panic);
             }
-            refused
+            failed
         }
     }
 }
 
 /// Runs a hook that has no stream.
 fn guarded_alone<T>(hook: &str, failed: T, run: impl FnOnce() -> T) -> T {
+    let run = || {
+        #[cfg(feature = "chaos")]
+        crate::chaos::obey(hook);
+        run()
+    };
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         tell(hook, &*panic);
         failed
@@ -232,8 +263,11 @@ extern "C" fn envoy_dynamic_module_on_http_filter_new(
     // SAFETY: Envoy passes what `config_new` gave it, until it calls `config_destroy`.
     let handle = unsafe { handle.cast::<Handle>().as_ref() };
     let filter = guarded_alone("new", None, || Some(Filter::new(handle?)));
-    // Without a filter Envoy closes the stream.
-    filter.map_or(ptr::null(), |filter| Box::into_raw(Box::new(filter)).cast_const().cast())
+    let refusing = || guarded_alone("new", None, || Some(Filter::refusing(handle?)));
+    // Without a filter the other hooks could refuse nothing, and the request would hang.
+    filter
+        .or_else(refusing)
+        .map_or(ptr::null(), |filter| Box::into_raw(Box::new(filter)).cast_const().cast())
 }
 
 #[unsafe(no_mangle)]
@@ -252,6 +286,8 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
     is_last: bool,
 ) -> u32 {
     let (stream, filter) = of_stream!(envoy, filter);
+    #[cfg(feature = "chaos")]
+    crate::chaos::hear(&stream);
     let run = |filter: &Filter| filter.request_head(&stream, is_last);
     match guarded("request_headers", &stream, filter, HeadStatus::Stop, run) {
         HeadStatus::Continue => CONTINUE,
@@ -305,8 +341,14 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_body(
     is_last: bool,
 ) -> u32 {
     let (stream, filter) = of_stream!(envoy, filter);
+    if is_last {
+        guarded_late("response_body", &stream, filter, |filter| {
+            filter.response_body(&stream, true);
+        });
+        return CONTINUE;
+    }
     let run = |filter: &Filter| {
-        filter.response_body(&stream, is_last);
+        filter.response_body(&stream, false);
         BodyStatus::Continue
     };
     body_status(guarded("response_body", &stream, filter, BodyStatus::Stop, run))
@@ -318,7 +360,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_trailers(
     filter: *const c_void,
 ) -> u32 {
     let (stream, filter) = of_stream!(envoy, filter);
-    guarded("response_trailers", &stream, filter, (), Filter::response_trailers);
+    guarded_late("response_trailers", &stream, filter, Filter::response_trailers);
     CONTINUE
 }
 
@@ -328,10 +370,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_stream_complete(
     filter: *const c_void,
 ) {
     let (stream, filter) = of_stream!(envoy, filter);
-    if let Some(filter) = filter {
-        // There is nobody left to refuse.
-        guarded_alone("stream_complete", (), || filter.complete(&stream));
-    }
+    guarded_late("stream_complete", &stream, filter, |filter| filter.complete(&stream));
 }
 
 #[unsafe(no_mangle)]
@@ -353,7 +392,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_local_reply(
     _is_reset: bool,
 ) -> u32 {
     let (stream, filter) = of_stream!(envoy, filter);
-    guarded("local_reply", &stream, filter, (), Filter::local_reply);
+    guarded_late("local_reply", &stream, filter, Filter::local_reply);
     CONTINUE
 }
 
