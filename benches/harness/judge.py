@@ -50,7 +50,7 @@ def render(found: dict) -> str:
 
 
 INTRODUCTION = f"""\
-Neighbours that share a machine's caches make a request dearer, most where it touches much memory; how fast a core
+Neighbours that share a machine's caches make a request more expensive, most where it touches much memory; how fast a core
 computes does not tell that, but the cost of a request without any filter does. The rule: up to {QUIET:.0f} µs the machine
 is quiet, from {CROWDED:.0f} µs it is crowded. *The calls alone* are those that keyless makes for a remembered token, made by a
 filter without an SDK that does nothing else (`floor/`): the floor of the technology.
