@@ -95,7 +95,7 @@ fn limits_that_count_by_the_same_differ_in_the_tag_alone_and_remembered_keys_are
 }
 
 #[test]
-fn a_million_callers_take_no_more_memory_than_a_few_thousand() {
+fn no_more_than_a_few_thousand_hashes_are_remembered() {
     let hashes = CallerHashes::default();
     let each = limit(&[Per::Subject], &[]);
     for number in 0..20_000 {
